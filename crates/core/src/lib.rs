@@ -1,0 +1,19 @@
+//! Evenkeel's pure core: what services, members and hosts are, and how they change.
+//!
+//! Purpose: every decision Evenkeel takes is a function in this crate, so that production, tests
+//! and the simulator run the same code.
+//!
+//! Invariants:
+//! - knows nothing of clocks, threads, files, sockets, environment or randomness: time comes in as
+//!   a [`time::Time`], everything else as a value;
+//! - no hash order can reach a decision (`BTreeMap` or dense `Vec` only);
+//! - knows nothing of PostgreSQL or of any other kind of service.
+#![deny(missing_docs)]
+
+pub mod host;
+pub mod id;
+pub mod machine;
+pub mod member;
+pub mod name;
+pub mod service;
+pub mod time;

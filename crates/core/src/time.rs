@@ -1,0 +1,97 @@
+//! Time as the core sees it: told from outside, never read.
+//!
+//! A [`Time`] is milliseconds on the cell's own clock: wall time at the controller's first start,
+//! moved on by a monotonic clock only, so a jump of the wall clock changes no decision.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+
+use serde::{Deserialize, Serialize};
+
+/// A point on the cell's clock, in milliseconds.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Time(pub u64);
+
+/// A length of time, in milliseconds.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Span(pub u64);
+
+impl Span {
+    /// A span of whole milliseconds.
+    #[must_use]
+    pub const fn millis(n: u64) -> Self {
+        Self(n)
+    }
+    /// A span of whole seconds.
+    #[must_use]
+    pub const fn secs(n: u64) -> Self {
+        Self(n * 1000)
+    }
+    /// A span of whole minutes.
+    #[must_use]
+    pub const fn mins(n: u64) -> Self {
+        Self(n * 60_000)
+    }
+    /// This span `n` times over, held at the largest span there is.
+    #[must_use]
+    pub const fn times(self, n: u64) -> Self {
+        Self(self.0.saturating_mul(n))
+    }
+}
+
+impl Time {
+    /// How long ago `earlier` was; zero if it lies ahead.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Span> for Time {
+    type Output = Self;
+    fn add(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+}
+
+impl Sub<Span> for Time {
+    type Output = Self;
+    fn sub(self, span: Span) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms if ms < 1000 => write!(f, "{ms} ms"),
+            ms if ms % 60_000 == 0 => write!(f, "{} min", ms / 60_000),
+            ms if ms % 1000 == 0 => write!(f, "{} s", ms / 1000),
+            ms => write!(f, "{}.{} s", ms / 1000, ms % 1000 / 100),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_people_write_them() {
+        let shown = [Span(250), Span(1500), Span::secs(10), Span::mins(2)].map(|s| s.to_string());
+        assert_eq!(shown, ["250 ms", "1.5 s", "10 s", "2 min"]);
+    }
+
+    #[test]
+    fn time_never_wraps() {
+        assert_eq!(Time(5).since(Time(9)), Span(0));
+        assert_eq!(Time(u64::MAX) + Span(1), Time(u64::MAX));
+        assert_eq!(Time(3) - Span(9), Time(0));
+    }
+}
