@@ -10,10 +10,20 @@
 //! - knows nothing of PostgreSQL or of any other kind of service.
 #![deny(missing_docs)]
 
+pub mod check;
+pub mod digest;
+pub mod driver;
+pub mod goal;
 pub mod host;
 pub mod id;
+pub mod journal;
+pub mod kind;
 pub mod machine;
 pub mod member;
 pub mod name;
+pub mod report;
+pub mod route;
+pub mod row;
 pub mod service;
 pub mod time;
+pub mod wire;

@@ -1,0 +1,224 @@
+//! What a controller wants of one member: declarative, whole, and fenced by (term, revision).
+//!
+//! Invariants: a goal carries the service's identity, so that a burnt control plane can be rebuilt
+//! from its hosts; an agent acts on a goal only after [`accept`] said so and the goal is on disk.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
+use crate::name::ServiceName;
+use crate::time::Span;
+
+/// The identity of one control plane's store; a rebuilt or restored store takes a new one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoreId(pub String);
+
+/// Who a member belongs to, enough to rebuild the service's row from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The service.
+    pub service: ServiceId,
+    /// Its name.
+    pub name: ServiceName,
+    /// Its kind's name.
+    pub kind: String,
+    /// Its plan's name.
+    pub plan: String,
+    /// The port of its stable endpoint.
+    pub endpoint_port: u16,
+    /// Every member and where it lives.
+    pub members: Vec<(MemberId, HostId)>,
+    /// Which key its secrets are sealed with.
+    pub key: String,
+}
+
+/// A login that the service's owner holds. The agent never sees the password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// Role name.
+    pub role: String,
+    /// What the server stores: a SCRAM verifier for PostgreSQL.
+    pub verifier: String,
+}
+
+/// Whether and how a member's process should run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Want {
+    /// Initialised if need be, started, kept running.
+    Running,
+    /// Stopped cleanly, directory kept.
+    Stopped,
+    /// Stopped, and sealed against being started.
+    Sealed,
+    /// Stopped and its directory removed. Only a person's order leads here.
+    Removed,
+}
+
+/// A member's part in replication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Takes writes; a commit waits for `acks` of `standbys`.
+    Primary {
+        /// The synchronous set, by member and incarnation.
+        standbys: Vec<(MemberId, Incarnation)>,
+        /// How many of them must have a commit before it is acknowledged.
+        acks: u8,
+    },
+}
+
+/// How hard a restart or stop is allowed to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopMode {
+    /// Sessions end, a checkpoint is written. What is planned uses this.
+    Fast,
+    /// No checkpoint; the next start recovers. What is broken gets this.
+    Immediate,
+}
+
+/// The agent's own permission to restart what died, from the remedy `restart`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartBudget {
+    /// Restarts allowed within `window`; the next death is a crash loop.
+    pub tries_max: u8,
+    /// The window the tries are counted in.
+    pub window: Span,
+    /// Wait before the second restart, doubled for each further one. The first is at once.
+    pub backoff: Span,
+}
+
+/// What a controller wants of one member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Goal {
+    /// The store that issued it.
+    pub store: StoreId,
+    /// Who the member belongs to.
+    pub identity: Identity,
+    /// The member.
+    pub member: MemberId,
+    /// The data directory meant. A directory of another incarnation refuses the goal.
+    pub incarnation: Incarnation,
+    /// The service's term.
+    pub term: Term,
+    /// Grows with every change of this goal within a term.
+    pub revision: Revision,
+    /// Running or not.
+    pub want: Want,
+    /// Its part in replication.
+    pub role: Role,
+    /// Digest of the image it runs from.
+    pub image: String,
+    /// Address its server listens on.
+    pub address: String,
+    /// Port its server listens on.
+    pub port: u16,
+    /// Server settings, as the kind's plan gives them.
+    pub settings: BTreeMap<String, String>,
+    /// The owner's logins.
+    pub logins: Vec<Login>,
+    /// Grows by one for each restart ordered; the agent restarts once per value.
+    pub restarts: u32,
+    /// How the newest ordered restart or stop is done.
+    pub stop: StopMode,
+    /// The agent's own budget of restarts.
+    pub budget: RestartBudget,
+}
+
+impl Goal {
+    /// Digest of the whole goal: equal (term, revision) must mean equal digest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of_json(self)
+    }
+}
+
+/// What an agent keeps beside a member's data, synced before it acts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The directory's incarnation.
+    pub incarnation: Incarnation,
+    /// No goal of an older term is obeyed.
+    pub pledged: Term,
+    /// The newest goal accepted.
+    pub goal: Goal,
+}
+
+/// Why an agent does not obey a goal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The directory was made anew since.
+    #[error("goal is for incarnation {goal}, the directory is {directory}")]
+    Incarnation {
+        /// In the goal.
+        goal: Incarnation,
+        /// On disk.
+        directory: Incarnation,
+    },
+    /// An older term than pledged, or an older revision than applied.
+    #[error("goal {goal_term}/{goal_revision} is older than {term}/{revision}")]
+    Stale {
+        /// In the goal.
+        goal_term: Term,
+        /// In the goal.
+        goal_revision: Revision,
+        /// On disk.
+        term: Term,
+        /// On disk.
+        revision: Revision,
+    },
+    /// The same (term, revision) with other content: two controllers, or a restored store.
+    #[error("goal {term}/{revision} was already applied with other content")]
+    Forked {
+        /// Of both.
+        term: Term,
+        /// Of both.
+        revision: Revision,
+    },
+}
+
+/// What to do with a goal that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Write it down, then act.
+    New,
+    /// Known already: report again.
+    Known,
+}
+
+/// Whether an agent obeys a goal. Refused goals are reported, never obeyed.
+///
+/// # Errors
+/// [`Refusal`] names both sides of what does not fit.
+pub fn accept(applied: Option<&Applied>, goal: &Goal) -> Result<Accept, Refusal> {
+    let Some(applied) = applied else { return Ok(Accept::New) };
+    if goal.incarnation != applied.incarnation {
+        return Err(Refusal::Incarnation {
+            goal: goal.incarnation,
+            directory: applied.incarnation,
+        });
+    }
+    let mine = (applied.goal.term, applied.goal.revision);
+    let theirs = (goal.term, goal.revision);
+    if goal.term < applied.pledged || theirs < mine {
+        return Err(Refusal::Stale {
+            goal_term: goal.term,
+            goal_revision: goal.revision,
+            term: applied.pledged.max(applied.goal.term),
+            revision: applied.goal.revision,
+        });
+    }
+    if theirs > mine {
+        return Ok(Accept::New);
+    }
+    if *goal == applied.goal {
+        return Ok(Accept::Known);
+    }
+    Err(Refusal::Forked { term: goal.term, revision: goal.revision })
+}

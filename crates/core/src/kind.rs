@@ -1,0 +1,50 @@
+//! What a kind of service says of itself. Kinds live in their own crate, one room each.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::Check;
+use crate::service::State;
+
+/// Size and promise of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its name, as `--plan` takes it.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Members of a service.
+    pub members: u8,
+    /// Memory a member may count on, in MiB.
+    pub memory_mib: u32,
+    /// Most client connections.
+    pub connections_max: u32,
+    /// Whether the service has an archive, and with it the state `archived`.
+    pub archives: bool,
+}
+
+/// A kind of service.
+pub trait Kind: Sync {
+    /// Its name, as `create` takes it.
+    fn name(&self) -> &'static str;
+    /// One line for people.
+    fn summary(&self) -> &'static str;
+    /// Its plans; the first is the default.
+    fn plans(&self) -> &'static [Plan];
+    /// States it leaves out, and what an entry to each becomes instead.
+    fn leaves_out(&self, plan: &Plan) -> BTreeMap<State, State>;
+    /// Server settings of a plan.
+    fn settings(&self, plan: &Plan) -> BTreeMap<String, String>;
+    /// The URL scheme of its endpoints.
+    fn scheme(&self) -> &'static str;
+    /// What a witness sends to a port, and the first bytes any of which prove a server of this kind.
+    fn greeting(&self) -> (&'static [u8], &'static [u8]);
+    /// Its checks.
+    fn checks(&self) -> &'static [&'static dyn Check];
+
+    /// A plan by name.
+    fn plan(&self, name: &str) -> Option<&'static Plan> {
+        self.plans().iter().find(|p| p.name == name)
+    }
+}

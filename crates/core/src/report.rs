@@ -1,0 +1,189 @@
+//! What an agent saw and did: hosts, members, witnesses' answers.
+//!
+//! Unchanged parts are not sent again; a beat carries the digest of all members' reports, and a
+//! controller that computes another asks for the whole. Reports hold nothing that moves by itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::Result as CheckResult;
+use crate::digest::Digest;
+use crate::goal::{Identity, Refusal, StoreId};
+use crate::id::{HostId, Incarnation, MemberId, Revision, Term};
+use crate::member;
+use crate::time::Span;
+
+/// One member as its agent sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The member.
+    pub member: MemberId,
+    /// Its directory's incarnation.
+    pub incarnation: Incarnation,
+    /// Terms below this are refused.
+    pub pledged: Term,
+    /// The newest goal applied.
+    pub applied: (Term, Revision),
+    /// What it is doing.
+    pub state: member::State,
+    /// Its server's process, where one runs.
+    pub pid: Option<u32>,
+    /// Ordered restarts done so far.
+    pub restarts: u32,
+    /// Deaths without an order since the directory was made.
+    pub deaths: u32,
+    /// Whether a write was acknowledged since the process started.
+    pub write_proven: bool,
+    /// The last failure in the server's or the agent's own words.
+    pub trouble: Option<String>,
+    /// The newest goal refused.
+    pub refused: Option<Refusal>,
+    /// The port is held by a process that is not the member's.
+    pub port_taken: bool,
+    /// Where its files are.
+    pub data_dir: String,
+    /// Checks that do not pass.
+    pub checks: Vec<CheckResult>,
+    /// The identity on disk.
+    pub identity: Identity,
+}
+
+/// A host as its agent presents it when its stream opens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The host's name.
+    pub host: String,
+    /// Its zone.
+    pub zone: String,
+    /// Address its members listen on.
+    pub address: String,
+    /// The agent's process.
+    pub pid: u32,
+    /// New with every boot of the machine.
+    pub boot: String,
+    /// The agent's release.
+    pub release: String,
+    /// The image that new members run from, if it has one.
+    pub image: Option<String>,
+    /// The newest store this agent obeyed, and its highest sequence.
+    pub store: Option<(StoreId, u64)>,
+    /// Checks of the host that do not pass.
+    pub checks: Vec<CheckResult>,
+}
+
+/// Where a witness should look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Names the question in its answer.
+    pub id: u64,
+    /// About this member.
+    pub member: MemberId,
+    /// Its kind, which says what a startup packet is.
+    pub kind: String,
+    /// Where it listens.
+    pub address: String,
+    /// Where it listens.
+    pub port: u16,
+    /// How long to wait for an answer.
+    pub patience: Span,
+}
+
+/// What a witness saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sight {
+    /// The server answered its startup packet.
+    Answered,
+    /// The host answered that nothing listens.
+    Refused,
+    /// Connected, or not even that, and no answer in time.
+    Silent,
+    /// The network says there is no way.
+    Unreachable,
+}
+
+/// A witness's answer: evidence with a vantage point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The question's id.
+    pub id: u64,
+    /// About this member.
+    pub member: MemberId,
+    /// What was seen.
+    pub sight: Sight,
+}
+
+/// What an agent sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromAgent {
+    /// First on every stream.
+    Hello(Hello),
+    /// Alive; the digest covers all members' reports.
+    Beat {
+        /// Counts from 1 on each stream.
+        number: u64,
+        /// Digest over [`Member`]s in order of id, as [`digest`] computes it.
+        digest: Digest,
+    },
+    /// Members that changed; all of them after [`ToAgent::SendAll`] and after Hello.
+    Members {
+        /// Members not named are gone.
+        whole: bool,
+        /// Their reports.
+        members: Vec<Member>,
+    },
+    /// The host's own checks, when they change.
+    Host {
+        /// Checks that do not pass.
+        checks: Vec<CheckResult>,
+        /// The image that new members run from.
+        image: Option<String>,
+    },
+    /// Answers to questions.
+    Answers(Vec<Answer>),
+    /// A planned absence: not silence until it is over.
+    Absence {
+        /// How long at most.
+        until_back: Span,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What a controller sends to an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToAgent {
+    /// First on every stream.
+    Welcome {
+        /// The host's id.
+        host: HostId,
+        /// The controller's store and sequence.
+        store: (StoreId, u64),
+        /// Interval of beats.
+        beat: Span,
+    },
+    /// New goals.
+    Goals {
+        /// These are all: members without a goal are reported as strays, never touched.
+        whole: bool,
+        /// The goals.
+        goals: Vec<crate::goal::Goal>,
+    },
+    /// The digest did not match: send every member.
+    SendAll,
+    /// Look for us.
+    Ask(Vec<Question>),
+    /// The stream is not welcome; the reason says what to do.
+    Refused {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Digest over members' reports, which must be in order of id.
+#[must_use]
+pub fn digest<'a>(members: impl IntoIterator<Item = &'a Member>) -> Digest {
+    let digests: Vec<Digest> = members.into_iter().map(Digest::of_json).collect();
+    Digest::of_json(&digests)
+}

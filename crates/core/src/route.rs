@@ -1,0 +1,82 @@
+//! Routes: where a gateway sends the connections of each service's endpoint.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{MemberId, ServiceId, Term};
+
+/// Where connections go now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The member.
+    pub member: MemberId,
+    /// Its address.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// One service's endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The service.
+    pub service: ServiceId,
+    /// Its name, for people.
+    pub name: String,
+    /// Port the gateway listens on.
+    pub port: u16,
+    /// A gateway refuses a route of an older term than it holds.
+    pub term: Term,
+    /// `None`: no primary now; new connections are held.
+    pub target: Option<Target>,
+}
+
+/// What a gateway sends to its controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromGateway {
+    /// First on every stream.
+    Hello {
+        /// Its name: the host's it stands for.
+        gateway: String,
+        /// Address it listens on.
+        address: String,
+        /// Its process.
+        pid: u32,
+        /// Sequence of the routes it holds.
+        routes: u64,
+    },
+    /// Routes taken, and the ports that could not be listened on, with why.
+    Took {
+        /// Their sequence.
+        routes: u64,
+        /// Ports that are not listened on.
+        failed: Vec<(u16, String)>,
+    },
+    /// Alive; counts since it began.
+    Beat {
+        /// Connections open now.
+        open: u64,
+        /// Connections accepted.
+        accepted: u64,
+        /// Connections that found no primary in time.
+        refused: u64,
+    },
+}
+
+/// What a controller sends to a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToGateway {
+    /// Every route of the cell.
+    Routes {
+        /// Grows with every change.
+        routes: u64,
+        /// All of them.
+        all: Vec<Route>,
+    },
+    /// The stream is not welcome.
+    Refused {
+        /// For people.
+        reason: String,
+    },
+}
