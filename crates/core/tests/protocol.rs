@@ -15,7 +15,7 @@ fn goal(term: u64, revision: u64) -> Goal {
         store: StoreId("a".into()),
         identity: Identity {
             service: ServiceId(1),
-            name: ServiceName::new("orders").unwrap(),
+            name: ServiceName::new("orders").expect("a good name"),
             kind: "postgres".into(),
             plan: "dev".into(),
             endpoint_port: 21000,
