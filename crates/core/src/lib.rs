@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 pub mod check;
+pub mod claim;
 pub mod digest;
 pub mod driver;
 pub mod goal;
@@ -18,9 +19,15 @@ pub mod host;
 pub mod id;
 pub mod journal;
 pub mod kind;
+pub mod knowing;
+pub mod label;
 pub mod machine;
 pub mod member;
 pub mod name;
+pub mod operation;
+pub mod placement;
+pub mod policy;
+pub mod remedy;
 pub mod report;
 pub mod route;
 pub mod row;

@@ -1,0 +1,214 @@
+//! Knowing: what sightings of one member from several vantage points add up to.
+//!
+//! The story: a closed stream or a late beat opens a [`Doubt`]. Witnesses are asked while it lasts.
+//! Their sightings are evidence, each with its vantage point; [`verdict`] weighs them and nothing
+//! else. Time alone never condemns: it only says how long negative evidence must last.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::HostId;
+use crate::policy::Policy;
+use crate::report::Sight;
+use crate::time::Time;
+
+/// Witnesses asked about one member at a time, at most; others' answers add nothing.
+pub const WITNESSES_MAX: usize = 4;
+
+/// One vantage point's view of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Who looked.
+    pub vantage: HostId,
+    /// What was seen last.
+    pub sight: Sight,
+    /// Since when it was always seen so, or always negative.
+    pub since: Time,
+    /// When it was seen last.
+    pub last: Time,
+}
+
+/// What is known while a member's own news is missing or bad.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// When it began.
+    pub since: Time,
+    /// When witnesses were last asked.
+    pub asked: Option<Time>,
+    /// One sighting per vantage point, in order of host.
+    pub sightings: Vec<Sighting>,
+}
+
+/// What the sightings add up to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// A vantage point reaches it, and none fails to.
+    Reached(Vec<Sighting>),
+    /// Some reach it, some do not.
+    Disputed(Vec<Sighting>),
+    /// Not enough to say.
+    Unknown(Vec<Sighting>),
+    /// Down by the rule.
+    Down(Vec<Sighting>),
+}
+
+impl Doubt {
+    /// A doubt that begins now.
+    #[must_use]
+    pub fn new(since: Time) -> Self {
+        Self { since, asked: None, sightings: Vec::new() }
+    }
+
+    /// Takes one sighting in.
+    pub fn saw(&mut self, vantage: HostId, sight: Sight, now: Time) {
+        let fresh = Sighting { vantage, sight, since: now, last: now };
+        match self.sightings.binary_search_by_key(&vantage, |s| s.vantage) {
+            Ok(at) => {
+                let known = &mut self.sightings[at];
+                let same = negative(known.sight) == negative(sight);
+                *known = if same { Sighting { since: known.since, ..fresh } } else { fresh };
+            }
+            Err(at) => self.sightings.insert(at, fresh),
+        }
+    }
+}
+
+/// Whether a sight speaks against the member.
+#[must_use]
+pub const fn negative(sight: Sight) -> bool {
+    !matches!(sight, Sight::Answered)
+}
+
+/// Weighs a doubt. `zone_of` names each vantage point's zone; `zones` is how many zones witnesses
+/// could be asked in. Down = no positive evidence from anyone, and negative evidence from two
+/// vantage points (in different zones where there are two) for [`Policy::down_after`] (DESIGN 4).
+#[must_use]
+pub fn verdict<'a>(
+    doubt: &Doubt,
+    zone_of: impl Fn(HostId) -> &'a str,
+    zones: usize,
+    now: Time,
+    policy: &Policy,
+) -> Verdict {
+    let fresh: Vec<Sighting> = doubt
+        .sightings
+        .iter()
+        .filter(|s| now.since(s.last) <= policy.answer_stale_after)
+        .copied()
+        .collect();
+    let against: Vec<&Sighting> = fresh.iter().filter(|s| negative(s.sight)).collect();
+    if fresh.is_empty() {
+        return Verdict::Unknown(fresh);
+    }
+    if against.is_empty() {
+        return Verdict::Reached(fresh);
+    }
+    if against.len() < fresh.len() {
+        return Verdict::Disputed(fresh);
+    }
+    let lasting: Vec<&&Sighting> =
+        against.iter().filter(|s| s.last.since(s.since) >= policy.down_after).collect();
+    let mut seen_from: Vec<&str> = lasting.iter().map(|s| zone_of(s.vantage)).collect();
+    seen_from.sort_unstable();
+    seen_from.dedup();
+    if lasting.len() >= 2 && seen_from.len() >= zones.min(2) {
+        Verdict::Down(fresh)
+    } else {
+        Verdict::Unknown(fresh)
+    }
+}
+
+/// Whom to ask: hosts of other zones than the member's first, then the lowest ids.
+#[must_use]
+pub fn witnesses(of_host: HostId, of_zone: &str, up: &[(HostId, &str)]) -> Vec<HostId> {
+    let mut others: Vec<(bool, HostId)> = up
+        .iter()
+        .filter(|(host, _)| *host != of_host)
+        .map(|&(host, zone)| (zone == of_zone, host))
+        .collect();
+    others.sort_unstable();
+    others.into_iter().take(WITNESSES_MAX).map(|(_, host)| host).collect()
+}
+
+/// A sighting in words.
+#[must_use]
+pub fn describe(sighting: &Sighting, now: Time) -> String {
+    let what = match sighting.sight {
+        Sight::Answered => "answered",
+        Sight::Refused => "refused the connection",
+        Sight::Silent => "gave no answer",
+        Sight::Unreachable => "could not be reached",
+    };
+    format!(
+        "seen from {}: {what}, for {}, last {} ago",
+        sighting.vantage,
+        sighting.last.since(sighting.since),
+        now.since(sighting.last)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Span;
+
+    const ZONES: [&str; 4] = ["", "a", "b", "c"];
+
+    fn judge(sights: &[(u32, Sight)], seconds: u64, zones: usize) -> Verdict {
+        let mut doubt = Doubt::new(Time(0));
+        for second in 0..=seconds {
+            for &(host, sight) in sights {
+                doubt.saw(HostId(host), sight, Time(second * 1000));
+            }
+        }
+        let zone = |h: HostId| ZONES[h.0 as usize % 4];
+        verdict(&doubt, zone, zones, Time(seconds * 1000), &Policy::default())
+    }
+
+    #[test]
+    fn no_evidence_is_unknown_however_long_it_lasts() {
+        assert!(matches!(judge(&[], 3600, 3), Verdict::Unknown(_)));
+    }
+
+    #[test]
+    fn down_needs_two_vantage_points_in_two_zones_for_the_whole_time() {
+        use Sight::{Refused, Silent};
+        assert!(matches!(judge(&[(1, Refused)], 60, 3), Verdict::Unknown(_)));
+        assert!(matches!(judge(&[(1, Refused), (2, Silent)], 9, 3), Verdict::Unknown(_)));
+        assert!(matches!(judge(&[(1, Refused), (2, Silent)], 10, 3), Verdict::Down(_)));
+        // Hosts 1 and 5 share zone a: one vantage zone, where there are two, is not enough.
+        assert!(matches!(judge(&[(1, Refused), (5, Refused)], 60, 2), Verdict::Unknown(_)));
+        assert!(matches!(judge(&[(1, Refused), (5, Refused)], 60, 1), Verdict::Down(_)));
+    }
+
+    #[test]
+    fn one_positive_sight_saves() {
+        use Sight::{Answered, Refused};
+        let seen = [(1, Refused), (2, Refused), (3, Answered)];
+        assert!(matches!(judge(&seen, 60, 3), Verdict::Disputed(_)));
+        assert!(matches!(judge(&[(3, Answered)], 60, 3), Verdict::Reached(_)));
+    }
+
+    #[test]
+    fn stale_answers_and_interrupted_runs_do_not_count() {
+        let policy = Policy::default();
+        let mut doubt = Doubt::new(Time(0));
+        for second in 0..=20 {
+            for host in [1, 2] {
+                let sight = if second == 15 { Sight::Answered } else { Sight::Refused };
+                doubt.saw(HostId(host), sight, Time(second * 1000));
+            }
+        }
+        let zone = |h: HostId| ZONES[h.0 as usize];
+        let at = |ms: u64| verdict(&doubt, zone, 3, Time(ms), &policy);
+        assert!(matches!(at(20_000), Verdict::Unknown(_)), "refused for 4 s only");
+        assert!(matches!(at(60_000), Verdict::Unknown(seen) if seen.is_empty()));
+    }
+
+    #[test]
+    fn witnesses_of_other_zones_come_first() {
+        let up = [(HostId(1), "a"), (HostId(2), "a"), (HostId(3), "b"), (HostId(4), "c")];
+        assert_eq!(witnesses(HostId(1), "a", &up), [HostId(3), HostId(4), HostId(2)]);
+        assert_eq!(Span::secs(1), Policy::default().beat);
+    }
+}

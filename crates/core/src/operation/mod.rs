@@ -1,0 +1,276 @@
+//! Operations: durable, resumable pieces of work on a service, as steps that are data.
+//!
+//! Each operation is one file with one [`Spec`], readable top-down like a runbook: what each step
+//! orders, what proves it done, how long that may take, what happens past that, and what the step
+//! becomes if the member dies meanwhile. The cell executes them; nothing else knows any by name.
+
+mod install;
+mod recover;
+mod restart;
+mod retire;
+mod revive;
+mod terminate;
+
+use serde::{Deserialize, Serialize};
+
+use crate::claim::Lane;
+use crate::goal::StopMode;
+use crate::id::OperationId;
+use crate::label::Label;
+use crate::service::phase;
+use crate::time::{Span, Time};
+
+/// Which operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Place, initialise, start, open.
+    Install,
+    /// Restart in an orderly way.
+    Restart,
+    /// Restart what is broken, hard.
+    Recover,
+    /// Close, stop, seal.
+    Retire,
+    /// Unseal, start, open.
+    Revive,
+    /// Close, stop, remove.
+    Terminate,
+}
+
+/// What a step wants of the world. Every effect is an "ensure": safe to repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Members run.
+    Run,
+    /// Members restart once, by this mode.
+    Restart(StopMode),
+    /// The endpoint leads to the primary.
+    OpenEndpoint,
+    /// The endpoint is closed.
+    CloseEndpoint,
+    /// Members stop cleanly.
+    Stop,
+    /// Members are sealed.
+    Seal,
+    /// Members' directories are removed.
+    Remove,
+}
+
+/// The observation that proves a step done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// Every member applied the goal, and a write was acknowledged since its process started.
+    Writing,
+    /// Every gateway that is heard took the routes.
+    Routed,
+    /// Every member applied the goal and is stopped.
+    Stopped,
+    /// Every member applied the goal and is sealed.
+    Sealed,
+    /// Every member applied the goal and is gone.
+    Gone,
+}
+
+/// What happens when a step's deadline passes without its proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Past {
+    /// Order it again, so many times, then page and go on waiting; its proof still ends it.
+    Insist {
+        /// Times it is ordered again before the page.
+        tries: u8,
+    },
+    /// Page and give the operation up; the service serves as well as it can.
+    GiveUp,
+    /// Note it and go on: the step improves things and nothing rests on it.
+    GoOn,
+}
+
+/// What a step becomes if a member is confirmed dead while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDeath {
+    /// The same: the agent starts what died, or the step wants it dead anyway.
+    Continue,
+    /// The operation ends and the remedies have the service.
+    HandOver,
+}
+
+/// One step of a runbook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its name for people.
+    pub name: &'static str,
+    /// What it orders.
+    pub order: Effect,
+    /// What proves it.
+    pub proof: Proof,
+    /// How long that may take.
+    pub deadline: Span,
+    /// What happens past that.
+    pub past: Past,
+    /// What it becomes when a member dies.
+    pub on_death: OnDeath,
+}
+
+/// An operation's runbook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Which.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for, as a sentence.
+    pub story: &'static str,
+    /// Which share its claim is taken from.
+    pub lane: Lane,
+    /// The phase event it begins with.
+    pub begins: Option<phase::Event>,
+    /// The phase event its last proof is.
+    pub ends: phase::Event,
+    /// Seconds of write outage it is expected to cost.
+    pub outage_seconds: u32,
+    /// Minutes a person would need for the same, for the toil ledger.
+    pub manual_minutes: u16,
+    /// The steps, in order.
+    pub steps: &'static [Step],
+}
+
+/// Every operation; a new one is a file and a line here.
+pub const SPECS: &[&Spec] = &[
+    &install::SPEC,
+    &restart::SPEC,
+    &recover::SPEC,
+    &retire::SPEC,
+    &revive::SPEC,
+    &terminate::SPEC,
+];
+
+/// An operation's runbook by its kind.
+///
+/// # Panics
+/// Never: the registry's test proves every kind present.
+#[must_use]
+pub fn spec(kind: Kind) -> &'static Spec {
+    SPECS.iter().find(|s| s.kind == kind).expect("every kind is in the registry")
+}
+
+/// Why an operation runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Somebody ordered it.
+    Order {
+        /// Who.
+        by: Box<str>,
+    },
+    /// A remedy.
+    Remedy {
+        /// Which.
+        name: Label,
+    },
+}
+
+/// An operation under way, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its id.
+    pub id: OperationId,
+    /// Which runbook.
+    pub kind: Kind,
+    /// Why.
+    pub cause: Cause,
+    /// When it was accepted.
+    pub begun: Time,
+    /// Whether its claim was granted; until then no step began.
+    pub claimed: bool,
+    /// The step it is at.
+    pub step: u8,
+    /// When that step was ordered last.
+    pub ordered: Time,
+    /// How often it was ordered again.
+    pub tries: u8,
+    /// Whether a person was told that it is late.
+    pub paged: bool,
+}
+
+impl Operation {
+    /// Its runbook.
+    #[must_use]
+    pub fn spec(&self) -> &'static Spec {
+        spec(self.kind)
+    }
+
+    /// The step it is at.
+    ///
+    /// # Panics
+    /// Never: the cell ends an operation with its last step.
+    #[must_use]
+    pub fn at(&self) -> &'static Step {
+        &self.spec().steps[usize::from(self.step)]
+    }
+
+    /// When the step it is at is late.
+    #[must_use]
+    pub fn due(&self) -> Time {
+        self.ordered + self.at().deadline
+    }
+}
+
+/// Whether an order may push a running operation aside. A person's end of a service goes before
+/// everything; its retirement before anything that keeps it running.
+#[must_use]
+pub const fn preempts(order: Kind, running: Kind) -> bool {
+    match order {
+        Kind::Terminate => !matches!(running, Kind::Terminate),
+        Kind::Retire => matches!(running, Kind::Restart | Kind::Recover | Kind::Revive),
+        Kind::Revive => matches!(running, Kind::Retire),
+        Kind::Install | Kind::Restart | Kind::Recover => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_is_sound() {
+        let kinds = [
+            Kind::Install,
+            Kind::Restart,
+            Kind::Recover,
+            Kind::Retire,
+            Kind::Revive,
+            Kind::Terminate,
+        ];
+        for kind in kinds {
+            assert_eq!(SPECS.iter().filter(|s| s.kind == kind).count(), 1, "{kind:?}");
+            let spec = spec(kind);
+            assert!(spec.story.ends_with('.'), "{}", spec.name);
+            assert!(!spec.steps.is_empty() && spec.steps.len() < 16, "{}", spec.name);
+            for step in spec.steps {
+                assert!(step.deadline > Span(0), "{}: {}", spec.name, step.name);
+            }
+        }
+        assert_eq!(SPECS.len(), kinds.len());
+    }
+
+    #[test]
+    fn only_steps_that_rebuild_nothing_go_on_unproven() {
+        for spec in SPECS {
+            for step in spec.steps.iter().filter(|s| s.past == Past::GoOn) {
+                assert_eq!(step.proof, Proof::Routed, "{}: {}", spec.name, step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_pushes_a_termination_aside() {
+        for spec in SPECS {
+            assert!(!preempts(spec.kind, Kind::Terminate), "{}", spec.name);
+        }
+    }
+}

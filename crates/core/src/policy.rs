@@ -1,0 +1,68 @@
+//! Every number that decides, in one place, with its source.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Span;
+
+/// The rules a cell decides by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Interval of agents' beats. DESIGN 4: 1 s; 10 s is allowed for the largest fleets.
+    pub beat: Span,
+    /// Beats missed before a host without positive evidence is shown uncertain.
+    pub missed_beats_max: u64,
+    /// Negative evidence from two vantage points must last this long before a member is down.
+    pub down_after: Span,
+    /// How often witnesses are asked while in doubt.
+    pub ask_every: Span,
+    /// How long a witness waits for an answer.
+    pub witness_patience: Span,
+    /// An answer older than this is no evidence.
+    pub answer_stale_after: Span,
+    /// After a start, hosts have this long to dial in before their silence means anything.
+    pub start_grace: Span,
+    /// Disruptive operations at once on one host, planned ones.
+    pub host_operations_max: u16,
+    /// The emergency lane's own share on top of that.
+    pub host_emergencies_max: u16,
+    /// First port of endpoints and members.
+    pub port_first: u16,
+    /// Last port of endpoints and members.
+    pub port_last: u16,
+    /// Members one host may hold.
+    pub host_members_max: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            beat: Span::secs(1),
+            missed_beats_max: 3,
+            down_after: Span::secs(10),
+            ask_every: Span::secs(1),
+            witness_patience: Span::millis(500),
+            answer_stale_after: Span::secs(3),
+            start_grace: Span::secs(15),
+            host_operations_max: 4,
+            host_emergencies_max: 16,
+            port_first: 21_000,
+            port_last: 31_999,
+            host_members_max: 2_000,
+        }
+    }
+}
+
+impl Policy {
+    /// A beat later than this makes its host suspect: one interval and a half.
+    #[must_use]
+    pub const fn late_after(&self) -> Span {
+        Span(self.beat.0 + self.beat.0 / 2)
+    }
+
+    /// Silence longer than this is shown.
+    #[must_use]
+    pub const fn silent_after(&self) -> Span {
+        self.beat.times(self.missed_beats_max)
+    }
+}
