@@ -1,0 +1,2 @@
+//! Types and client of the HTTP API.
+#![deny(missing_docs)]

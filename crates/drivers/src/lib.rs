@@ -1,0 +1,1 @@
+//! The I/O of each kind behind the core driver port.

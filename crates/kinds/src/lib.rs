@@ -1,0 +1,2 @@
+//! Pure specifications of kinds of services.
+#![deny(missing_docs)]

@@ -1,0 +1,1 @@
+//! Where cells keep their rows and journal.
