@@ -43,6 +43,22 @@ pub trait Kind: Sync {
     /// Its checks.
     fn checks(&self) -> &'static [&'static dyn Check];
 
+    /// Packs an owner's password and its salt into what the cell keeps and a verifier is made of;
+    /// the password cannot be had from it. Empty: the kind has no logins.
+    fn secret(&self, password: &str, salt: &[u8; 16]) -> Vec<u8> {
+        let _ = (password, salt);
+        Vec::new()
+    }
+    /// What the server stores for a packed secret; `None` where it is no secret of this kind.
+    fn verifier(&self, secret: &[u8]) -> Option<String> {
+        let _ = secret;
+        None
+    }
+    /// The salt inside a packed secret, by which the password can be derived again.
+    fn salt<'a>(&self, secret: &'a [u8]) -> Option<&'a [u8]> {
+        secret.get(..16)
+    }
+
     /// A plan by name.
     fn plan(&self, name: &str) -> Option<&'static Plan> {
         self.plans().iter().find(|p| p.name == name)

@@ -10,8 +10,10 @@
 //! - knows nothing of PostgreSQL or of any other kind of service.
 #![deny(missing_docs)]
 
+pub mod cell;
 pub mod check;
 pub mod claim;
+pub mod decide;
 pub mod digest;
 pub mod driver;
 pub mod goal;
@@ -25,6 +27,7 @@ pub mod machine;
 pub mod member;
 pub mod name;
 pub mod operation;
+pub mod order;
 pub mod placement;
 pub mod policy;
 pub mod remedy;
@@ -33,4 +36,5 @@ pub mod route;
 pub mod row;
 pub mod service;
 pub mod time;
+pub mod view;
 pub mod wire;

@@ -39,6 +39,33 @@ pub enum State {
     Gone,
 }
 
+impl State {
+    /// The state's name as the CLI, the API and the pages print it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Initializing => "initializing",
+            Self::Starting => "starting",
+            Self::Recovering => "recovering",
+            Self::Ready => "ready",
+            Self::Hung => "hung",
+            Self::Failed => "failed",
+            Self::CrashLooping => "crash_looping",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Sealed => "sealed",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What an agent sees or does to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -32,6 +32,8 @@ pub struct Sighting {
 pub struct Doubt {
     /// When it began.
     pub since: Time,
+    /// The first question asked in it; answers to earlier ones do not count.
+    pub first: u64,
     /// When witnesses were last asked.
     pub asked: Option<Time>,
     /// One sighting per vantage point, in order of host.
@@ -56,7 +58,7 @@ impl Doubt {
     /// A doubt that begins now.
     #[must_use]
     pub fn new(since: Time) -> Self {
-        Self { since, asked: None, sightings: Vec::new() }
+        Self { since, first: 0, asked: None, sightings: Vec::new() }
     }
 
     /// Takes one sighting in.

@@ -1,0 +1,142 @@
+//! The list of endpoints: what the router serves and the OpenAPI document describes.
+
+/// An HTTP method of this API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// Looks, changes nothing.
+    Get,
+    /// Orders.
+    Post,
+    /// Orders something to be forgotten.
+    Delete,
+}
+
+impl Method {
+    /// Its name in requests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// A parameter of a query; all are optional.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Its JSON type.
+    pub of: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+}
+
+/// One endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its method.
+    pub method: Method,
+    /// Its path; `{name}` stands for a name.
+    pub path: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Parameters of its query.
+    pub query: &'static [Parameter],
+    /// Schema of the request's body, if it has one.
+    pub request: Option<&'static str>,
+    /// Schema of the answer: `Name`, `[Name]` for a list, `text/...` for what is no JSON.
+    pub answer: &'static str,
+    /// Whether it may answer that the store cannot record.
+    pub records: bool,
+}
+
+const fn get(path: &'static str, answer: &'static str, summary: &'static str) -> Endpoint {
+    Endpoint {
+        method: Method::Get,
+        path,
+        summary,
+        query: &[],
+        request: None,
+        answer,
+        records: false,
+    }
+}
+
+const fn order(path: &'static str, summary: &'static str) -> Endpoint {
+    Endpoint { method: Method::Post, answer: "Accepted", records: true, ..get(path, "", summary) }
+}
+
+const AFTER: Parameter = Parameter {
+    name: "after",
+    of: "integer",
+    summary: "Only entries after this position, oldest first.",
+};
+
+/// Every endpoint but the two streams, which are no HTTP once they are open.
+pub const ENDPOINTS: &[Endpoint] = &[
+    get("/healthz", "text/plain", "Whether the controller answers; needs no token."),
+    get("/metrics", "text/plain", "Aggregates in the text format of Prometheus."),
+    get("/v1/openapi.json", "object", "This document."),
+    get("/v1/fleet", "Fleet", "The fleet at a glance."),
+    get("/v1/services", "[Service]", "Every service."),
+    Endpoint {
+        request: Some("NewService"),
+        ..order("/v1/services", "Makes a service. The answer comes once it is recorded.")
+    },
+    get("/v1/services/{name}", "Service", "One service."),
+    get("/v1/services/{name}/explain", "Explain", "Why a service is as it is."),
+    Endpoint {
+        query: &[Parameter {
+            name: "direct",
+            of: "boolean",
+            summary: "The member that takes writes instead of the stable endpoint.",
+        }],
+        ..get(
+            "/v1/services/{name}/url",
+            "UrlAnswer",
+            "How to connect; the only answer that shows a password.",
+        )
+    },
+    order("/v1/services/{name}/restart", "Restarts a service's members in an orderly way."),
+    order("/v1/services/{name}/retire", "Stops a service and keeps its disks."),
+    order("/v1/services/{name}/revive", "Makes a retired service serve again."),
+    Endpoint {
+        request: Some("Termination"),
+        ..order("/v1/services/{name}/terminate", "Ends a service and removes its data for ever.")
+    },
+    get("/v1/hosts", "[Host]", "Every host."),
+    get("/v1/hosts/{name}", "Host", "One host."),
+    Endpoint {
+        method: Method::Delete,
+        ..order("/v1/hosts/{name}", "Forgets a host that holds no member.")
+    },
+    order("/v1/hosts/{name}/drain", "Places nothing on a host any more and empties it."),
+    order("/v1/hosts/{name}/return", "Takes a drained host back."),
+    get("/v1/kinds", "[KindSummary]", "Every kind of service."),
+    get("/v1/kinds/{name}", "KindPage", "One kind, with its machines as tables and diagrams."),
+    Endpoint {
+        query: &[
+            Parameter {
+                name: "subject",
+                of: "string",
+                summary: "Only entries about this service or host.",
+            },
+            AFTER,
+            Parameter { name: "limit", of: "integer", summary: "How many at most." },
+        ],
+        ..get("/v1/journal", "[JournalEntry]", "Entries of the journal, the newest by default.")
+    },
+    Endpoint {
+        query: &[AFTER],
+        ..get(
+            "/v1/events",
+            "text/event-stream",
+            "Entries of the journal as they are recorded, one JournalEntry for each event. \
+             Resumes by `after` or the header `Last-Event-ID`.",
+        )
+    },
+    get("/v1/doctor", "[DoctorItem]", "Whether the control plane is well, and what to do."),
+];

@@ -1,0 +1,174 @@
+//! What travels and is not already a view or an order of the core.
+
+use evenkeel_core::check::Family;
+use evenkeel_core::digest::Digest;
+use evenkeel_core::journal::Topic;
+use evenkeel_core::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// A service to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewService {
+    /// Its name.
+    pub name: String,
+    /// Its kind's name.
+    pub kind: String,
+    /// Its plan's name; the kind's first plan if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+}
+
+/// The body of an order to terminate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Termination {
+    /// The service's name again.
+    pub confirm: String,
+}
+
+/// How to connect to a service. The only answer that shows a password.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UrlAnswer {
+    /// Everything below in one line.
+    pub url: String,
+    /// Where to connect.
+    pub host: String,
+    /// Where to connect.
+    pub port: u16,
+    /// The login; empty where the kind has none.
+    pub user: String,
+    /// Its password; empty where the kind has none.
+    pub password: String,
+    /// The database.
+    pub database: String,
+}
+
+impl std::fmt::Debug for UrlAnswer {
+    /// Leaves out what holds the password: debug output ends in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UrlAnswer")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("user", &self.user)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A plan of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// Its name, as `--plan` takes it.
+    pub name: String,
+    /// One line for people.
+    pub summary: String,
+    /// Members of a service.
+    pub members: u8,
+    /// Memory a member may count on, in MiB.
+    pub memory_mib: u32,
+    /// Most client connections.
+    pub connections_max: u32,
+    /// Whether the service has an archive.
+    pub archives: bool,
+}
+
+/// A check of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckSummary {
+    /// Its name.
+    pub name: String,
+    /// Its family.
+    pub family: Family,
+    /// What it looks at, why it matters, what to do.
+    pub doc: String,
+}
+
+/// A kind of service in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindSummary {
+    /// Its name, as `create` takes it.
+    pub name: String,
+    /// One line for people.
+    pub summary: String,
+    /// Its plans; the first is the default.
+    pub plans: Vec<PlanSummary>,
+    /// Its checks.
+    pub checks: Vec<CheckSummary>,
+}
+
+/// A kind with its machines, rendered from the functions that decide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindPage {
+    /// What the list shows.
+    #[serde(flatten)]
+    pub kind: KindSummary,
+    /// Phases and events, as a Markdown table.
+    pub phase_table: String,
+    /// Phases, as a Mermaid state diagram.
+    pub phase_diagram: String,
+    /// Health and evidence, as a Markdown table.
+    pub health_table: String,
+    /// Health, as a Mermaid state diagram.
+    pub health_diagram: String,
+    /// A member's states and events, as a Markdown table.
+    pub member_table: String,
+    /// A member's states, as a Mermaid state diagram.
+    pub member_diagram: String,
+}
+
+/// One entry of the journal as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// Counts from 1, without gaps.
+    pub position: u64,
+    /// On the cell's clock, in milliseconds.
+    pub at: Time,
+    /// What kind of entry.
+    pub topic: Topic,
+    /// The service or host it is about.
+    pub subject: String,
+    /// One sentence.
+    pub text: String,
+    /// What it rests on.
+    pub evidence: Vec<String>,
+    /// The hash that chains it to all before it.
+    pub link: Digest,
+}
+
+/// Which entries of the journal are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalQuery {
+    /// Only those about this service or host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Only those after this position, oldest first; the newest if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// How many at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// One thing `doctor` looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoctorItem {
+    /// What was looked at.
+    pub name: String,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// What was seen.
+    pub detail: String,
+    /// What to do about it; empty where it is well.
+    pub fix: String,
+}
+
+/// The body of every answer that is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// A stable word for programs.
+    pub error: String,
+    /// What is wrong and what would do, for people.
+    pub message: String,
+}

@@ -1,0 +1,329 @@
+//! Assessing: what the observations mean. Hosts first, then services; both by their machines.
+
+use super::state::{Due, Seen, Service};
+use super::turn::Work;
+use super::{Cell, state};
+use crate::goal::Want;
+use crate::host;
+use crate::id::{HostId, ServiceId};
+use crate::journal::Topic;
+use crate::knowing::{self, Doubt, Verdict};
+use crate::machine::{self, Machine};
+use crate::member;
+use crate::report::Sight;
+use crate::service::{Health, Phase, State, health, phase, shown};
+use crate::time::Time;
+
+/// How far automation may go, fleet-wide (DESIGN 1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Posture {
+    /// As usual.
+    Normal,
+    /// What is seen may be this controller's own trouble.
+    ObserverSuspect {
+        /// Why.
+        why: String,
+    },
+}
+
+impl std::fmt::Display for Posture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Normal => f.write_str("normal"),
+            Self::ObserverSuspect { why } => write!(f, "observer-suspect: {why}"),
+        }
+    }
+}
+
+impl Cell {
+    /// What bounds automation now.
+    #[must_use]
+    pub fn posture(&self, now: Time) -> Posture {
+        let suspect = |why: String| Posture::ObserverSuspect { why };
+        if self.state.restored {
+            return suspect("the store was put back to an older state".to_owned());
+        }
+        let hosts = &self.state.hosts;
+        let unheard = hosts.values().filter(|h| h.state == host::State::Joining).count();
+        let grace = self.setup.policy.start_grace;
+        if unheard > 0 && now.since(self.state.began) < grace {
+            let began = now.since(self.state.began);
+            return suspect(format!(
+                "this controller began {began} ago and waits for {unheard} hosts to dial in"
+            ));
+        }
+        let silent: Vec<&state::Host> = hosts
+            .values()
+            .filter(|h| matches!(h.state, host::State::Uncertain | host::State::Joining))
+            .collect();
+        let mut zones: Vec<&str> = silent.iter().map(|h| h.row.zone.as_str()).collect();
+        zones.sort_unstable();
+        zones.dedup();
+        if zones.len() >= 2 && silent.len() * 2 >= hosts.len() {
+            return suspect(format!(
+                "{} of {} hosts in {} zones fell silent: no one failure domain explains that",
+                silent.len(),
+                hosts.len(),
+                zones.len()
+            ));
+        }
+        Posture::Normal
+    }
+
+    /// The services with a member on a host.
+    pub(super) fn services_on(&self, host: HostId) -> impl Iterator<Item = ServiceId> {
+        let members = self.state.hosts.get(&host).map_or(&[][..], |h| &h.members);
+        members.iter().filter_map(|member| self.state.of_member.get(member).copied())
+    }
+
+    /// Moves a host's machine, tells the journal and has its services looked at.
+    pub(super) fn host_event(
+        &mut self,
+        id: HostId,
+        event: host::Event,
+        evidence: Vec<String>,
+        work: &mut Work,
+    ) {
+        let Some(host) = self.state.hosts.get_mut(&id) else { return };
+        let Some(next) = host::Machine::next(host.state, event) else { return };
+        if next == host.state {
+            return;
+        }
+        let text = format!("{} -> {next}", host.state);
+        let name = host.row.name.clone();
+        host.state = next;
+        let topic = if next == host::State::Down { Topic::Verdict } else { Topic::Transition };
+        work.note(topic, &name, text, evidence);
+        let services: Vec<ServiceId> = self.services_on(id).collect();
+        work.services.extend(services);
+    }
+
+    /// Looks at one host: is it late, is it silent, when is that known next?
+    pub(super) fn assess_host(&mut self, id: HostId, work: &mut Work) {
+        let Some(host) = self.state.hosts.get(&id) else { return };
+        if host.absent_until.is_some_and(|until| until > work.now) {
+            let until = host.absent_until.unwrap_or(work.now);
+            self.state.timers.insert((until, Due::Host(id)));
+            return;
+        }
+        let policy = &self.setup.policy;
+        let (late, silent) = match host.heard {
+            Some(heard) => (heard + policy.late_after(), heard + policy.silent_after()),
+            None => (self.state.began + policy.start_grace, self.state.began + policy.start_grace),
+        };
+        if host.state == host::State::Up && (host.link.is_none() || work.now >= late) {
+            self.host_event(id, host::Event::Late, Vec::new(), work);
+        }
+        let state = self.state.hosts.get(&id).map(|h| h.state);
+        let next = match state {
+            Some(host::State::Up) => Some(late),
+            Some(host::State::Suspect | host::State::Joining) if work.now < silent => Some(silent),
+            Some(host::State::Suspect | host::State::Joining) => {
+                self.host_event(id, host::Event::Silent, Vec::new(), work);
+                None
+            }
+            _ => None,
+        };
+        if let Some(next) = next {
+            self.state.timers.insert((next, Due::Host(id)));
+        }
+    }
+
+    /// What the witnesses' answers about a service's primary add up to.
+    pub(super) fn verdict(&self, service: &Service, now: Time) -> Option<Verdict> {
+        let doubt = service.doubt.as_ref()?;
+        let zone = |id: HostId| self.state.hosts.get(&id).map_or("", |h| h.row.zone.as_str());
+        let of = service.row.primary().host;
+        let mut zones: Vec<&str> = self.up().filter(|(id, _)| *id != of).map(|(_, z)| z).collect();
+        zones.sort_unstable();
+        zones.dedup();
+        Some(knowing::verdict(doubt, zone, zones.len(), now, &self.setup.policy))
+    }
+
+    /// Hosts that are heard, with their zones.
+    pub(super) fn up(&self) -> impl Iterator<Item = (HostId, &str)> {
+        let up = |h: &&state::Host| h.state == host::State::Up && h.link.is_some();
+        self.state.hosts.values().filter(up).map(|h| (h.row.id, h.row.zone.as_str()))
+    }
+
+    /// Keeps or ends the doubt about a service's primary.
+    pub(super) fn doubt(&mut self, id: ServiceId, now: Time) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let host = self.state.hosts.get(&service.row.primary().host);
+        let speaks = host.is_some_and(state::Host::speaks);
+        let joining =
+            host.is_none_or(|h| matches!(h.state, host::State::Joining | host::State::Up));
+        let hung = service.seen[0].as_ref().is_some_and(|s| s.state == member::State::Hung);
+        let wanted = service.row.primary().want == Want::Running;
+        let doubted = wanted && if speaks { hung } else { !joining };
+        let first = self.state.questions + 1;
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        if !doubted {
+            service.doubt = None;
+            return;
+        }
+        let new = || Box::new(Doubt { first, ..Doubt::new(now) });
+        let doubt = service.doubt.get_or_insert_with(new);
+        if speaks {
+            // The agent's own unanswered question is one vantage point's view.
+            doubt.saw(service.row.primary().host, Sight::Silent, now);
+        }
+    }
+
+    /// What was learnt about a service since it was last judged, with its evidence in words.
+    pub(super) fn evidence(
+        &self,
+        service: &Service,
+        now: Time,
+    ) -> Option<(health::Evidence, Vec<String>)> {
+        use health::Evidence as E;
+        let primary = service.row.primary();
+        let host = self.state.hosts.get(&primary.host)?;
+        let verdict = self.verdict(service, now);
+        let words = |verdict: &Verdict| match verdict {
+            Verdict::Reached(s) | Verdict::Disputed(s) | Verdict::Unknown(s) | Verdict::Down(s) => {
+                s.iter().map(|s| knowing::describe(s, now)).collect::<Vec<_>>()
+            }
+        };
+        if host.speaks() {
+            let seen = service.seen[0].as_ref()?;
+            if seen.incarnation != primary.incarnation {
+                return None;
+            }
+            return by_agent(seen, verdict.as_ref(), &host.row.name, words);
+        }
+        match (host.state, verdict) {
+            // Suspicion asks; nothing shown changes before three beats are missing.
+            (host::State::Joining | host::State::Up | host::State::Suspect, _) => None,
+            (_, Some(verdict)) => {
+                let seen = words(&verdict);
+                Some(match verdict {
+                    Verdict::Reached(_) => (E::Reached, seen),
+                    Verdict::Disputed(_) => (E::Disputed, seen),
+                    Verdict::Down(_) => (E::ConfirmedDown, seen),
+                    Verdict::Unknown(_) => (E::Silent, seen),
+                })
+            }
+            (_, None) => Some((E::Silent, Vec::new())),
+        }
+    }
+
+    /// Judges a service's health anew and its host's state with it.
+    pub(super) fn judge(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let Some((evidence, words)) = self.evidence(service, work.now) else { return };
+        let (was, host) = (service.row.health, service.row.primary().host);
+        let Some(next) = health::Machine::next(was, evidence) else { return };
+        let state = self.state.hosts.get(&host).map(|h| h.state);
+        let about_host = match (evidence, state) {
+            (health::Evidence::Reached, Some(host::State::Down)) => Some(host::Event::Reached),
+            (health::Evidence::ConfirmedDown, Some(host::State::Uncertain)) => {
+                Some(host::Event::ConfirmedDown)
+            }
+            _ => None,
+        };
+        if let Some(event) = about_host {
+            self.host_event(host, event, words.clone(), work);
+        }
+        if next != was {
+            self.reshape(id, work, |row| row.health = next);
+            let Some(service) = self.state.services.get(&id) else { return };
+            let topic = match next {
+                Health::Unavailable => Topic::Verdict,
+                Health::Uncertain | Health::Healthy => Topic::Transition,
+            };
+            let text = format!("health {} -> {}", word(was), word(next));
+            work.note(topic, service.row.name.as_str(), text, words);
+        }
+    }
+
+    /// Moves a service's phase by an event.
+    ///
+    /// # Panics
+    /// When the event is not legal: orders and operations are checked before they come here.
+    pub(super) fn phase_event(&mut self, id: ServiceId, event: phase::Event, work: &mut Work) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let was = service.row.phase;
+        let next = machine::step::<phase::Machine>(was, event)
+            .expect("an operation begins and ends only where its phase event is legal");
+        if next != was {
+            let text = format!("phase {was:?} -> {next:?} ({event:?})");
+            work.note(Topic::Transition, service.row.name.as_str(), text, Vec::new());
+            self.reshape(id, work, |row| row.phase = next);
+        }
+    }
+
+    /// Changes a row and notes since when the state shown is what it is.
+    pub(super) fn reshape(
+        &mut self,
+        id: ServiceId,
+        work: &mut Work,
+        change: impl FnOnce(&mut super::rows::Service),
+    ) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let row = &mut service.row;
+        let before = shown(row.phase, row.health);
+        change(row);
+        let after = shown(row.phase, row.health);
+        if before != after {
+            row.since = work.now;
+            row.paged &= !matches!(after, State::Available | State::Retired);
+        }
+        work.record(id);
+    }
+
+    /// Tells a person about a state that lasts too long, once.
+    pub(super) fn page_if_late(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let row = &service.row;
+        let limit = match row.phase {
+            Phase::Serving => health::Machine::deadline(row.health),
+            other => phase::Machine::deadline(other),
+        };
+        let Some(limit) = limit.filter(|_| !row.paged) else { return };
+        let due = row.since + limit;
+        if work.now < due {
+            self.state.timers.insert((due, Due::Service(id)));
+            return;
+        }
+        let text = format!("page: {} for {limit}", shown(row.phase, row.health));
+        work.note(Topic::Finding, row.name.as_str(), text, Vec::new());
+        self.reshape(id, work, |row| row.paged = true);
+    }
+}
+
+/// What the agent's own word means; it is the nearest there is.
+fn by_agent(
+    seen: &Seen,
+    verdict: Option<&Verdict>,
+    host: &str,
+    words: impl Fn(&Verdict) -> Vec<String>,
+) -> Option<(health::Evidence, Vec<String>)> {
+    use health::Evidence as E;
+    use member::State as S;
+    let said = vec![format!("the agent of {host}: {}", seen.state)];
+    match seen.state {
+        S::Ready if seen.write_proven => Some((E::WriteProven, said)),
+        S::Ready => Some((E::Reached, said)),
+        // The local agent's word that no process is left is enough.
+        S::Failed | S::CrashLooping | S::Stopped | S::Sealed | S::Gone => {
+            Some((E::ConfirmedDown, said))
+        }
+        S::Hung => match verdict {
+            Some(down @ Verdict::Down(_)) => Some((E::ConfirmedDown, [said, words(down)].concat())),
+            Some(other) => Some((E::Disputed, [said, words(other)].concat())),
+            None => Some((E::Disputed, said)),
+        },
+        // Coming up, or replaying its log: neither proven nor down.
+        S::Absent | S::Initializing | S::Starting | S::Recovering | S::Stopping => None,
+    }
+}
+
+/// A health in words.
+pub(super) const fn word(health: Health) -> &'static str {
+    match health {
+        Health::Uncertain => "uncertain",
+        Health::Healthy => "healthy",
+        Health::Unavailable => "unavailable",
+    }
+}

@@ -1,0 +1,122 @@
+//! From rows to goals and routes: what is wanted, in the form it is sent.
+//!
+//! Invariant: equal (term, revision) means equal content. [`settle`] is the only place where a
+//! revision grows, and it does so exactly when the goal's content changed.
+
+use super::{Setup, rows, state};
+use crate::goal::{Goal, Identity, Login, RestartBudget, Role};
+use crate::id::Revision;
+use crate::kind::{Kind, Plan};
+use crate::remedy::{Guard, Remedy};
+use crate::route::{Route, Target};
+use crate::time::Span;
+
+/// Wait before an agent's second restart in a row, doubled for each further one.
+const BACKOFF: Span = Span::secs(1);
+/// With no remedy declared for a death, the agent restarts nothing.
+const NO_RESTARTS: RestartBudget =
+    RestartBudget { tries_max: 0, window: Span::mins(10), backoff: BACKOFF };
+/// Name of the key that secrets are derived with.
+const KEY: &str = "fleet";
+
+/// The agent's permission, as the remedy for a death gives it.
+fn restarts(remedies: &[Remedy]) -> RestartBudget {
+    remedies.iter().find(|r| r.guard == Guard::MemberDied).map_or(NO_RESTARTS, |remedy| {
+        RestartBudget {
+            tries_max: remedy.budget.tries_max,
+            window: remedy.budget.window,
+            backoff: BACKOFF,
+        }
+    })
+}
+
+/// A kind by name.
+pub fn kind(setup: &Setup, name: &str) -> Option<&'static dyn Kind> {
+    setup.kinds.iter().copied().find(|kind| kind.name() == name)
+}
+
+/// A service's kind and plan.
+///
+/// # Panics
+/// When a row names a kind or plan this release does not know: loading refuses such rows.
+pub fn plan(setup: &Setup, row: &rows::Service) -> (&'static dyn Kind, &'static Plan) {
+    let kind = kind(setup, row.kind.as_str()).expect("loading refuses kinds it does not know");
+    (kind, kind.plan(row.plan.as_str()).expect("loading refuses plans it does not know"))
+}
+
+/// The goal of one member.
+pub fn goal(setup: &Setup, state: &state::State, row: &rows::Service, at: usize) -> Goal {
+    let (kind, plan) = plan(setup, row);
+    let member = &row.members[at];
+    let role = row.name.as_str().to_owned();
+    let login = |verifier| Login { role, verifier };
+    Goal {
+        store: setup.store.clone(),
+        identity: Identity {
+            service: row.id,
+            name: row.name.clone(),
+            kind: row.kind.as_str().to_owned(),
+            plan: row.plan.as_str().to_owned(),
+            endpoint_port: row.endpoint_port,
+            members: row.members.iter().map(|m| (m.id, m.host)).collect(),
+            key: KEY.to_owned(),
+        },
+        member: member.id,
+        incarnation: member.incarnation,
+        term: row.term,
+        revision: member.revision,
+        want: member.want,
+        role: Role::Primary { standbys: Vec::new(), acks: 0 },
+        image: state.row.images.get(usize::from(member.image)).cloned().unwrap_or_default(),
+        address: state.hosts.get(&member.host).map_or_else(String::new, |h| h.row.address.clone()),
+        port: member.port,
+        settings: kind.settings(plan),
+        logins: kind.verifier(&row.secret).map(login).into_iter().collect(),
+        restarts: member.restarts,
+        stop: member.stop,
+        budget: restarts(setup.remedies),
+    }
+}
+
+/// A goal's content as a number; its revision is no part of it.
+fn fingerprint(mut goal: Goal) -> u64 {
+    goal.revision = Revision(0);
+    let digest = goal.digest();
+    u64::from_be_bytes(*digest.0.first_chunk().expect("a digest is longer than 8 bytes"))
+}
+
+/// Gives every member whose goal's content changed its next revision. True if any did.
+pub fn settle(setup: &Setup, state: &state::State, row: &mut rows::Service) -> Vec<usize> {
+    let mut changed = Vec::new();
+    for at in 0..row.members.len() {
+        let now = fingerprint(goal(setup, state, row, at));
+        let member = &mut row.members[at];
+        if member.goal != now {
+            member.goal = now;
+            member.revision = member.revision.next();
+            changed.push(at);
+        }
+    }
+    changed
+}
+
+/// Every route of the cell, in order of service.
+pub fn routes(state: &state::State) -> Vec<Route> {
+    state.services.values().filter(|s| s.row.open).map(|s| route(state, &s.row)).collect()
+}
+
+fn route(state: &state::State, row: &rows::Service) -> Route {
+    let primary = row.primary();
+    let target = state.hosts.get(&primary.host).map(|host| Target {
+        member: primary.id,
+        address: host.row.address.clone(),
+        port: primary.port,
+    });
+    Route {
+        service: row.id,
+        name: row.name.as_str().to_owned(),
+        port: row.endpoint_port,
+        term: row.term,
+        target,
+    }
+}

@@ -1,0 +1,383 @@
+//! Learning: what agents and gateways say becomes soft state. Nothing is decided here.
+
+use std::collections::BTreeSet;
+
+use super::state::{Due, Gateway, Host, Rare, Seen, Service};
+use super::turn::Work;
+use super::{Beat, Cell, Entry, Link, Send, rows};
+use crate::check;
+use crate::digest::Digest;
+use crate::host;
+use crate::id::{HostId, MemberId};
+use crate::journal::Topic;
+use crate::report::{Answer, FromAgent, Hello, Member, ToAgent};
+use crate::route::{FromGateway, ToGateway};
+use crate::time::Span;
+
+/// Beats in a row that must not fit before everything is asked for: a report and the beat that
+/// covers it may come in one window in either order.
+const MISFITS_MAX: u8 = 2;
+/// Longest absence an agent may announce.
+const ABSENCE_MAX: Span = Span::mins(10);
+
+impl Cell {
+    /// Takes one entry in.
+    pub(super) fn learn(&mut self, entry: &Entry, work: &mut Work) {
+        match entry {
+            Entry::Order { ticket, by, order } => {
+                let result = self.order(by, order, work);
+                work.sends.push(Send::Reply { ticket: *ticket, result });
+            }
+            Entry::Agent { link, message } => self.agent_said(*link, message, work),
+            Entry::AgentClosed { link } => self.agent_closed(*link, work),
+            Entry::Beats(beats) => beats.iter().for_each(|beat| self.beat(beat, work)),
+            Entry::Gateway { link, message } => self.gateway_said(*link, message, work),
+            Entry::GatewayClosed { link } => {
+                if self.state.gateways.remove(link).is_some() {
+                    work.services.extend(self.state.busy.iter().copied());
+                }
+            }
+            Entry::ClockJumped { by_ms } => {
+                let text = format!(
+                    "the machine's clock jumped by {by_ms} ms; decisions rest on the cell's own \
+                     clock and are not moved by it"
+                );
+                work.note(Topic::Fleet, "fleet", text, Vec::new());
+            }
+        }
+    }
+
+    fn agent_said(&mut self, link: Link, message: &FromAgent, work: &mut Work) {
+        if let FromAgent::Hello(hello) = message {
+            return self.hello(link, hello, work);
+        }
+        // A stream that was replaced, or never said hello, has no say.
+        let Some(&id) = self.state.links.get(&link) else { return };
+        self.heard(id, work);
+        match message {
+            FromAgent::Hello(_) => {}
+            FromAgent::Beat { number, digest } => {
+                self.beat(&Beat { link, number: *number, digest: *digest }, work);
+            }
+            FromAgent::Members { whole, members } => self.members(id, *whole, members, work),
+            FromAgent::Host { checks, image } => self.host_checks(id, checks, image.clone(), work),
+            FromAgent::Answers(answers) => self.answers(id, answers, work),
+            FromAgent::Absence { until_back, reason } => {
+                let until = work.now + (*until_back).min(ABSENCE_MAX);
+                let text = format!("its agent will be away for at most {until_back}: {reason}");
+                if let Some(host) = self.state.hosts.get_mut(&id) {
+                    host.absent_until = Some(until);
+                    work.note(Topic::Fleet, &host.row.name.clone(), text, Vec::new());
+                }
+            }
+        }
+    }
+
+    fn hello(&mut self, link: Link, hello: &Hello, work: &mut Work) {
+        if let Some(reason) = self.unwelcome(hello, work) {
+            let message = ToAgent::Refused { reason };
+            work.sends.push(Send::Agent { link, message });
+            work.sends.push(Send::Close { link });
+            return;
+        }
+        let id = match self.state.host_named(&hello.host) {
+            Some(host) => host.row.id,
+            None => self.join(hello, work),
+        };
+        let host = self.state.hosts.get_mut(&id).expect("found or joined above");
+        if let Some(old) = host.link.replace(link) {
+            self.state.links.remove(&old);
+            work.sends.push(Send::Close { link: old });
+        }
+        self.state.links.insert(link, id);
+        host.hello = Some(Box::new(hello.clone()));
+        (host.digests, host.digest, host.misfits, host.whole) = (Vec::new(), None, 0, false);
+        host.absent_until = None;
+        let moved = host.row.address != hello.address || host.row.zone != hello.zone;
+        if moved {
+            host.row.address.clone_from(&hello.address);
+            host.row.zone.clone_from(&hello.zone);
+            work.record_host(id);
+        }
+        let store = (self.setup.store.clone(), self.state.row.sequence);
+        let message = ToAgent::Welcome { host: id, store, beat: self.setup.policy.beat };
+        work.sends.push(Send::Agent { link, message });
+        work.whole.insert(id);
+        if moved {
+            let services: BTreeSet<_> = self.services_on(id).collect();
+            services.iter().for_each(|&service| self.settle(service, work));
+            work.routes |= !services.is_empty();
+        }
+        self.heard(id, work);
+    }
+
+    /// Why an agent's stream is not taken.
+    fn unwelcome(&mut self, hello: &Hello, work: &mut Work) -> Option<String> {
+        let (store, sequence) = hello.store.as_ref()?;
+        if *store != self.setup.store {
+            return Some(format!(
+                "host {} belongs to another control plane (store {}); start its agent with a \
+                 directory of its own, or point it at the controller it belongs to",
+                hello.host, store.0
+            ));
+        }
+        if *sequence <= self.state.row.sequence {
+            return None;
+        }
+        if !std::mem::replace(&mut self.state.restored, true) {
+            let text = format!(
+                "host {} has seen record {sequence} of this store, which holds only {}: the store \
+                 was put back to an older state; nothing is ordered until a person has looked",
+                hello.host, self.state.row.sequence
+            );
+            work.note(Topic::Fleet, "fleet", text, Vec::new());
+        }
+        Some("this controller's store is older than what this agent has seen of it".to_owned())
+    }
+
+    fn join(&mut self, hello: &Hello, work: &mut Work) -> HostId {
+        self.state.row.hosts = self.state.row.hosts.next();
+        let id = self.state.row.hosts;
+        let row = rows::Host {
+            id,
+            name: hello.host.clone(),
+            zone: hello.zone.clone(),
+            address: hello.address.clone(),
+            draining: false,
+        };
+        let text = format!("joined in zone {} at {}", row.zone, row.address);
+        work.note(Topic::Fleet, &row.name, text, Vec::new());
+        work.record_host(id);
+        self.state.hosts.insert(id, Host::joining(row));
+        id
+    }
+
+    /// A host was heard just now.
+    fn heard(&mut self, id: HostId, work: &mut Work) {
+        let Some(host) = self.state.hosts.get_mut(&id) else { return };
+        host.heard = Some(work.now);
+        if host.state != host::State::Up {
+            self.host_event(id, host::Event::Heard, Vec::new(), work);
+            let due = work.now + self.setup.policy.late_after();
+            self.state.timers.insert((due, Due::Host(id)));
+        }
+    }
+
+    fn agent_closed(&mut self, link: Link, work: &mut Work) {
+        let Some(id) = self.state.links.remove(&link) else { return };
+        let Some(host) = self.state.hosts.get_mut(&id) else { return };
+        host.link = None;
+        work.hosts.insert(id);
+    }
+
+    fn beat(&mut self, beat: &Beat, work: &mut Work) {
+        let Some(&id) = self.state.links.get(&beat.link) else { return };
+        self.heard(id, work);
+        let Some(host) = self.state.hosts.get_mut(&id) else { return };
+        let digest = *host.digest.get_or_insert_with(|| {
+            let digests: Vec<Digest> = host.digests.iter().map(|(_, digest)| *digest).collect();
+            Digest::of_json(&digests)
+        });
+        if digest == beat.digest {
+            host.misfits = 0;
+            return;
+        }
+        host.misfits += 1;
+        if host.misfits >= MISFITS_MAX {
+            host.misfits = 0;
+            work.sends.push(Send::Agent { link: beat.link, message: ToAgent::SendAll });
+        }
+    }
+
+    fn members(&mut self, id: HostId, whole: bool, members: &[Member], work: &mut Work) {
+        let Some(host) = self.state.hosts.get_mut(&id) else { return };
+        host.digest = None;
+        if whole {
+            host.digests.clear();
+            host.strays.clear();
+            host.whole = true;
+        }
+        for member in members {
+            let digest = Digest::of_json(member);
+            match host.digests.binary_search_by_key(&member.member, |(id, _)| *id) {
+                Ok(at) => host.digests[at].1 = digest,
+                Err(at) => host.digests.insert(at, (member.member, digest)),
+            }
+        }
+        if whole {
+            let named: BTreeSet<MemberId> = members.iter().map(|m| m.member).collect();
+            let missing: Vec<MemberId> =
+                host.members.iter().filter(|id| !named.contains(id)).copied().collect();
+            missing.into_iter().for_each(|member| self.unseen(member, work));
+        }
+        members.iter().for_each(|member| self.member(id, member, work));
+    }
+
+    /// Its agent has nothing of a member.
+    fn unseen(&mut self, member: MemberId, work: &mut Work) {
+        let Some(&id) = self.state.of_member.get(&member) else { return };
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        if let Some(at) = service.row.members.iter().position(|m| m.id == member) {
+            service.seen[at] = None;
+        }
+        work.services.insert(id);
+    }
+
+    fn member(&mut self, host: HostId, report: &Member, work: &mut Work) {
+        let id = self.state.of_member.get(&report.member).copied();
+        let at = id.and_then(|id| self.state.services.get(&id)).and_then(|service| {
+            let place = |m: &rows::Member| m.id == report.member && m.host == host;
+            service.row.members.iter().position(place)
+        });
+        let (Some(id), Some(at)) = (id, at) else {
+            if let Some(host) = self.state.hosts.get_mut(&host)
+                && !host.strays.contains(&report.member)
+            {
+                host.strays.push(report.member);
+            }
+            return;
+        };
+        let checks = self.state.shared(report.checks.clone());
+        let data_dir = self.data_dir(host, report);
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let rare =
+            Rare { trouble: report.trouble.clone(), refused: report.refused.clone(), data_dir };
+        let before = service.seen[at].take();
+        tell_changes(service, before.as_ref(), report, work);
+        let same_state = before.as_ref().filter(|seen| seen.state == report.state);
+        service.seen[at] = Some(Seen {
+            state: report.state,
+            write_proven: report.write_proven,
+            port_taken: report.port_taken,
+            incarnation: report.incarnation,
+            pid: report.pid.unwrap_or(0),
+            restarts: report.restarts,
+            deaths: report.deaths,
+            applied: report.applied,
+            since: same_state.map_or(work.now, |seen| seen.since),
+            checks,
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
+        });
+        work.services.insert(id);
+    }
+
+    /// A member's directory, where it is not where its host's others are.
+    fn data_dir(&mut self, host: HostId, report: &Member) -> Option<String> {
+        let number = report.member.0.to_string();
+        let pattern = match report.data_dir.rsplit_once(&number) {
+            Some((before, after)) => format!("{before}{{}}{after}"),
+            None => report.data_dir.clone(),
+        };
+        let host = self.state.hosts.get_mut(&host)?;
+        let usual = host.data_dirs.get_or_insert(pattern);
+        let same = usual.replacen("{}", &number, 1) == report.data_dir;
+        (!same).then(|| report.data_dir.clone())
+    }
+
+    fn host_checks(
+        &mut self,
+        id: HostId,
+        checks: &[check::Result],
+        image: Option<String>,
+        work: &mut Work,
+    ) {
+        let Some(host) = self.state.hosts.get_mut(&id) else { return };
+        let Some(hello) = host.hello.as_mut() else { return };
+        if hello.checks != checks {
+            host.checks_since = work.now;
+            tell_findings(&host.row.name, &hello.checks, checks, work);
+            hello.checks = checks.to_vec();
+        }
+        hello.image = image;
+    }
+
+    fn answers(&mut self, vantage: HostId, answers: &[Answer], work: &mut Work) {
+        for answer in answers {
+            let Some(&id) = self.state.of_member.get(&answer.member) else { continue };
+            let Some(service) = self.state.services.get_mut(&id) else { continue };
+            let Some(doubt) = service.doubt.as_mut() else { continue };
+            // An answer to a question of an earlier doubt says nothing about this one.
+            if answer.id < doubt.first || service.row.primary().id != answer.member {
+                continue;
+            }
+            doubt.saw(vantage, answer.sight, work.now);
+            work.services.insert(id);
+        }
+    }
+
+    fn gateway_said(&mut self, link: Link, message: &FromGateway, work: &mut Work) {
+        match message {
+            FromGateway::Hello { gateway, address, pid, routes } => {
+                let old = self.state.gateways.iter().find(|(_, g)| g.name == *gateway);
+                if let Some(&old) = old.map(|(old, _)| old) {
+                    self.state.gateways.remove(&old);
+                    work.sends.push(Send::Close { link: old });
+                }
+                // A gateway that holds later routes than this store gets still later ones.
+                if *routes > self.state.row.routes {
+                    self.state.row.routes = *routes;
+                    work.routes = true;
+                }
+                let known = Gateway {
+                    name: gateway.clone(),
+                    address: address.clone(),
+                    pid: *pid,
+                    took: 0,
+                    sent: 0,
+                    failed: Vec::new(),
+                    open: 0,
+                    heard: work.now,
+                };
+                self.state.gateways.insert(link, known);
+                work.gateways.insert(link);
+            }
+            FromGateway::Took { routes, failed } => {
+                if let Some(gateway) = self.state.gateways.get_mut(&link) {
+                    gateway.took = *routes;
+                    gateway.failed.clone_from(failed);
+                    gateway.heard = work.now;
+                }
+                work.services.extend(self.state.busy.iter().copied());
+                self.unlistened(failed, work);
+            }
+            FromGateway::Beat { open, .. } => match self.state.gateways.get_mut(&link) {
+                Some(gateway) => (gateway.open, gateway.heard) = (*open, work.now),
+                None => {
+                    let reason = "say hello first".to_owned();
+                    work.sends.push(Send::Gateway { link, message: ToGateway::Refused { reason } });
+                }
+            },
+        }
+    }
+}
+
+/// Tells the journal what changed about a member.
+fn tell_changes(service: &Service, before: Option<&Seen>, now: &Member, work: &mut Work) {
+    let name = service.row.name.as_str();
+    let was = before.map(|seen| seen.state);
+    if was != Some(now.state) {
+        let from = was.map_or("unknown", crate::member::State::as_str);
+        let text = format!("member {}: {from} -> {}", now.member, now.state);
+        work.note(Topic::Transition, name, text, now.trouble.iter().cloned().collect());
+    }
+    if let Some(refusal) = &now.refused
+        && before.and_then(|b| b.rare.as_ref()).and_then(|r| r.refused.as_ref()) != Some(refusal)
+    {
+        let text = format!("member {} refuses its goal: {refusal}", now.member);
+        work.note(Topic::Operation, name, text, Vec::new());
+    }
+    let none = Vec::new();
+    let had = before.and_then(|seen| seen.checks.as_deref()).unwrap_or(&none);
+    tell_findings(name, had, &now.checks, work);
+}
+
+/// Tells the journal which findings came and which went.
+fn tell_findings(subject: &str, had: &[check::Result], has: &[check::Result], work: &mut Work) {
+    for finding in has.iter().filter(|f| !had.contains(f)) {
+        let text = format!("{} ({}): {}", finding.check, finding.severity, finding.evidence);
+        work.note(Topic::Finding, subject, text, Vec::new());
+    }
+    for finding in had.iter().filter(|f| !has.iter().any(|h| h.check == f.check)) {
+        work.note(Topic::Finding, subject, format!("{} is quiet", finding.check), Vec::new());
+    }
+}

@@ -1,0 +1,123 @@
+//! A cell from what was stored, or from a flight recorder's snapshot.
+
+use super::state::{self, State};
+use super::{Cell, Setup, goals, rows};
+use crate::claim::Lane;
+use crate::row::{self, Key, Table, decode};
+
+/// Rows or snapshots that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// One row is damaged or newer.
+    #[error("row {table} {id} cannot be used", table = .key.table.as_str(), id = .key.id)]
+    Row {
+        /// Which row.
+        key: Key,
+        /// Why.
+        #[source]
+        source: row::Error,
+    },
+    /// A service is of a kind or plan that this release does not know.
+    #[error("service {name} is of kind {kind}, plan {plan}, which this release does not know")]
+    Unknown {
+        /// The service.
+        name: String,
+        /// Its kind.
+        kind: String,
+        /// Its plan.
+        plan: String,
+    },
+    /// A service names no members, or a host that has no row.
+    #[error("service {name} is incomplete: {what}; restore the store from its copy")]
+    Incomplete {
+        /// The service.
+        name: String,
+        /// What is missing.
+        what: String,
+    },
+    /// A snapshot that cannot be read.
+    #[error("snapshot cannot be read")]
+    Snapshot(#[source] serde_json::Error),
+}
+
+impl Cell {
+    /// A new cell without anything.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        Self { setup, state: State::default(), fresh: true }
+    }
+
+    /// A cell as its rows say it was. No rows: a new cell.
+    ///
+    /// # Errors
+    /// [`Error`] names the first row that cannot be used; nothing is guessed.
+    pub fn load(setup: Setup, stored: &[(Key, Vec<u8>)]) -> Result<Self, Error> {
+        let mut cell = Self::new(setup);
+        let bad = |key: Key| move |source| Error::Row { key, source };
+        let of = |table: Table| stored.iter().filter(move |(key, _)| key.table == table);
+        for (key, body) in of(Table::Cell) {
+            cell.state.row = decode(body).map_err(bad(*key))?;
+        }
+        for (key, body) in of(Table::Host) {
+            let row: rows::Host = decode(body).map_err(bad(*key))?;
+            cell.state.hosts.insert(row.id, state::Host::joining(row));
+        }
+        for (key, body) in of(Table::Service) {
+            let row: rows::Service = decode(body).map_err(bad(*key))?;
+            cell.take_row(row)?;
+        }
+        cell.state.now = cell.state.row.clock;
+        Ok(cell)
+    }
+
+    fn take_row(&mut self, row: rows::Service) -> Result<(), Error> {
+        let name = || row.name.as_str().to_owned();
+        let kind = goals::kind(&self.setup, row.kind.as_str());
+        if kind.and_then(|kind| kind.plan(row.plan.as_str())).is_none() {
+            let (kind, plan) = (row.kind.to_string(), row.plan.to_string());
+            return Err(Error::Unknown { name: name(), kind, plan });
+        }
+        if row.members.is_empty() {
+            return Err(Error::Incomplete { name: name(), what: "it has no members".to_owned() });
+        }
+        let missing = row.members.iter().find(|m| !self.state.hosts.contains_key(&m.host));
+        if let Some(member) = missing {
+            let what = format!("there is no row for {}", member.host);
+            return Err(Error::Incomplete { name: name(), what });
+        }
+        let steps = row.operation.as_ref().map(|o| (usize::from(o.step), o.spec().steps.len()));
+        if steps.is_some_and(|(at, steps)| at >= steps) {
+            let what = "its operation is past its last step".to_owned();
+            return Err(Error::Incomplete { name: name(), what });
+        }
+        if let Some(operation) = row.operation.as_ref().filter(|o| o.claimed)
+            && let Some(host) = self.state.hosts.get_mut(&row.primary().host)
+        {
+            match operation.spec().lane {
+                Lane::Free => {}
+                Lane::Planned => host.claims.planned += 1,
+                Lane::Emergency => host.claims.emergencies += 1,
+            }
+        }
+        self.state.insert(state::Service::of(row));
+        Ok(())
+    }
+
+    /// Everything this cell knows, soft state too.
+    ///
+    /// # Panics
+    /// When the state cannot be written as JSON, which none of its types allows.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        serde_json::to_vec(&(self.fresh, &self.state)).expect("a cell's state is all JSON")
+    }
+
+    /// A cell exactly as it was when its snapshot was taken.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`].
+    pub fn restore(setup: Setup, snapshot: &[u8]) -> Result<Self, Error> {
+        let (fresh, state) = serde_json::from_slice(snapshot).map_err(Error::Snapshot)?;
+        Ok(Self { setup, state, fresh })
+    }
+}

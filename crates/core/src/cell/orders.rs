@@ -1,0 +1,301 @@
+//! Orders: accepted or refused in the turn they come in.
+
+use super::turn::Work;
+use super::{Cell, goals, rows, state};
+use crate::goal::{StopMode, Want};
+use crate::host;
+use crate::id::{HostId, Incarnation, Revision, ServiceId, Term};
+use crate::journal::Topic;
+use crate::label::Label;
+use crate::machine::Machine;
+use crate::name::ServiceName;
+use crate::operation::{self, Cause, Kind};
+use crate::order::{Accepted, Error, Order};
+use crate::placement::{self, Candidate, Closed};
+use crate::service::{Health, Phase, phase, shown};
+
+/// Longest subject a journal entry of an order names.
+const SUBJECT_MAX_CHARS: usize = 64;
+/// Most bytes a packed secret may have.
+const SECRET_MAX_BYTES: usize = 256;
+
+impl Cell {
+    /// Takes an order; the journal tells of it either way.
+    pub(super) fn order(
+        &mut self,
+        by: &str,
+        order: &Order,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let (subject, what) = words(order);
+        let result = match order {
+            Order::Create { name, kind, plan, secret } => {
+                self.create(by, name, (kind, plan.as_deref()), secret, work)
+            }
+            Order::Restart { name } => self.operate(by, name, Kind::Restart, work),
+            Order::Retire { name } => self.operate(by, name, Kind::Retire, work),
+            Order::Revive { name } => self.operate(by, name, Kind::Revive, work),
+            Order::Terminate { name, confirm } if name == confirm => {
+                self.operate(by, name, Kind::Terminate, work)
+            }
+            Order::Terminate { name, .. } => Err(match self.state.named(name) {
+                Some(_) => Error::Unconfirmed { name: name.clone() },
+                None => Error::NoSuchService { name: name.clone() },
+            }),
+            Order::Drain { host } => self.drain(host, true, work),
+            Order::Return { host } => self.drain(host, false, work),
+            Order::RemoveHost { host } => self.remove_host(host, work),
+        };
+        let text = match &result {
+            Ok(accepted) => format!("{by} ordered {what}: {}", accepted.text),
+            Err(error) => format!("{by} ordered {what}, refused: {error}"),
+        };
+        // A refused name may be anything; a journal is no place for a megabyte of it.
+        let subject: String = subject.chars().take(SUBJECT_MAX_CHARS).collect();
+        work.note(Topic::Order, &subject, text, Vec::new());
+        result
+    }
+
+    fn create(
+        &mut self,
+        by: &str,
+        name: &str,
+        (kind, plan): (&str, Option<&str>),
+        secret: &[u8],
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let name = ServiceName::new(name)?;
+        if self.state.named(name.as_str()).is_some() {
+            return Err(Error::NameTaken { name: name.as_str().to_owned() });
+        }
+        let (kind, plan) = self.kind_and_plan(kind, plan)?;
+        if secret.len() > SECRET_MAX_BYTES {
+            let why = format!("a secret of {} bytes is too long", secret.len());
+            return Err(Error::BadName { why });
+        }
+        let host = placement::place(&self.candidates(), &[])
+            .map_err(|nowhere| Error::Nowhere { why: self.named_hosts(&nowhere) })?;
+        let endpoint_port = self.draw_port()?;
+        let port = self.draw_port()?;
+        self.state.row.services = self.state.row.services.next();
+        self.state.row.members = self.state.row.members.next();
+        let image = self.image_on(host);
+        let id = self.state.row.services;
+        let row = rows::Service {
+            id,
+            name: name.clone(),
+            kind,
+            plan,
+            phase: Phase::Installing,
+            health: Health::Uncertain,
+            open: false,
+            endpoint_port,
+            since: work.now,
+            term: Term(1),
+            members: Box::new([rows::Member {
+                id: self.state.row.members,
+                host,
+                incarnation: Incarnation(1),
+                revision: Revision(0),
+                restarts: 0,
+                port,
+                want: Want::Stopped,
+                stop: StopMode::Fast,
+                image,
+                goal: 0,
+            }]),
+            secret: secret.into(),
+            operation: None,
+            runs: None,
+            paged: false,
+        };
+        self.state.insert(state::Service::of(row));
+        self.start(id, Kind::Install, Cause::Order { by: by.into() }, work);
+        work.cell = true;
+        Ok(self
+            .accepted(id, format!("{name} is being installed on {}", self.state.host_name(host))))
+    }
+
+    fn kind_and_plan(&self, kind: &str, plan: Option<&str>) -> Result<(Label, Label), Error> {
+        let found = goals::kind(&self.setup, kind).ok_or_else(|| Error::NoSuchKind {
+            name: kind.to_owned(),
+            known: list(self.setup.kinds.iter().map(|k| k.name())),
+        })?;
+        let plans = found.plans();
+        let name = plan.or_else(|| plans.first().map(|p| p.name)).unwrap_or_default();
+        let chosen = found.plan(name).ok_or_else(|| Error::NoSuchPlan {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            known: list(plans.iter().map(|p| p.name)),
+        })?;
+        let label = |text: &str| Label::new(text).expect("names of kinds and plans are labels");
+        Ok((label(found.name()), label(chosen.name)))
+    }
+
+    /// Hosts as placement sees them.
+    fn candidates(&self) -> Vec<Candidate> {
+        let max = usize::try_from(self.setup.policy.host_members_max).unwrap_or(usize::MAX);
+        let open = |host: &state::Host| {
+            let image = host.hello.as_ref().is_some_and(|hello| hello.image.is_some());
+            match host.state {
+                _ if host.row.draining => Err(Closed::Draining),
+                host::State::Up if !image => Err(Closed::NoImage),
+                host::State::Up if host.members.len() >= max => Err(Closed::Full),
+                host::State::Up => Ok(()),
+                _ => Err(Closed::NotUp),
+            }
+        };
+        let candidate = |host: &state::Host| Candidate {
+            host: host.row.id,
+            zone: host.row.zone.clone(),
+            members: u32::try_from(host.members.len()).unwrap_or(u32::MAX),
+            open: open(host),
+        };
+        self.state.hosts.values().map(candidate).collect()
+    }
+
+    /// A refusal of placement, with hosts by name.
+    fn named_hosts(&self, nowhere: &placement::Nowhere) -> String {
+        let mut text = nowhere.to_string();
+        // Longest ids first, so that h1 is not found inside h11.
+        for (id, _) in nowhere.0.iter().rev() {
+            text = text.replace(&format!("{id}:"), &format!("{}:", self.state.host_name(*id)));
+        }
+        text
+    }
+
+    /// The place of a host's image among the cell's, added if it is new.
+    fn image_on(&mut self, host: HostId) -> u16 {
+        let hello = self.state.hosts.get(&host).and_then(|h| h.hello.as_ref());
+        let image = hello.and_then(|h| h.image.clone()).unwrap_or_default();
+        let images = &mut self.state.row.images;
+        let at = images.iter().position(|known| *known == image).unwrap_or_else(|| {
+            images.push(image);
+            images.len() - 1
+        });
+        u16::try_from(at).expect("a cell does not see 65,536 images")
+    }
+
+    /// A port nobody has.
+    pub(super) fn draw_port(&mut self) -> Result<u16, Error> {
+        let (first, last) = (self.setup.policy.port_first, self.setup.policy.port_last);
+        let start = self.state.row.port.clamp(first, last);
+        // On from the last one drawn, so that a port just given back is not used at once.
+        let free = (start..=last).chain(first..start).find(|p| !self.state.ports.contains(p));
+        let port = free.ok_or(Error::PortsUsedUp { first, last })?;
+        self.state.ports.insert(port);
+        self.state.row.port = if port == last { first } else { port + 1 };
+        Ok(port)
+    }
+
+    fn operate(
+        &mut self,
+        by: &str,
+        name: &str,
+        kind: Kind,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let spec = operation::spec(kind);
+        let Some(service) = self.state.named(name) else {
+            return Err(Error::NoSuchService { name: name.to_owned() });
+        };
+        let row = &service.row;
+        let id = row.id;
+        if let Some(running) = &row.operation
+            && !operation::preempts(kind, running.kind)
+        {
+            return Err(Error::Busy {
+                name: name.to_owned(),
+                running: running.spec().name.to_owned(),
+                operation: running.id,
+            });
+        }
+        let legal = spec.begins.is_none_or(|e| phase::Machine::next(row.phase, e).is_some());
+        if !legal {
+            return Err(Error::NotNow {
+                order: spec.name.to_owned(),
+                name: name.to_owned(),
+                state: shown(row.phase, row.health),
+            });
+        }
+        self.drop_operation(id, spec.name, work);
+        self.start(id, kind, Cause::Order { by: by.into() }, work);
+        Ok(self.accepted(id, spec.story.to_owned()))
+    }
+
+    /// An order pushes aside what runs.
+    fn drop_operation(&mut self, id: ServiceId, for_what: &str, work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let Some(dropped) = service.row.operation.take() else { return };
+        let host = service.row.primary().host;
+        let text = format!("{} {} gives way to {for_what}", dropped.spec().name, dropped.id);
+        work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
+        if let Some(host) = self.state.hosts.get_mut(&host) {
+            host.waiting.remove(&id);
+        }
+        self.release(host, &dropped, work);
+    }
+
+    fn accepted(&self, id: ServiceId, text: String) -> Accepted {
+        let service = self.state.services.get(&id);
+        let operation = service.and_then(|s| s.row.operation.as_ref()).map(|o| o.id);
+        Accepted { service: Some(id), operation, text }
+    }
+
+    fn drain(&mut self, name: &str, draining: bool, work: &mut Work) -> Result<Accepted, Error> {
+        let Some(host) = self.state.host_named(name) else {
+            return Err(Error::NoSuchHost { name: name.to_owned() });
+        };
+        let (id, members) = (host.row.id, host.members.len());
+        if let Some(host) = self.state.hosts.get_mut(&id) {
+            host.row.draining = draining;
+        }
+        work.record_host(id);
+        let text = match (draining, members) {
+            (true, 0) => format!("{name} takes no members any more and is empty"),
+            (true, members) => format!(
+                "{name} takes no members any more; {members} are on it, and what has its only \
+                 copy there stays until it is retired or terminated"
+            ),
+            (false, _) => format!("{name} takes members again"),
+        };
+        Ok(Accepted { service: None, operation: None, text })
+    }
+
+    fn remove_host(&mut self, name: &str, work: &mut Work) -> Result<Accepted, Error> {
+        let Some(host) = self.state.host_named(name) else {
+            return Err(Error::NoSuchHost { name: name.to_owned() });
+        };
+        let (id, members, link) = (host.row.id, host.members.len(), host.link);
+        if members > 0 {
+            return Err(Error::HostNotEmpty { name: name.to_owned(), members });
+        }
+        if let Some(link) = link {
+            self.state.links.remove(&link);
+            work.sends.push(super::Send::Close { link });
+        }
+        self.host_event(id, host::Event::Remove, Vec::new(), work);
+        self.state.hosts.remove(&id);
+        work.record_host(id);
+        let text = format!("{name} is forgotten; an agent of that name joins as a new host");
+        Ok(Accepted { service: None, operation: None, text })
+    }
+}
+
+/// Whom an order is about, and what it is, in words.
+fn words(order: &Order) -> (&str, &'static str) {
+    match order {
+        Order::Create { name, .. } => (name, "create"),
+        Order::Restart { name } => (name, "restart"),
+        Order::Retire { name } => (name, "retire"),
+        Order::Revive { name } => (name, "revive"),
+        Order::Terminate { name, .. } => (name, "terminate"),
+        Order::Drain { host } => (host, "drain"),
+        Order::Return { host } => (host, "return"),
+        Order::RemoveHost { host } => (host, "removal"),
+    }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}

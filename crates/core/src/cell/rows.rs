@@ -1,0 +1,147 @@
+//! What a cell stores: one row for itself, one per host, one per service.
+//!
+//! Invariant: a restarted controller knows from these rows alone what it wanted of everybody and
+//! how far every operation was; what was *seen* comes back with the agents' reports.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decide::Run;
+use crate::goal::{StopMode, Want};
+use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
+use crate::label::Label;
+use crate::name::ServiceName;
+use crate::operation::Operation;
+use crate::service::{Health, Phase};
+use crate::time::Time;
+
+/// The cell itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Grows with every turn that records anything. Agents keep the highest they saw.
+    pub sequence: u64,
+    /// The cell's clock when this was recorded.
+    pub clock: Time,
+    /// The last id drawn of each sort.
+    pub services: ServiceId,
+    /// The last id drawn of each sort.
+    pub members: MemberId,
+    /// The last id drawn of each sort.
+    pub hosts: HostId,
+    /// The last id drawn of each sort.
+    pub operations: OperationId,
+    /// Grows with every change of any route.
+    pub routes: u64,
+    /// Where the search for a free port goes on.
+    pub port: u16,
+    /// Digests of images members run from; members name them by place.
+    pub images: Vec<String>,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its id.
+    pub id: HostId,
+    /// Its name.
+    pub name: String,
+    /// Its zone.
+    pub zone: String,
+    /// Address its members listen on.
+    pub address: String,
+    /// Whether it is being drained.
+    pub draining: bool,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its id.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: ServiceName,
+    /// Its kind.
+    pub kind: Label,
+    /// Its plan.
+    pub plan: Label,
+    /// What it is doing.
+    pub phase: Phase,
+    /// How it looked last.
+    pub health: Health,
+    /// Whether its endpoint is open.
+    pub open: bool,
+    /// Its endpoint's port.
+    pub endpoint_port: u16,
+    /// Since when the state shown is what it is.
+    pub since: Time,
+    /// Its term.
+    pub term: Term,
+    /// Its members; the first takes writes.
+    pub members: Box<[Member]>,
+    /// The owner's packed secret.
+    #[serde(with = "hex")]
+    pub secret: Box<[u8]>,
+    /// The operation under way.
+    pub operation: Option<Box<Operation>>,
+    /// When remedies ran, oldest first; `None` for a service that never needed one.
+    pub runs: Option<Box<[Run]>>,
+    /// Whether a person was told of the state it is in.
+    pub paged: bool,
+}
+
+/// A member, and what is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub id: MemberId,
+    /// Its host.
+    pub host: HostId,
+    /// Its data directory.
+    pub incarnation: Incarnation,
+    /// Goal changes in this term.
+    pub revision: Revision,
+    /// Restarts ordered.
+    pub restarts: u32,
+    /// Where it listens.
+    pub port: u16,
+    /// Running or not.
+    pub want: Want,
+    /// How the newest restart or stop is done.
+    pub stop: StopMode,
+    /// The image it runs from, by place among the cell's.
+    pub image: u16,
+    /// Fingerprint of its goal: a goal with other content gets another revision.
+    pub goal: u64,
+}
+
+impl Service {
+    /// The member that takes writes.
+    ///
+    /// # Panics
+    /// Never: a service is created with its members.
+    #[must_use]
+    pub fn primary(&self) -> &Member {
+        self.members.first().expect("a service has members from its creation")
+    }
+}
+
+/// Bytes as hexadecimal text, so that rows stay readable in a dump.
+mod hex {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        to.serialize_str(&text)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Box<[u8]>, D::Error> {
+        let text = String::deserialize(from)?;
+        if !text.is_ascii() || text.len() % 2 != 0 {
+            return Err(D::Error::custom("not an even number of hexadecimal digits"));
+        }
+        (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).map_err(D::Error::custom))
+            .collect()
+    }
+}

@@ -1,0 +1,311 @@
+//! A cell's working state: the rows, and the soft state around them.
+//!
+//! Laid out so that a quiet service is small: what is rare hangs behind an `Option<Box<_>>`, equal
+//! lists of failing checks are kept once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Link, rows};
+use crate::check;
+use crate::digest::Digest;
+use crate::goal::Refusal;
+use crate::host;
+use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
+use crate::knowing::Doubt;
+use crate::member;
+use crate::report::Hello;
+use crate::time::Time;
+
+/// Everything a cell knows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The cell's own row.
+    pub row: rows::Cell,
+    /// When this controller began.
+    pub began: Time,
+    /// The newest time it was told.
+    pub now: Time,
+    /// Hosts.
+    pub hosts: BTreeMap<HostId, Host>,
+    /// Services.
+    pub services: BTreeMap<ServiceId, Service>,
+    /// Services in order of name.
+    pub by_name: Vec<ServiceId>,
+    /// Which service a member belongs to.
+    pub of_member: BTreeMap<MemberId, ServiceId>,
+    /// Ports taken by endpoints and members.
+    pub ports: BTreeSet<u16>,
+    /// Agents' streams.
+    pub links: BTreeMap<Link, HostId>,
+    /// Gateways' streams.
+    pub gateways: BTreeMap<Link, Gateway>,
+    /// When something is due again, in order.
+    pub timers: BTreeSet<(Time, Due)>,
+    /// Services with an operation under way.
+    pub busy: BTreeSet<ServiceId>,
+    /// Lists of failing checks, each kept once.
+    pub checks: BTreeSet<Arc<Vec<check::Result>>>,
+    /// The last question asked of a witness.
+    pub questions: u64,
+    /// An agent has seen a later sequence of this store than it holds: it was put back.
+    pub restored: bool,
+}
+
+/// What a timer is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Due {
+    /// A host's beat may be late.
+    Host(HostId),
+    /// A service waits for something.
+    Service(ServiceId),
+}
+
+/// A host as the cell knows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Host {
+    /// What is stored.
+    pub row: rows::Host,
+    /// What is known of it.
+    pub state: host::State,
+    /// Its agent's stream.
+    pub link: Option<Link>,
+    /// What its agent said on its newest stream.
+    pub hello: Option<Box<Hello>>,
+    /// When it was heard last.
+    pub heard: Option<Time>,
+    /// Its agent said that it would be away until then.
+    pub absent_until: Option<Time>,
+    /// Its newest report of every member, strays too, as digests in order of id.
+    pub digests: Vec<(MemberId, Digest)>,
+    /// The digest over those, until one of them changes.
+    pub digest: Option<Digest>,
+    /// Beats in a row whose digest did not fit.
+    pub misfits: u8,
+    /// Whether its members came whole on this stream.
+    pub whole: bool,
+    /// Members placed on it, in order of id.
+    pub members: Vec<MemberId>,
+    /// Members it reports that this cell does not know.
+    pub strays: Vec<MemberId>,
+    /// Where members' files are, with `{}` for the member's number.
+    pub data_dirs: Option<String>,
+    /// Since when its failing checks are what they are.
+    pub checks_since: Time,
+    /// Operations that hold a claim on it, planned and emergencies.
+    pub claims: Claims,
+    /// Services whose operation waits for a claim on it.
+    pub waiting: BTreeSet<ServiceId>,
+}
+
+/// Claims held on one host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// By planned operations.
+    pub planned: u16,
+    /// By emergencies.
+    pub emergencies: u16,
+}
+
+/// A service as the cell knows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Service {
+    /// What is stored.
+    pub row: rows::Service,
+    /// What was reported of its members, in the order of the row.
+    pub seen: Box<[Option<Seen>]>,
+    /// What is known while its primary's own news is missing or bad.
+    pub doubt: Option<Box<Doubt>>,
+    /// The sequence its newest change of route got; 0: none since this controller began.
+    pub routed: u64,
+    /// What was decided last, as a number, so that the journal tells of changes only.
+    pub decided: u8,
+}
+
+/// A member as its agent reported it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Seen {
+    /// What it is doing.
+    pub state: member::State,
+    /// Whether a write was acknowledged since its process started.
+    pub write_proven: bool,
+    /// Its port is held by somebody else.
+    pub port_taken: bool,
+    /// Its directory.
+    pub incarnation: Incarnation,
+    /// Its process; 0 for none.
+    pub pid: u32,
+    /// Ordered restarts done.
+    pub restarts: u32,
+    /// Deaths without an order.
+    pub deaths: u32,
+    /// The goal it applied.
+    pub applied: (Term, Revision),
+    /// Since when its state is what it is.
+    pub since: Time,
+    /// Checks that do not pass.
+    pub checks: Option<Arc<Vec<check::Result>>>,
+    /// What is rare.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What few members have to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rare {
+    /// The last failure in words.
+    pub trouble: Option<String>,
+    /// The newest goal refused.
+    pub refused: Option<Refusal>,
+    /// Its directory, where it is not where its host's others are.
+    pub data_dir: Option<String>,
+}
+
+/// A gateway on its stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Its name.
+    pub name: String,
+    /// Address it listens on.
+    pub address: String,
+    /// Its process.
+    pub pid: u32,
+    /// The newest routes it took.
+    pub took: u64,
+    /// The newest routes sent to it.
+    pub sent: u64,
+    /// Ports it does not listen on, and why.
+    pub failed: Vec<(u16, String)>,
+    /// Client connections open.
+    pub open: u64,
+    /// When it was heard last.
+    pub heard: Time,
+}
+
+impl Host {
+    /// A host as it is before its agent was heard.
+    pub const fn joining(row: rows::Host) -> Self {
+        Self {
+            row,
+            state: host::State::Joining,
+            link: None,
+            hello: None,
+            heard: None,
+            absent_until: None,
+            digests: Vec::new(),
+            digest: None,
+            misfits: 0,
+            whole: false,
+            members: Vec::new(),
+            strays: Vec::new(),
+            data_dirs: None,
+            checks_since: Time(0),
+            claims: Claims { planned: 0, emergencies: 0 },
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    /// Whether its agent's word about its members can be taken for now.
+    pub fn speaks(&self) -> bool {
+        self.state == host::State::Up && self.whole
+    }
+}
+
+impl Service {
+    /// A service nothing was seen of yet.
+    pub fn of(row: rows::Service) -> Self {
+        let seen = row.members.iter().map(|_| None).collect();
+        Self { row, seen, doubt: None, routed: 0, decided: 0 }
+    }
+}
+
+impl State {
+    /// A service by name.
+    pub fn named(&self, name: &str) -> Option<&Service> {
+        let at = self.search(name).ok()?;
+        self.services.get(&self.by_name[at])
+    }
+
+    /// Where a name is, or would be, among [`State::by_name`].
+    pub fn search(&self, name: &str) -> Result<usize, usize> {
+        self.by_name.binary_search_by(|id| self.services[id].row.name.as_str().cmp(name))
+    }
+
+    /// A host by name. Hosts are few.
+    pub fn host_named(&self, name: &str) -> Option<&Host> {
+        self.hosts.values().find(|host| host.row.name == name)
+    }
+
+    /// A host's name, for people.
+    pub fn host_name(&self, id: HostId) -> &str {
+        self.hosts.get(&id).map_or("a host that is gone", |host| &host.row.name)
+    }
+
+    /// A new operation's id.
+    pub fn draw_operation(&mut self) -> OperationId {
+        self.row.operations = self.row.operations.next();
+        self.row.operations
+    }
+
+    /// One list for all who have these checks.
+    pub fn shared(&mut self, checks: Vec<check::Result>) -> Option<Arc<Vec<check::Result>>> {
+        if checks.is_empty() {
+            return None;
+        }
+        if let Some(known) = self.checks.get(&checks) {
+            return Some(Arc::clone(known));
+        }
+        // What nobody has any more goes before something new comes.
+        self.checks.retain(|list| Arc::strong_count(list) > 1);
+        let new = Arc::new(checks);
+        self.checks.insert(Arc::clone(&new));
+        Some(new)
+    }
+
+    /// Puts a service where it is found by id, name, member and port.
+    pub fn insert(&mut self, service: Service) {
+        let row = &service.row;
+        let (id, name) = (row.id, row.name.clone());
+        self.ports.insert(row.endpoint_port);
+        for member in &row.members {
+            self.of_member.insert(member.id, id);
+            self.ports.insert(member.port);
+            if let Some(host) = self.hosts.get_mut(&member.host)
+                && let Err(at) = host.members.binary_search(&member.id)
+            {
+                host.members.insert(at, member.id);
+            }
+        }
+        if row.operation.is_some() {
+            self.busy.insert(id);
+        }
+        if let Err(at) = self.search(name.as_str()) {
+            self.by_name.insert(at, id);
+        }
+        self.services.insert(id, service);
+    }
+
+    /// Takes a service out of everything it is found by.
+    pub fn remove(&mut self, id: ServiceId) -> Option<Service> {
+        if let Some(name) = self.services.get(&id).map(|s| s.row.name.clone())
+            && let Ok(at) = self.search(name.as_str())
+        {
+            self.by_name.remove(at);
+        }
+        let service = self.services.remove(&id)?;
+        self.ports.remove(&service.row.endpoint_port);
+        self.busy.remove(&id);
+        for member in &service.row.members {
+            self.of_member.remove(&member.id);
+            self.ports.remove(&member.port);
+            if let Some(host) = self.hosts.get_mut(&member.host)
+                && let Ok(at) = host.members.binary_search(&member.id)
+            {
+                host.members.remove(at);
+            }
+        }
+        Some(service)
+    }
+}

@@ -1,0 +1,207 @@
+//! One turn: learn, assess, advance, decide, record, send.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::state::Due;
+use super::{Cell, Entry, Link, Send, Turn, goals};
+use crate::id::{HostId, MemberId, ServiceId};
+use crate::journal::{Entry as JournalEntry, Topic};
+use crate::report::{Question, ToAgent};
+use crate::route::ToGateway;
+use crate::row::{Key, Table, Write, encode};
+use crate::time::Time;
+
+/// What a turn still has to do, and what it gives out.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// The moment.
+    pub now: Time,
+    /// Hosts to look at.
+    pub hosts: BTreeSet<HostId>,
+    /// Services to look at.
+    pub services: BTreeSet<ServiceId>,
+    /// Rows to record.
+    pub rows: BTreeSet<Key>,
+    /// Journal entries.
+    pub journal: Vec<JournalEntry>,
+    /// Sends that do not depend on rows of this turn's end.
+    pub sends: Vec<Send>,
+    /// Members whose goals go out.
+    pub goals: BTreeSet<MemberId>,
+    /// Agents that get every goal.
+    pub whole: BTreeSet<HostId>,
+    /// Questions by witness.
+    pub questions: BTreeMap<HostId, Vec<Question>>,
+    /// Whether any route changed.
+    pub routes: bool,
+    /// Gateways that get the routes though none changed.
+    pub gateways: BTreeSet<Link>,
+    /// Whether the cell's own row changed.
+    pub cell: bool,
+}
+
+impl Work {
+    /// Notes an entry of the journal.
+    pub fn note(&mut self, topic: Topic, subject: &str, text: String, evidence: Vec<String>) {
+        self.journal.push(JournalEntry {
+            at: self.now,
+            topic,
+            subject: subject.to_owned(),
+            text,
+            evidence,
+        });
+    }
+
+    /// Marks a service's row for recording.
+    pub fn record(&mut self, service: ServiceId) {
+        self.rows.insert(Key { table: Table::Service, id: u64::from(service.0) });
+    }
+
+    /// Marks a host's row for recording.
+    pub fn record_host(&mut self, host: HostId) {
+        self.rows.insert(Key { table: Table::Host, id: u64::from(host.0) });
+    }
+}
+
+impl Cell {
+    /// Takes everything in, gives everything out. See the module's story and invariants.
+    pub fn turn(&mut self, now: Time, inbox: &[Entry]) -> Turn {
+        self.state.now = self.state.now.max(now);
+        let mut work = Work { now: self.state.now, ..Work::default() };
+        if std::mem::take(&mut self.fresh) {
+            self.begin(&mut work);
+        }
+        for entry in inbox {
+            self.learn(entry, &mut work);
+        }
+        while let Some(&(at, due)) = self.state.timers.first()
+            && at <= work.now
+        {
+            self.state.timers.pop_first();
+            match due {
+                Due::Host(host) => work.hosts.insert(host),
+                Due::Service(service) => work.services.insert(service),
+            };
+        }
+        while let Some(host) = work.hosts.pop_first() {
+            self.assess_host(host, &mut work);
+        }
+        while let Some(service) = work.services.pop_first() {
+            self.look(service, &mut work);
+        }
+        self.finish(work)
+    }
+
+    /// First turn of a controller: everything stored is looked at once.
+    fn begin(&mut self, work: &mut Work) {
+        self.state.began = work.now;
+        work.services.extend(self.state.services.keys().copied());
+        work.hosts.extend(self.state.hosts.keys().copied());
+        // A newer release may want more of members than the one that wrote the rows.
+        let ordered = |s: &&super::state::Service| s.row.primary().revision.0 > 0;
+        let ids: Vec<ServiceId> =
+            self.state.services.values().filter(ordered).map(|s| s.row.id).collect();
+        ids.into_iter().for_each(|id| self.settle(id, work));
+    }
+
+    /// Gives goals whose content changed a new revision, to be recorded and sent.
+    pub(super) fn settle(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(mut service) = self.state.services.remove(&id) else { return };
+        let changed = goals::settle(&self.setup, &self.state, &mut service.row);
+        if !changed.is_empty() {
+            work.record(id);
+            work.goals.extend(changed.iter().map(|&at| service.row.members[at].id));
+        }
+        self.state.services.insert(id, service);
+    }
+
+    /// Encodes what changed and puts what goes out in order.
+    fn finish(&mut self, mut work: Work) -> Turn {
+        if work.routes {
+            // Whoever waits for routes named the sequence they get, when it changed them.
+            self.state.row.routes += 1;
+            work.gateways.extend(self.state.gateways.keys().copied());
+        }
+        let mut turn = Turn::default();
+        let records = work.cell || work.routes || !work.rows.is_empty() || !work.journal.is_empty();
+        if records {
+            self.state.row.sequence += 1;
+            self.state.row.clock = work.now;
+            turn.writes.rows = self.encode(&work);
+            turn.writes.journal = std::mem::take(&mut work.journal);
+        }
+        turn.sends = std::mem::take(&mut work.sends);
+        self.send_goals(&work, &mut turn);
+        self.send_routes(&work, &mut turn);
+        for (host, questions) in work.questions {
+            if let Some(link) = self.state.hosts.get(&host).and_then(|h| h.link) {
+                turn.sends.push(Send::Agent { link, message: ToAgent::Ask(questions) });
+            }
+        }
+        // Answers last: who reads one may look at once, and finds what was sent under way.
+        turn.sends.sort_by_key(|send| matches!(send, Send::Reply { .. } | Send::Close { .. }));
+        turn.wake_at = self.state.timers.first().map(|&(at, _)| at);
+        turn
+    }
+
+    fn encode(&self, work: &Work) -> Vec<Write> {
+        let cell = Key { table: Table::Cell, id: 0 };
+        let mut rows = vec![Write { key: cell, body: Some(encode(&self.state.row)) }];
+        for &key in &work.rows {
+            let id = u32::try_from(key.id).expect("ids of rows are drawn as 32 bits");
+            let body = match key.table {
+                Table::Cell => None,
+                Table::Host => self.state.hosts.get(&HostId(id)).map(|h| encode(&h.row)),
+                Table::Service => self.state.services.get(&ServiceId(id)).map(|s| encode(&s.row)),
+            };
+            rows.push(Write { key, body });
+        }
+        rows
+    }
+
+    fn send_goals(&self, work: &Work, turn: &mut Turn) {
+        let goal = |member: &MemberId| {
+            let service = self.state.services.get(self.state.of_member.get(member)?)?;
+            let at = service.row.members.iter().position(|m| m.id == *member)?;
+            // A member nothing was ordered of yet has no goal.
+            let ordered = service.row.members[at].revision.0 > 0;
+            ordered.then(|| goals::goal(&self.setup, &self.state, &service.row, at))
+        };
+        for host in &work.whole {
+            let Some(host) = self.state.hosts.get(host) else { continue };
+            let Some(link) = host.link else { continue };
+            let goals = host.members.iter().filter_map(goal).collect();
+            let message = ToAgent::Goals { whole: true, goals };
+            turn.sends.push(Send::Agent { link, message });
+        }
+        let mut changed: BTreeMap<HostId, Vec<_>> = BTreeMap::new();
+        for member in &work.goals {
+            let Some(goal) = goal(member) else { continue };
+            let Some(&(_, host)) = goal.identity.members.iter().find(|(id, _)| id == member) else {
+                continue;
+            };
+            if !work.whole.contains(&host) {
+                changed.entry(host).or_default().push(goal);
+            }
+        }
+        for (host, goals) in changed {
+            if let Some(link) = self.state.hosts.get(&host).and_then(|h| h.link) {
+                let message = ToAgent::Goals { whole: false, goals };
+                turn.sends.push(Send::Agent { link, message });
+            }
+        }
+    }
+
+    fn send_routes(&mut self, work: &Work, turn: &mut Turn) {
+        if work.gateways.is_empty() {
+            return;
+        }
+        let (routes, all) = (self.state.row.routes, goals::routes(&self.state));
+        for link in &work.gateways {
+            let Some(gateway) = self.state.gateways.get_mut(link) else { continue };
+            gateway.sent = routes;
+            let message = ToGateway::Routes { routes, all: all.clone() };
+            turn.sends.push(Send::Gateway { link: *link, message });
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Deciding: everything in by argument, always a reason out.
+//!
+//! `decide` looks at one service and says what to do about it: hold, with the reason; ask
+//! witnesses; or act, by a plan that names its evidence. It is run again whenever something about
+//! the service changed and each time somebody asks why, so an explanation can never differ from
+//! what was decided.
+//!
+//! What this slice can repair is a single member where its files are. What it cannot repair - the
+//! only copy lies on a host that nobody reaches - is held and told to a person, never guessed at.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::claim;
+use crate::id::{HostId, MemberId};
+use crate::knowing::Verdict;
+use crate::label::Label;
+use crate::member;
+use crate::operation::{self, Kind};
+use crate::remedy::{Guard, Level, Remedy, Spent};
+use crate::service::{Health, Phase};
+use crate::time::{Span, Time};
+
+/// Everything a decision rests on.
+#[derive(Clone, Debug)]
+pub struct Input<'a> {
+    /// The moment.
+    pub now: Time,
+    /// What the service is doing.
+    pub phase: Phase,
+    /// How it looks.
+    pub health: Health,
+    /// The operation under way.
+    pub operation: Option<Underway>,
+    /// The member that takes writes.
+    pub primary: Primary,
+    /// What the witnesses' answers add up to, while the primary is in doubt.
+    pub verdict: Option<Verdict>,
+    /// Whom to ask about it.
+    pub witnesses: Vec<HostId>,
+    /// The remedies there are.
+    pub remedies: &'a [Remedy],
+    /// When remedies ran for this service, oldest first.
+    pub runs: &'a [Run],
+    /// Whether an emergency would be let through now.
+    pub claim: Result<(), claim::Refusal>,
+}
+
+/// One run of a remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Which remedy.
+    pub remedy: Label,
+    /// When.
+    pub at: Time,
+}
+
+/// An operation as a decision sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Underway {
+    /// Which.
+    pub kind: Kind,
+    /// Its claim: granted, or why not.
+    pub claim: Result<(), claim::Refusal>,
+    /// The step it is at.
+    pub step: &'static str,
+    /// When that step is late.
+    pub due: Time,
+    /// Whether it is late and a person was told.
+    pub paged: bool,
+}
+
+/// The primary as a decision sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Primary {
+    /// The member.
+    pub member: MemberId,
+    /// Its host.
+    pub host: HostId,
+    /// Whether its agent is heard.
+    pub heard: bool,
+    /// What its agent said last.
+    pub state: Option<member::State>,
+}
+
+/// What is decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Nothing is done now, for this reason.
+    Hold(Reason),
+    /// Witnesses are asked.
+    Ask {
+        /// About whom.
+        about: MemberId,
+        /// Who is asked; empty if there is nobody else.
+        of: Vec<HostId>,
+    },
+    /// This is done.
+    Act(Plan),
+}
+
+/// Why nothing is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// There is nothing to do.
+    Healthy,
+    /// The service is meant not to serve.
+    Resting,
+    /// An operation's step is under way.
+    StepUnderWay {
+        /// The operation.
+        operation: Kind,
+        /// The step.
+        step: String,
+        /// How long until it is late; zero when it is.
+        late_in: Span,
+    },
+    /// An operation waits for its claim.
+    ClaimRefused(claim::Refusal),
+    /// The agent brings the member up by itself.
+    AgentActs {
+        /// What the member is doing.
+        state: Option<member::State>,
+    },
+    /// Its process answers, a write is still to be proven.
+    AwaitingWrite,
+    /// The agent is silent and witnesses reach the member: it serves, nothing may be disturbed.
+    MemberServes,
+    /// Some witnesses reach it, some do not.
+    WitnessesDisagree,
+    /// It is down, and the only copy is where nobody can act.
+    OnlyCopyOutOfReach,
+    /// A remedy would help and waits for a person's yes.
+    AwaitsPerson {
+        /// Which.
+        remedy: String,
+    },
+    /// A remedy ran a moment ago.
+    Cooldown {
+        /// Which.
+        remedy: String,
+        /// How long it waits.
+        for_another: Span,
+    },
+    /// A remedy's tries are used up: a person is told.
+    BudgetSpent {
+        /// Which.
+        remedy: String,
+    },
+    /// No remedy is declared for what is seen: a person is told.
+    NoRemedy {
+        /// For what.
+        guard: Guard,
+    },
+}
+
+/// What is done, and what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The remedy that says so.
+    pub remedy: String,
+    /// The operation it runs.
+    pub operation: Kind,
+    /// What was seen.
+    pub evidence: Vec<String>,
+    /// Seconds of write outage it is expected to cost.
+    pub outage_seconds: u32,
+    /// Members touched.
+    pub members_touched: u8,
+    /// Minutes a person would need for the same.
+    pub manual_minutes: u16,
+}
+
+/// Decides about one service.
+#[must_use]
+pub fn decide(input: &Input<'_>) -> Decision {
+    if let Some(operation) = &input.operation {
+        return Decision::Hold(match operation.claim {
+            Err(refusal) => Reason::ClaimRefused(refusal),
+            Ok(()) => Reason::StepUnderWay {
+                operation: operation.kind,
+                step: operation.step.to_owned(),
+                late_in: operation.due.since(input.now),
+            },
+        });
+    }
+    if input.phase != Phase::Serving {
+        return Decision::Hold(Reason::Resting);
+    }
+    if input.primary.heard { by_its_agent(input) } else { by_witnesses(input) }
+}
+
+/// The agent is heard: its word is the nearest there is.
+fn by_its_agent(input: &Input<'_>) -> Decision {
+    use member::State as S;
+    match input.primary.state {
+        Some(S::Ready) if input.health == Health::Healthy => Decision::Hold(Reason::Healthy),
+        Some(S::Ready) => Decision::Hold(Reason::AwaitingWrite),
+        Some(S::CrashLooping) => {
+            remedy(input, Guard::CrashLooping, vec!["its agent: it died too often".into()])
+        }
+        Some(S::Hung) => match &input.verdict {
+            Some(Verdict::Down(sightings)) => {
+                let mut evidence = vec!["its agent: the process gives no answer".to_owned()];
+                evidence.extend(sightings.iter().map(|s| crate::knowing::describe(s, input.now)));
+                remedy(input, Guard::Hung, evidence)
+            }
+            _ => ask(input),
+        },
+        state => Decision::Hold(Reason::AgentActs { state }),
+    }
+}
+
+/// The agent is silent: others are asked, and silence alone moves nothing.
+fn by_witnesses(input: &Input<'_>) -> Decision {
+    match &input.verdict {
+        Some(Verdict::Reached(_)) => Decision::Hold(Reason::MemberServes),
+        Some(Verdict::Disputed(_)) => Decision::Hold(Reason::WitnessesDisagree),
+        Some(Verdict::Down(_)) => Decision::Hold(Reason::OnlyCopyOutOfReach),
+        Some(Verdict::Unknown(_)) | None => ask(input),
+    }
+}
+
+fn ask(input: &Input<'_>) -> Decision {
+    Decision::Ask { about: input.primary.member, of: input.witnesses.clone() }
+}
+
+fn remedy(input: &Input<'_>, guard: Guard, evidence: Vec<String>) -> Decision {
+    let Some(remedy) = input.remedies.iter().find(|r| r.guard == guard) else {
+        return Decision::Hold(Reason::NoRemedy { guard });
+    };
+    let name = remedy.name.to_owned();
+    if remedy.level != Level::Auto {
+        return Decision::Hold(Reason::AwaitsPerson { remedy: name });
+    }
+    let runs: Vec<Time> =
+        input.runs.iter().filter(|r| r.remedy.as_str() == remedy.name).map(|r| r.at).collect();
+    match remedy.budget.allows(&runs, input.now) {
+        Err(Spent::Tries) => return Decision::Hold(Reason::BudgetSpent { remedy: name }),
+        Err(Spent::Cooldown { until }) => {
+            let for_another = until.since(input.now);
+            return Decision::Hold(Reason::Cooldown { remedy: name, for_another });
+        }
+        Ok(()) => {}
+    }
+    if let Err(refusal) = input.claim {
+        return Decision::Hold(Reason::ClaimRefused(refusal));
+    }
+    let spec = operation::spec(remedy.operation);
+    Decision::Act(Plan {
+        remedy: name,
+        operation: remedy.operation,
+        evidence,
+        outage_seconds: spec.outage_seconds,
+        members_touched: 1,
+        manual_minutes: remedy.manual_minutes,
+    })
+}
+
+impl Reason {
+    /// Whether a person must know, because nothing here can go on by itself.
+    #[must_use]
+    pub const fn needs_a_person(&self) -> bool {
+        matches!(
+            self,
+            Self::OnlyCopyOutOfReach
+                | Self::BudgetSpent { .. }
+                | Self::NoRemedy { .. }
+                | Self::AwaitsPerson { .. }
+        )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Healthy => f.write_str("healthy: there is nothing to do"),
+            Self::Resting => f.write_str("it is meant not to serve"),
+            Self::StepUnderWay { operation, step, late_in } => {
+                let name = operation::spec(*operation).name;
+                match late_in {
+                    Span(0) => write!(f, "{name} is at \"{step}\", which is late"),
+                    left => write!(f, "{name} is at \"{step}\", late in {left}"),
+                }
+            }
+            Self::ClaimRefused(refusal) => write!(f, "its claim is refused: {refusal}"),
+            Self::AgentActs { state: Some(state) } => {
+                write!(f, "its agent is on it (the member is {state})")
+            }
+            Self::AgentActs { state: None } => f.write_str("its agent has not reported it yet"),
+            Self::AwaitingWrite => f.write_str("it answers; a write is still to be proven"),
+            Self::MemberServes => f.write_str(
+                "its agent is silent and witnesses reach it: it serves, nothing may be disturbed",
+            ),
+            Self::WitnessesDisagree => f.write_str("some witnesses reach it, some do not"),
+            Self::OnlyCopyOutOfReach => {
+                f.write_str("it is down, and its only copy is where nobody can act")
+            }
+            Self::AwaitsPerson { remedy } => write!(f, "remedy {remedy} waits for a person's yes"),
+            Self::Cooldown { remedy, for_another } => {
+                write!(f, "remedy {remedy} ran a moment ago; again in {for_another}")
+            }
+            Self::BudgetSpent { remedy } => {
+                write!(f, "the tries of remedy {remedy} are used up; a person must look")
+            }
+            Self::NoRemedy { guard } => write!(f, "no remedy is declared for {guard:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hold(reason) => write!(f, "hold: {reason}"),
+            Self::Ask { about, of } if of.is_empty() => {
+                write!(f, "ask about {about}: there is nobody to ask")
+            }
+            Self::Ask { about, of } => {
+                let of: Vec<String> = of.iter().map(ToString::to_string).collect();
+                write!(f, "ask about {about}: {}", of.join(", "))
+            }
+            Self::Act(plan) => write!(
+                f,
+                "act: {} by remedy {}, about {} s of write outage",
+                operation::spec(plan.operation).name,
+                plan.remedy,
+                plan.outage_seconds
+            ),
+        }
+    }
+}
+
+impl Decision {
+    /// A number that differs where the meaning does, whatever the time: changes are journalled.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Ask { .. } => 1,
+            Self::Act(_) => 2,
+            Self::Hold(reason) => match reason {
+                Reason::Healthy => 3,
+                Reason::Resting => 4,
+                Reason::StepUnderWay { .. } => 5,
+                Reason::ClaimRefused(_) => 6,
+                Reason::AgentActs { .. } => 7,
+                Reason::AwaitingWrite => 8,
+                Reason::MemberServes => 9,
+                Reason::WitnessesDisagree => 10,
+                Reason::OnlyCopyOutOfReach => 11,
+                Reason::AwaitsPerson { .. } => 12,
+                Reason::Cooldown { .. } => 13,
+                Reason::BudgetSpent { .. } => 14,
+                Reason::NoRemedy { .. } => 15,
+            },
+        }
+    }
+
+    /// Whether the journal should tell of it; what goes without saying is left out.
+    #[must_use]
+    pub const fn worth_noting(&self) -> bool {
+        !matches!(
+            self,
+            Self::Hold(
+                Reason::Healthy
+                    | Reason::Resting
+                    | Reason::StepUnderWay { .. }
+                    | Reason::AwaitingWrite
+            )
+        )
+    }
+}

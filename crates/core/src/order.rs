@@ -1,0 +1,198 @@
+//! What people and machines may order, and why an order is refused.
+//!
+//! An order is accepted or refused in the turn that takes it in; accepting one records it, the work
+//! itself is an operation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{OperationId, ServiceId};
+use crate::name;
+use crate::service::State;
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "order")]
+pub enum Order {
+    /// A new service.
+    Create {
+        /// Its name.
+        name: String,
+        /// Its kind's name.
+        kind: String,
+        /// Its plan's name; the kind's default if absent.
+        plan: Option<String>,
+        /// The owner's secret as [`crate::kind::Kind::secret`] packs it. Never the password.
+        secret: Vec<u8>,
+    },
+    /// Restart its members in an orderly way.
+    Restart {
+        /// Which service.
+        name: String,
+    },
+    /// Stop it and keep its disks.
+    Retire {
+        /// Which service.
+        name: String,
+    },
+    /// Serve again after a retirement.
+    Revive {
+        /// Which service.
+        name: String,
+    },
+    /// End it and remove everything.
+    Terminate {
+        /// Which service.
+        name: String,
+        /// Its name again.
+        confirm: String,
+    },
+    /// Place nothing on a host any more, and empty it.
+    Drain {
+        /// Which host, by name.
+        host: String,
+    },
+    /// Take a drained host back.
+    Return {
+        /// Which host, by name.
+        host: String,
+    },
+    /// Forget an empty host.
+    RemoveHost {
+        /// Which host, by name.
+        host: String,
+    },
+}
+
+/// What became of an accepted order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The service concerned, if it is about one.
+    pub service: Option<ServiceId>,
+    /// The operation that carries it out, if it needs one.
+    pub operation: Option<OperationId>,
+    /// One sentence for people.
+    pub text: String,
+}
+
+/// Why an order is refused. Nothing was changed by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "error")]
+pub enum Error {
+    /// The name cannot be used.
+    #[error("{why}")]
+    BadName {
+        /// What is wrong and what would do.
+        why: String,
+    },
+    /// A service of that name exists.
+    #[error("a service named {name:?} exists already; choose another name or terminate it first")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// No such service.
+    #[error("no service is named {name:?}; `evenkeel list` shows those there are")]
+    NoSuchService {
+        /// The name.
+        name: String,
+    },
+    /// No such host.
+    #[error("no host is named {name:?}; `evenkeel host list` shows those there are")]
+    NoSuchHost {
+        /// The name.
+        name: String,
+    },
+    /// No such kind.
+    #[error("no kind is named {name:?}; there are: {known}")]
+    NoSuchKind {
+        /// The name.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+    /// No such plan.
+    #[error("kind {kind} has no plan {name:?}; there are: {known}")]
+    NoSuchPlan {
+        /// The kind.
+        kind: String,
+        /// The name.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+    /// Not legal in the state the service is in.
+    #[error("{order} is not possible while {name} is {state}")]
+    NotNow {
+        /// The order.
+        order: String,
+        /// The service.
+        name: String,
+        /// Its state.
+        state: State,
+    },
+    /// Another operation is under way and this order does not go before it.
+    #[error("{name} is busy with {running} ({operation}); try again when it has ended")]
+    Busy {
+        /// The service.
+        name: String,
+        /// What runs.
+        running: String,
+        /// Its id.
+        operation: OperationId,
+    },
+    /// The confirmation is missing or differs.
+    #[error("terminating {name} removes its data for ever; confirm with `--confirm {name}`")]
+    Unconfirmed {
+        /// The service.
+        name: String,
+    },
+    /// No host can take a member.
+    #[error("{why}")]
+    Nowhere {
+        /// Every host's reason.
+        why: String,
+    },
+    /// Every port of the range is taken.
+    #[error("no port is free between {first} and {last}; terminate services or widen the range")]
+    PortsUsedUp {
+        /// First of the range.
+        first: u16,
+        /// Last of the range.
+        last: u16,
+    },
+    /// The host still holds members.
+    #[error("host {name} still holds {members} members; drain it or terminate them first")]
+    HostNotEmpty {
+        /// The host.
+        name: String,
+        /// How many.
+        members: usize,
+    },
+}
+
+impl Error {
+    /// A stable word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::BadName { .. } => "bad_name",
+            Self::NameTaken { .. } => "name_taken",
+            Self::NoSuchService { .. } => "no_such_service",
+            Self::NoSuchHost { .. } => "no_such_host",
+            Self::NoSuchKind { .. } => "no_such_kind",
+            Self::NoSuchPlan { .. } => "no_such_plan",
+            Self::NotNow { .. } => "not_now",
+            Self::Busy { .. } => "busy",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::Nowhere { .. } => "nowhere",
+            Self::PortsUsedUp { .. } => "ports_used_up",
+            Self::HostNotEmpty { .. } => "host_not_empty",
+        }
+    }
+}
+
+impl From<name::Error> for Error {
+    fn from(error: name::Error) -> Self {
+        Self::BadName { why: error.to_string() }
+    }
+}

@@ -1,0 +1,227 @@
+//! What people and programs are shown. The API sends these as they are, the CLI prints them.
+//!
+//! Views are computed from a cell's state when asked for; nothing is stored for them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::Severity;
+use crate::decide::Decision;
+use crate::host;
+use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
+use crate::member;
+use crate::service::{Health, Phase, State};
+use crate::time::{Span, Time};
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its id.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its plan.
+    pub plan: String,
+    /// One of ten.
+    pub state: State,
+    /// What it is doing.
+    pub phase: Phase,
+    /// How it looks.
+    pub health: Health,
+    /// For how long the state has been so, in milliseconds.
+    pub since_ms: Span,
+    /// Its term.
+    pub term: Term,
+    /// The stable endpoint, without a password; none while it is closed.
+    pub url: Option<String>,
+    /// The endpoint's port, kept for the service's whole life.
+    pub endpoint_port: u16,
+    /// Its members.
+    pub members: Vec<Member>,
+    /// The operation under way.
+    pub operation: Option<Operation>,
+    /// What is not as promised.
+    pub findings: Vec<Finding>,
+}
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub id: MemberId,
+    /// Its host's name.
+    pub host: String,
+    /// Its part in replication.
+    pub role: String,
+    /// What its agent said last; none before the first word.
+    pub state: Option<member::State>,
+    /// Its server's process.
+    pub pid: Option<u32>,
+    /// Where it listens.
+    pub address: String,
+    /// Where it listens.
+    pub port: u16,
+    /// Where its files are, by its agent's word.
+    pub data_dir: Option<String>,
+    /// Digest of the image it runs from.
+    pub image: String,
+    /// Which data directory is meant.
+    pub incarnation: Incarnation,
+    /// The goal it should have.
+    pub goal: (Term, Revision),
+    /// The goal it has.
+    pub applied: Option<(Term, Revision)>,
+    /// Deaths without an order since its directory was made.
+    pub deaths: u32,
+    /// The last failure in the server's or the agent's own words.
+    pub trouble: Option<String>,
+}
+
+/// An operation under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its id.
+    pub id: OperationId,
+    /// Its name.
+    pub name: String,
+    /// Who or what began it.
+    pub cause: String,
+    /// What it is for.
+    pub story: String,
+    /// For how long it runs, in milliseconds.
+    pub since_ms: Span,
+    /// Whether its claim was granted.
+    pub claimed: bool,
+    /// Its steps.
+    pub steps: Vec<Step>,
+}
+
+/// A step of an operation under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub progress: Progress,
+    /// What is still missing to call it done, by member or gateway; empty unless it is under way.
+    pub missing: Vec<String>,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// Proven.
+    Done,
+    /// Ordered, not proven.
+    UnderWay,
+    /// Its turn will come.
+    Ahead,
+}
+
+/// A check's negative result, or what the lifecycle itself finds wanting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The check's name.
+    pub check: String,
+    /// How bad.
+    pub severity: Severity,
+    /// What it is about: a service, member or host.
+    pub subject: String,
+    /// What was seen.
+    pub evidence: String,
+    /// For how long, in milliseconds.
+    pub since_ms: Span,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its id.
+    pub id: HostId,
+    /// Its name.
+    pub name: String,
+    /// Its zone.
+    pub zone: String,
+    /// Address its members listen on.
+    pub address: String,
+    /// What is known of it.
+    pub state: host::State,
+    /// Its agent's process.
+    pub pid: Option<u32>,
+    /// Its agent's release.
+    pub release: String,
+    /// Digest of the image that new members run from.
+    pub image: Option<String>,
+    /// Members it holds.
+    pub members: usize,
+    /// How long ago it was heard, in milliseconds; none if never since this controller began.
+    pub heard_ms: Option<Span>,
+    /// Whether it is being drained.
+    pub draining: bool,
+    /// What keeps a drain from ending.
+    pub drain_held_by: Vec<String>,
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+}
+
+/// A gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Its name.
+    pub name: String,
+    /// Address it listens on.
+    pub address: String,
+    /// Its process.
+    pub pid: u32,
+    /// Whether it has every route.
+    pub current: bool,
+    /// Client connections open now.
+    pub open: u64,
+    /// How long ago it was heard, in milliseconds.
+    pub heard_ms: Span,
+}
+
+/// The fleet at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// The cell's clock.
+    pub now: Time,
+    /// What bounds automation now, and why.
+    pub posture: String,
+    /// Services by state, states in the order of the documentation.
+    pub services: Vec<(State, usize)>,
+    /// Hosts.
+    pub hosts: Vec<Host>,
+    /// Gateways.
+    pub gateways: Vec<Gateway>,
+}
+
+/// Why a service is as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explain {
+    /// The service.
+    pub service: Service,
+    /// What was seen, by whom, when.
+    pub observations: Vec<Observation>,
+    /// What bounds automation now, and why.
+    pub posture: String,
+    /// What is decided on it, with the reason.
+    pub decision: Decision,
+    /// The same in a sentence.
+    pub decision_text: String,
+}
+
+/// One thing seen. Evidence, never a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Who saw it.
+    pub by: String,
+    /// About what.
+    pub subject: String,
+    /// What.
+    pub text: String,
+    /// How long ago, in milliseconds.
+    pub ago_ms: Span,
+}

@@ -1,0 +1,331 @@
+//! A cell's decisions as stories: what goes in, what people see, what is recorded.
+
+use evenkeel_core::cell::{Cell, Entry};
+use evenkeel_core::decide::Decision;
+use evenkeel_core::host;
+use evenkeel_core::member::State as M;
+use evenkeel_core::order::{Error, Order};
+use evenkeel_core::report::Sight;
+use evenkeel_core::service::{Health, State};
+use evenkeel_core::time::{Span, Time};
+
+use crate::world::{World, setup};
+
+fn with_service() -> World {
+    let mut world = World::new(3);
+    world.create("orders").expect("accepted");
+    assert_eq!(world.state(), State::Available);
+    world
+}
+
+fn order(world: &mut World, which: &str) -> Result<(), Error> {
+    let name = "orders".to_owned();
+    let order = match which {
+        "restart" => Order::Restart { name },
+        "retire" => Order::Retire { name },
+        "revive" => Order::Revive { name },
+        _ => Order::Terminate { confirm: name.clone(), name },
+    };
+    world.order(order).map(|_| ())
+}
+
+#[test]
+fn a_service_lives_its_whole_life() {
+    let mut world = with_service();
+    assert_eq!(world.routes.len(), 1);
+    order(&mut world, "restart").expect("accepted");
+    assert_eq!(world.state(), State::Available);
+    assert_eq!(world.service().expect("there").members[0].goal.1.0, 2);
+    order(&mut world, "retire").expect("accepted");
+    assert_eq!(world.state(), State::Retired);
+    assert!(world.routes.is_empty());
+    order(&mut world, "revive").expect("accepted");
+    assert_eq!(world.state(), State::Available);
+    order(&mut world, "terminate").expect("accepted");
+    assert_eq!(world.state(), State::Terminated);
+    assert!(world.said("orders: nothing remains but this journal"));
+    let services = evenkeel_core::row::Table::Service;
+    assert!(world.rows.keys().all(|key| key.table != services), "its row is gone");
+    world.create("orders").expect("its name is free again");
+}
+
+#[test]
+fn refusals_name_the_input_and_the_fix() {
+    let mut world = with_service();
+    let mut refused = |order: Order| world.order(order).expect_err("refused").to_string();
+    let create = |name: &str, kind: &str, plan: Option<&str>| Order::Create {
+        name: name.into(),
+        kind: kind.into(),
+        plan: plan.map(Into::into),
+        secret: Vec::new(),
+    };
+    assert!(refused(create("Bad", "toy", None)).contains("'B' at position 1"));
+    assert!(refused(create("orders", "toy", None)).contains("exists already"));
+    assert!(refused(create("a", "mysql", None)).contains("there are: toy"));
+    assert!(refused(create("a", "toy", Some("big"))).contains("there are: dev"));
+    let name = || "orders".to_owned();
+    assert!(refused(Order::Revive { name: name() }).contains("while orders is available"));
+    let unconfirmed = Order::Terminate { name: name(), confirm: "order".into() };
+    assert!(refused(unconfirmed).contains("--confirm orders"));
+    assert!(refused(Order::Restart { name: "b".into() }).contains("evenkeel list"));
+    assert!(refused(Order::Drain { host: "h9".into() }).contains("evenkeel host list"));
+    let busy = Order::RemoveHost { host: "h1".into() };
+    assert!(refused(busy).contains("still holds 1 members"));
+}
+
+#[test]
+fn a_silent_agent_whose_member_is_reached_disturbs_nothing() {
+    let mut world = with_service();
+    let home = world.home();
+    world.kill_agent(home);
+    world.pass(Span::secs(120));
+    let service = world.service().expect("there");
+    assert_eq!((service.state, service.health), (State::Available, Health::Healthy));
+    assert!(service.findings.iter().any(|f| f.check == "agent-heard"));
+    let host = world.cell.host(&world.agents[home].name, world.now).expect("known");
+    assert_eq!(host.state, host::State::Uncertain);
+    let explain = world.cell.explain("orders", world.now).expect("there");
+    assert!(explain.decision_text.contains("witnesses reach it"), "{}", explain.decision_text);
+    assert!(explain.observations.iter().any(|o| o.text.contains("answered")));
+}
+
+#[test]
+fn silence_alone_is_uncertain_for_ever_and_a_person_is_told_once() {
+    let mut world = World::new(1);
+    world.create("orders").expect("accepted");
+    world.kill_agent(0);
+    world.pass(Span::secs(2));
+    assert_eq!(world.state(), State::Available, "three beats are not missing yet");
+    world.pass(Span::secs(3));
+    assert_eq!(world.state(), State::Uncertain);
+    world.pass(Span::mins(20));
+    assert_eq!(world.state(), State::Uncertain);
+    let pages = world.journal.iter().filter(|line| line.contains("page:")).count();
+    assert_eq!(pages, 1);
+    world.agents[0].alive = true;
+    world.pass(Span::secs(2));
+    assert_eq!(world.state(), State::Available);
+    assert!(world.service().expect("there").findings.is_empty());
+}
+
+#[test]
+fn two_witnesses_in_two_zones_make_it_down_after_ten_seconds_and_no_sooner() {
+    let mut world = with_service();
+    let home = world.home();
+    world.sight = Sight::Refused;
+    world.kill_agent(home);
+    world.pass(Span::secs(9));
+    assert_eq!(world.state(), State::Uncertain);
+    world.pass(Span::secs(4));
+    assert_eq!(world.state(), State::Unavailable);
+    world.pass(Span::secs(60));
+    assert!(world.said("only copy is where nobody can act"));
+    world.agents[home].alive = true;
+    world.pass(Span::secs(2));
+    assert_eq!(world.state(), State::Available);
+}
+
+#[test]
+fn disagreeing_or_late_witnesses_prove_nothing() {
+    let mut world = with_service();
+    let home = world.home();
+    world.sight = Sight::Refused;
+    world.kill_agent(home);
+    world.pass(Span::secs(8));
+    world.sight = Sight::Answered;
+    world.pass(Span::secs(2));
+    world.sight = Sight::Refused;
+    world.pass(Span::secs(8));
+    assert_ne!(world.state(), State::Unavailable, "the count began anew");
+}
+
+#[test]
+fn the_agents_word_that_the_process_is_gone_is_enough() {
+    let mut world = with_service();
+    let home = world.home();
+    world.report(home, M::Failed);
+    assert_eq!(world.state(), State::Unavailable);
+    world.report(home, M::Recovering);
+    assert_eq!(world.state(), State::Unavailable);
+    world.report(home, M::Ready);
+    assert_eq!(world.state(), State::Available);
+}
+
+#[test]
+fn a_crash_loop_is_recovered_and_its_budget_ends_in_a_page() {
+    let mut world = with_service();
+    let home = world.home();
+    world.report(home, M::CrashLooping);
+    world.pass(Span::secs(1));
+    assert!(world.said("act: recover by remedy crash-loop"));
+    assert_eq!(world.state(), State::Available, "the agent obeyed and it came up");
+    world.agents[home].works = false;
+    world.report(home, M::CrashLooping);
+    world.pass(Span::mins(9));
+    assert_eq!(world.state(), State::Unavailable);
+    assert!(world.said("page: the tries of remedy crash-loop are used up"));
+    let runs = world.journal.iter().filter(|l| l.contains("begins: remedy crash-loop")).count();
+    assert_eq!(runs, 3, "three tries in ten minutes");
+}
+
+#[test]
+fn a_hung_server_is_recovered_only_when_a_witness_agrees() {
+    let mut world = with_service();
+    let home = world.home();
+    world.report(home, M::Hung);
+    world.pass(Span::secs(30));
+    assert_eq!(world.state(), State::Uncertain, "witnesses still get answers");
+    assert!(!world.said("act: recover"));
+    world.sight = Sight::Silent;
+    world.pass(Span::secs(12));
+    assert!(world.said("act: recover by remedy hung"));
+    assert_eq!(world.state(), State::Available);
+}
+
+#[test]
+fn many_silent_hosts_make_the_observer_suspect() {
+    let mut world = with_service();
+    (0..3).for_each(|at| world.kill_agent(at));
+    world.pass(Span::secs(30));
+    assert_eq!(world.state(), State::Uncertain);
+    assert!(world.cell.fleet(world.now).posture.starts_with("observer-suspect"));
+}
+
+#[test]
+fn a_new_controller_goes_on_where_the_old_one_was() {
+    let mut world = with_service();
+    let home = world.home();
+    world.agents[home].works = false;
+    order(&mut world, "retire").expect("accepted");
+    assert_eq!(world.state(), State::Retiring);
+    let before = world.service().expect("there").operation.expect("under way");
+    world.restart_controller();
+    let after = world.service().expect("there").operation.expect("still under way");
+    assert_eq!((before.id, &before.steps[1].name), (after.id, &after.steps[1].name));
+    world.agents[home].works = true;
+    world.obey(home);
+    world.turn();
+    assert_eq!(world.state(), State::Retired);
+    assert_eq!(world.service().expect("there").members[0].goal.1, before_goal(&world));
+}
+
+fn before_goal(world: &World) -> evenkeel_core::id::Revision {
+    let newest =
+        world.sent.keys().map(|(_, _, revision)| *revision).max().expect("goals were sent");
+    evenkeel_core::id::Revision(newest)
+}
+
+#[test]
+fn orders_push_aside_what_they_may_and_wait_for_the_rest() {
+    let mut world = with_service();
+    let home = world.home();
+    world.agents[home].works = false;
+    order(&mut world, "restart").expect("accepted");
+    assert!(matches!(order(&mut world, "restart"), Err(Error::Busy { .. })));
+    order(&mut world, "retire").expect("goes before a restart");
+    assert!(matches!(order(&mut world, "restart"), Err(Error::Busy { .. })));
+    order(&mut world, "terminate").expect("goes before everything");
+    assert!(matches!(order(&mut world, "terminate"), Err(Error::Busy { .. })));
+    world.agents[home].works = true;
+    world.obey(home);
+    world.turn();
+    assert_eq!(world.state(), State::Terminated);
+}
+
+#[test]
+fn a_host_share_makes_planned_work_wait_its_turn() {
+    let mut world = World::new(1);
+    let names: Vec<String> = (0..7).map(|n| format!("db{n}")).collect();
+    names.iter().for_each(|name| drop(world.create(name).expect("accepted")));
+    world.agents[0].works = false;
+    for name in &names {
+        world.order(Order::Restart { name: name.clone() }).expect("accepted");
+    }
+    let running = |world: &World| {
+        let services = world.cell.services(world.now);
+        services.iter().filter(|s| s.operation.as_ref().is_some_and(|o| o.claimed)).count()
+    };
+    assert_eq!(running(&world), 4);
+    let waits = world.cell.explain("db6", world.now).expect("there").decision_text;
+    assert!(waits.contains("4 of 4 operations running"), "{waits}");
+    world.agents[0].works = true;
+    world.obey(0);
+    world.pass(Span::secs(1));
+    assert_eq!(running(&world), 0);
+    assert!(world.cell.services(world.now).iter().all(|s| s.state == State::Available));
+}
+
+#[test]
+fn a_drained_host_takes_nothing_and_says_what_holds_it() {
+    let mut world = with_service();
+    let home = world.agents[world.home()].name.clone();
+    world.order(Order::Drain { host: home.clone() }).expect("accepted");
+    for n in 0..4 {
+        world.create(&format!("db{n}")).expect("accepted");
+    }
+    let host = world.cell.host(&home, world.now).expect("known");
+    assert_eq!((host.members, host.draining), (1, true));
+    assert_eq!(host.drain_held_by, ["orders: its only copy is here"]);
+    order(&mut world, "terminate").expect("accepted");
+    world.order(Order::RemoveHost { host: home.clone() }).expect("it is empty now");
+    assert!(world.cell.host(&home, world.now).is_none());
+}
+
+#[test]
+fn a_taken_port_is_left_to_whoever_has_it() {
+    let mut world = World::new(1);
+    world.agents[0].works = false;
+    world.create("orders").expect("accepted");
+    let before = world.service().expect("there").members[0].port;
+    let member = world.agents[0].members.values_mut().next().expect("reported");
+    (member.port_taken, member.pid) = (true, None);
+    world.report(0, M::Stopped);
+    let after = world.service().expect("there").members[0].port;
+    assert_ne!(before, after);
+    assert!(world.said(&format!("port {before} is held by another process")));
+}
+
+#[test]
+fn a_store_put_back_orders_nothing() {
+    let mut world = with_service();
+    let mut old = Cell::new(setup());
+    let hello = evenkeel_core::report::Hello {
+        host: "h1".into(),
+        zone: "a".into(),
+        address: "127.0.0.1".into(),
+        pid: 1,
+        boot: "b".into(),
+        release: "0".into(),
+        image: None,
+        store: Some((setup().store, 99)),
+        checks: Vec::new(),
+    };
+    let message = evenkeel_core::report::FromAgent::Hello(hello);
+    let turn = old.turn(Time(1), &[Entry::Agent { link: evenkeel_core::cell::Link(1), message }]);
+    assert!(format!("{:?}", turn.sends).contains("older than what this agent has seen"));
+    assert!(old.posture(Time(1)).to_string().contains("put back"));
+    world.pass(Span::secs(1));
+}
+
+#[test]
+fn same_in_same_out_also_from_a_snapshot() {
+    let mut world = with_service();
+    world.report(world.home(), M::Hung);
+    world.pass(Span::secs(3));
+    let mut copy = Cell::restore(setup(), &world.cell.snapshot()).expect("its own snapshot");
+    for step in 1..200 {
+        let now = world.now + Span::millis(step * 250);
+        assert_eq!(world.cell.turn(now, &[]), copy.turn(now, &[]));
+    }
+    assert_eq!(world.cell.snapshot(), copy.snapshot());
+}
+
+#[test]
+fn a_quiet_turn_writes_and_sends_nothing() {
+    let mut world = with_service();
+    world.pass(Span::secs(30));
+    let turn = world.cell.turn(world.now, &[]);
+    assert!(turn.writes.is_empty() && turn.sends.is_empty());
+    let explain = world.cell.explain("orders", world.now).expect("there");
+    assert!(matches!(explain.decision, Decision::Hold(_)));
+}

@@ -1,0 +1,6 @@
+//! The core's tests over its public face: tables, protocol, a cell in a modelled world.
+mod cell;
+mod machines;
+mod protocol;
+mod small_world;
+mod world;

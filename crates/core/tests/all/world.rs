@@ -1,0 +1,434 @@
+//! A small modelled world around a real cell: hosts with obedient agents, one gateway, a store.
+//!
+//! Agents here obey at once or not at all; the simulator runs the real reconciler instead.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
+use evenkeel_core::check::Check;
+use evenkeel_core::goal::{Goal, StoreId, Want};
+use evenkeel_core::id::{CellId, MemberId, Term};
+use evenkeel_core::kind::{Kind, Plan};
+use evenkeel_core::label::Label;
+use evenkeel_core::member;
+use evenkeel_core::operation;
+use evenkeel_core::order::{Accepted, Error, Order};
+use evenkeel_core::policy::Policy;
+use evenkeel_core::remedy::{Budget, Guard, Level, Remedy};
+use evenkeel_core::report::{self, Answer, FromAgent, Hello, Member, Sight, ToAgent};
+use evenkeel_core::route::{FromGateway, Route, ToGateway};
+use evenkeel_core::row::Key;
+use evenkeel_core::service::State;
+use evenkeel_core::time::{Span, Time};
+use evenkeel_core::view;
+
+/// A kind written for these tests, through its own room only.
+pub struct Toy;
+
+impl Kind for Toy {
+    fn name(&self) -> &'static str {
+        "toy"
+    }
+    fn summary(&self) -> &'static str {
+        "a kind for tests"
+    }
+    fn plans(&self) -> &'static [Plan] {
+        const PLANS: &[Plan] = &[Plan {
+            name: "dev",
+            summary: "one member",
+            members: 1,
+            memory_mib: 1,
+            connections_max: 10,
+            archives: false,
+        }];
+        PLANS
+    }
+    fn leaves_out(&self, _: &Plan) -> BTreeMap<State, State> {
+        BTreeMap::from([(State::Archived, State::Retired)])
+    }
+    fn settings(&self, _: &Plan) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+    fn scheme(&self) -> &'static str {
+        "toy"
+    }
+    fn greeting(&self) -> (&'static [u8], &'static [u8]) {
+        (b"hello", b"h")
+    }
+    fn checks(&self) -> &'static [&'static dyn Check] {
+        &[]
+    }
+}
+
+const REMEDIES: &[Remedy] = &[
+    remedy("restart", Guard::MemberDied, operation::Kind::Restart),
+    remedy("crash-loop", Guard::CrashLooping, operation::Kind::Recover),
+    remedy("hung", Guard::Hung, operation::Kind::Recover),
+];
+
+const fn remedy(name: &'static str, guard: Guard, operation: operation::Kind) -> Remedy {
+    Remedy {
+        name,
+        doc: "For tests.",
+        guard,
+        operation,
+        budget: Budget { tries_max: 3, window: Span::mins(10), cooldown: Span::secs(30) },
+        level: Level::Auto,
+        manual_minutes: 1,
+    }
+}
+
+/// A host's agent: obeys at once while it works.
+#[derive(Clone)]
+pub struct Agent {
+    pub name: String,
+    pub zone: String,
+    pub alive: bool,
+    pub works: bool,
+    pub link: Option<Link>,
+    pub beats: u64,
+    pub goals: BTreeMap<MemberId, Goal>,
+    pub members: BTreeMap<MemberId, Member>,
+}
+
+/// The world.
+#[derive(Clone)]
+pub struct World {
+    pub cell: Cell,
+    pub now: Time,
+    pub rows: BTreeMap<Key, Vec<u8>>,
+    pub journal: Vec<String>,
+    pub agents: Vec<Agent>,
+    pub gateway: Option<Link>,
+    pub routes: Vec<Route>,
+    pub inbox: Vec<Entry>,
+    pub replies: Vec<Result<Accepted, Error>>,
+    /// What witnesses see of every member, while they can see.
+    pub sight: Sight,
+    pub links: u64,
+    pub wake_at: Option<Time>,
+    /// Every goal ever sent, to hold the protocol's promise against.
+    pub sent: BTreeMap<(MemberId, Term, u64), Goal>,
+    pub removed_without_order: BTreeSet<MemberId>,
+    pub terminates: bool,
+    /// The rules, and with them how finely time passes: half a beat.
+    pub policy: Policy,
+}
+
+pub fn setup() -> Setup {
+    setup_with(Policy::default())
+}
+
+pub fn setup_with(policy: Policy) -> Setup {
+    Setup {
+        cell: CellId(1),
+        store: StoreId("store".into()),
+        policy,
+        kinds: &[&Toy],
+        remedies: REMEDIES,
+    }
+}
+
+impl World {
+    pub fn new(hosts: usize) -> Self {
+        Self::with(hosts, Policy::default())
+    }
+
+    pub fn with(hosts: usize, policy: Policy) -> Self {
+        let agent = |n: usize| Agent {
+            name: format!("h{}", n + 1),
+            zone: ["a", "b", "c"][n % 3].to_owned(),
+            alive: true,
+            works: true,
+            link: None,
+            beats: 0,
+            goals: BTreeMap::new(),
+            members: BTreeMap::new(),
+        };
+        let mut world = Self {
+            cell: Cell::new(setup_with(policy.clone())),
+            now: Time(1000),
+            rows: BTreeMap::new(),
+            journal: Vec::new(),
+            agents: (0..hosts).map(agent).collect(),
+            gateway: None,
+            routes: Vec::new(),
+            inbox: Vec::new(),
+            replies: Vec::new(),
+            sight: Sight::Answered,
+            links: 0,
+            wake_at: None,
+            sent: BTreeMap::new(),
+            removed_without_order: BTreeSet::new(),
+            terminates: false,
+            policy,
+        };
+        world.dial();
+        world.turn();
+        world
+    }
+
+    fn link(&mut self) -> Link {
+        self.links += 1;
+        Link(self.links)
+    }
+
+    /// Everybody who lives and has no stream dials in.
+    pub fn dial(&mut self) {
+        for at in 0..self.agents.len() {
+            if !self.agents[at].alive || self.agents[at].link.is_some() {
+                continue;
+            }
+            let link = self.link();
+            let agent = &mut self.agents[at];
+            agent.link = Some(link);
+            let hello = Hello {
+                host: agent.name.clone(),
+                zone: agent.zone.clone(),
+                address: "127.0.0.1".into(),
+                pid: 1,
+                boot: "b".into(),
+                release: "0".into(),
+                image: Some("image".into()),
+                store: None,
+                checks: Vec::new(),
+            };
+            self.inbox.push(Entry::Agent { link, message: FromAgent::Hello(hello) });
+            let members = agent.members.values().cloned().collect();
+            let message = FromAgent::Members { whole: true, members };
+            self.inbox.push(Entry::Agent { link, message });
+        }
+        if self.gateway.is_none() {
+            let link = self.link();
+            self.gateway = Some(link);
+            let message = FromGateway::Hello {
+                gateway: "g1".into(),
+                address: "127.0.0.1".into(),
+                pid: 2,
+                routes: 0,
+            };
+            self.inbox.push(Entry::Gateway { link, message });
+        }
+    }
+
+    pub fn order(&mut self, order: Order) -> Result<Accepted, Error> {
+        self.terminates |= matches!(order, Order::Terminate { .. });
+        self.inbox.push(Entry::Order { ticket: 1, by: "test".into(), order });
+        self.turn();
+        self.replies.pop().expect("every order is answered in its turn")
+    }
+
+    /// Turns until nothing is left to say.
+    pub fn turn(&mut self) {
+        loop {
+            let inbox = std::mem::take(&mut self.inbox);
+            let turn = self.cell.turn(self.now, &inbox);
+            self.record(&turn);
+            self.wake_at = turn.wake_at;
+            turn.sends.into_iter().for_each(|send| self.deliver(send));
+            if self.inbox.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn record(&mut self, turn: &Turn) {
+        for write in &turn.writes.rows {
+            match &write.body {
+                Some(body) => self.rows.insert(write.key, body.clone()),
+                None => self.rows.remove(&write.key),
+            };
+        }
+        let line = |e: &evenkeel_core::journal::Entry| format!("{}: {}", e.subject, e.text);
+        self.journal.extend(turn.writes.journal.iter().map(line));
+    }
+
+    fn deliver(&mut self, send: Send) {
+        match send {
+            Send::Agent { link, message } => self.agent_hears(link, message),
+            Send::Gateway { link, message: ToGateway::Routes { routes, all } } => {
+                if self.gateway == Some(link) {
+                    self.routes = all;
+                    let message = FromGateway::Took { routes, failed: Vec::new() };
+                    self.inbox.push(Entry::Gateway { link, message });
+                }
+            }
+            Send::Gateway { .. } | Send::Close { .. } => {}
+            Send::Reply { result, .. } => self.replies.push(result),
+        }
+    }
+
+    fn agent_hears(&mut self, link: Link, message: ToAgent) {
+        let Some(at) = self.agents.iter().position(|a| a.link == Some(link)) else { return };
+        match message {
+            ToAgent::Goals { whole, goals } => self.take_goals(at, whole, goals),
+            ToAgent::SendAll => {
+                let members = self.agents[at].members.values().cloned().collect();
+                let message = FromAgent::Members { whole: true, members };
+                self.inbox.push(Entry::Agent { link, message });
+            }
+            ToAgent::Ask(questions) => {
+                let sight = self.sight;
+                let answer = |q: report::Question| Answer { id: q.id, member: q.member, sight };
+                let answers = questions.into_iter().map(answer).collect();
+                self.inbox.push(Entry::Agent { link, message: FromAgent::Answers(answers) });
+            }
+            ToAgent::Welcome { .. } | ToAgent::Refused { .. } => {}
+        }
+    }
+
+    fn take_goals(&mut self, at: usize, whole: bool, goals: Vec<Goal>) {
+        for goal in &goals {
+            if goal.want == Want::Removed && !self.terminates {
+                self.removed_without_order.insert(goal.member);
+            }
+            let key = (goal.member, goal.term, goal.revision.0);
+            let known = self.sent.entry(key).or_insert_with(|| goal.clone());
+            assert_eq!(known, goal, "one (term, revision) has one content");
+        }
+        let agent = &mut self.agents[at];
+        if whole {
+            let named: BTreeSet<MemberId> = goals.iter().map(|g| g.member).collect();
+            agent.goals.retain(|id, _| named.contains(id));
+            agent.members.retain(|id, m| named.contains(id) || m.state != member::State::Gone);
+        }
+        agent.goals.extend(goals.into_iter().map(|g| (g.member, g)));
+        self.obey(at);
+    }
+
+    /// A working agent reaches its goals; a failing one says what it is stuck at.
+    pub fn obey(&mut self, at: usize) {
+        let agent = &mut self.agents[at];
+        let Some(link) = agent.link.filter(|_| agent.alive) else { return };
+        let mut changed = Vec::new();
+        for goal in agent.goals.values() {
+            let new = match agent.works {
+                true => reached(goal),
+                false => stuck(goal, agent.members.get(&goal.member)),
+            };
+            if agent.members.get(&goal.member) != Some(&new) {
+                agent.members.insert(goal.member, new.clone());
+                changed.push(new);
+            }
+        }
+        if !changed.is_empty() {
+            let message = FromAgent::Members { whole: false, members: changed };
+            self.inbox.push(Entry::Agent { link, message });
+        }
+    }
+
+    /// Sets what an agent reports of its first member.
+    pub fn report(&mut self, at: usize, state: member::State) {
+        let agent = &mut self.agents[at];
+        let Some(link) = agent.link else { return };
+        let Some(member) = agent.members.values_mut().next() else { return };
+        (member.state, member.write_proven) = (state, state == member::State::Ready);
+        let message = FromAgent::Members { whole: false, members: vec![member.clone()] };
+        self.inbox.push(Entry::Agent { link, message });
+        self.turn();
+    }
+
+    /// The agent process dies: its stream closes, its members stay.
+    pub fn kill_agent(&mut self, at: usize) {
+        self.agents[at].alive = false;
+        if let Some(link) = self.agents[at].link.take() {
+            self.inbox.push(Entry::AgentClosed { link });
+        }
+        self.turn();
+    }
+
+    /// Another controller starts from the rows.
+    pub fn restart_controller(&mut self) {
+        let rows: Vec<_> = self.rows.iter().map(|(k, v)| (*k, v.clone())).collect();
+        self.cell = Cell::load(setup_with(self.policy.clone()), &rows)
+            .expect("what was recorded can be loaded");
+        self.agents.iter_mut().for_each(|agent| agent.link = None);
+        self.gateway = None;
+        self.inbox.clear();
+        self.dial();
+        self.turn();
+    }
+
+    /// Time passes in steps, with beats from whoever lives.
+    pub fn pass(&mut self, span: Span) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now = self.now + Span(self.policy.beat.0 / 2);
+            self.dial();
+            let mut beats = Vec::new();
+            for agent in self.agents.iter_mut().filter(|a| a.alive) {
+                let Some(link) = agent.link else { continue };
+                agent.beats += 1;
+                let digest = report::digest(agent.members.values());
+                beats.push(evenkeel_core::cell::Beat { link, number: agent.beats, digest });
+            }
+            self.inbox.push(Entry::Beats(beats));
+            self.turn();
+        }
+    }
+
+    pub fn service(&self) -> Option<view::Service> {
+        self.cell.services(self.now).into_iter().next()
+    }
+
+    pub fn state(&self) -> State {
+        self.service().map_or(State::Terminated, |s| s.state)
+    }
+
+    /// On which agent the first service's member lies.
+    pub fn home(&self) -> usize {
+        let host = &self.service().expect("a service").members[0].host;
+        self.agents.iter().position(|a| a.name == *host).expect("its host is in the world")
+    }
+
+    pub fn create(&mut self, name: &str) -> Result<Accepted, Error> {
+        let (kind, plan, secret) = ("toy".to_owned(), None, Vec::new());
+        self.order(Order::Create { name: name.to_owned(), kind, plan, secret })
+    }
+
+    pub fn said(&self, text: &str) -> bool {
+        self.journal.iter().any(|line| line.contains(text))
+    }
+}
+
+fn reached(goal: &Goal) -> Member {
+    let state = match goal.want {
+        Want::Running => member::State::Ready,
+        Want::Stopped => member::State::Stopped,
+        Want::Sealed => member::State::Sealed,
+        Want::Removed => member::State::Gone,
+    };
+    let running = goal.want == Want::Running;
+    Member {
+        member: goal.member,
+        incarnation: goal.incarnation,
+        pledged: goal.term,
+        applied: (goal.term, goal.revision),
+        state,
+        pid: running.then_some(100 + goal.restarts),
+        restarts: goal.restarts,
+        deaths: 0,
+        write_proven: running,
+        trouble: None,
+        refused: None,
+        port_taken: false,
+        data_dir: format!("/data/{}/pg", goal.member.0),
+        checks: Vec::new(),
+        identity: goal.identity.clone(),
+    }
+}
+
+/// Every effect fails: the goal is taken and nothing comes of it.
+fn stuck(goal: &Goal, before: Option<&Member>) -> Member {
+    let state = before.map_or(member::State::Absent, |m| m.state);
+    let trouble = Some("nothing works here".to_owned());
+    let write_proven = before.is_some_and(|m| m.write_proven);
+    let pid = before.and_then(|m| m.pid);
+    Member { state, trouble, write_proven, pid, restarts: 0, ..reached(goal) }
+}
+
+/// A label, for tests that name remedies.
+#[allow(dead_code, reason = "not every test file names one")]
+pub fn label(text: &str) -> Label {
+    Label::new(text).expect("a short text")
+}
