@@ -1,0 +1,196 @@
+//! Opening a store file: made new, taken as it is, or refused by name.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use evenkeel_core::goal::StoreId;
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Sqlite, end, fault, migrations};
+use crate::Error;
+
+/// "EVKL": says in the file's header whose it is.
+const APPLICATION: i64 = 0x4556_4b4c;
+/// First bytes of every SQLite file.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Pages per step when the copy of a clean start is made.
+const COPY_PAGES: i32 = 4096;
+
+/// Opens the store at `file`, or makes a new one where there is nothing.
+///
+/// # Errors
+/// [`Error`] says what the file is and what can be done; it was not changed.
+pub fn open(file: &Path) -> Result<Sqlite, Error> {
+    if !file.try_exists().map_err(|source| io(file, "cannot be looked for", source))? {
+        make(file)?;
+    }
+    let store = open_existing(file)?;
+    keep_copy(&store)?;
+    Ok(store)
+}
+
+/// Opens the store at `file` and makes nothing.
+///
+/// # Errors
+/// As [`open`], and [`Error::Missing`].
+pub fn open_existing(file: &Path) -> Result<Sqlite, Error> {
+    look(file)?;
+    let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let failed = |error| fault(file, "cannot be opened", error);
+    // Exclusive for as long as it is open; taken by the first read below.
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(failed)?;
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    if application != APPLICATION {
+        let why = format!("its application id is {application:#x}");
+        return Err(Error::NotAStore { file: file.to_owned(), why });
+    }
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    check(&connection, file, "quick_check")?;
+    migrate(&mut connection, file)?;
+    let id = connection
+        .query_row("SELECT value FROM meta WHERE key = 'store'", [], |row| row.get(0))
+        .map_err(|_| corrupt(file, "it has no identity".to_owned()))?;
+    let (position, head) = end(&connection, file)?;
+    Ok(Sqlite { file: file.to_owned(), id: StoreId(id), connection, position, head })
+}
+
+/// Runs one of SQLite's own checks.
+pub(super) fn check(connection: &Connection, file: &Path, which: &str) -> Result<(), Error> {
+    let found: String = connection
+        .query_row(&format!("PRAGMA {which}(1)"), [], |row| row.get(0))
+        .map_err(|error| fault(file, "cannot be checked", error))?;
+    if found == "ok" { Ok(()) } else { Err(corrupt(file, found)) }
+}
+
+fn corrupt(file: &Path, what: String) -> Error {
+    Error::Corrupt { file: file.to_owned(), what }
+}
+
+fn io(file: &Path, what: &str, source: std::io::Error) -> Error {
+    let file = file.to_owned();
+    if source.kind() == std::io::ErrorKind::StorageFull {
+        return Error::DiskFull { file };
+    }
+    Error::Io { file, what: what.to_owned(), source: source.into() }
+}
+
+/// What can be told from outside: SQLite takes an empty file for a new one, which it is not here.
+fn look(file: &Path) -> Result<(), Error> {
+    let mut opened = match fs::File::open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::Missing { file: file.to_owned() });
+        }
+        Err(source) => return Err(io(file, "cannot be read", source)),
+    };
+    let mut head = Vec::new();
+    let read = opened.by_ref().take(100).read_to_end(&mut head);
+    read.map_err(|source| io(file, "cannot be read", source))?;
+    let length = opened.metadata().map_err(|source| io(file, "cannot be read", source))?.len();
+    if head.len() < 100 {
+        return Err(corrupt(file, format!("it is cut off after {length} bytes")));
+    }
+    if !head.starts_with(MAGIC) {
+        let why = "no SQLite file".to_owned();
+        return Err(Error::NotAStore { file: file.to_owned(), why });
+    }
+    let page = match u16::from_be_bytes([head[16], head[17]]) {
+        1 => 65_536,
+        page => u64::from(page),
+    };
+    if page == 0 || length % page != 0 {
+        return Err(corrupt(file, format!("it is cut off inside a page, after {length} bytes")));
+    }
+    Ok(())
+}
+
+fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error| fault(file, "cannot be opened", error);
+    let connection = Connection::open_with_flags(file, flags).map_err(failed)?;
+    connection.busy_timeout(Duration::ZERO).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Makes a new store beside its place and moves it there whole.
+fn make(file: &Path) -> Result<(), Error> {
+    let new = beside(file, "new");
+    remove(&new)?;
+    let made = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new);
+    made.map_err(|source| io(&new, "cannot be made", source))?;
+    let failed = |error| fault(&new, "cannot be made", error);
+    let mut connection = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
+    migrate(&mut connection, &new)?;
+    let id = format!("{:032x}", rand::random::<u128>());
+    connection.execute("INSERT INTO meta VALUES ('store', ?)", [id]).map_err(failed)?;
+    drop(connection);
+    settle(&new, file)
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn remove(file: &Path) -> Result<(), Error> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(io(file, "cannot be removed", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Syncs a whole file and gives it its name, which is synced too.
+fn settle(new: &Path, file: &Path) -> Result<(), Error> {
+    let synced = fs::File::open(new).and_then(|opened| opened.sync_all());
+    synced.map_err(|source| io(new, "cannot be synced", source))?;
+    fs::rename(new, file).map_err(|source| io(file, "cannot be put in place", source))?;
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let synced = fs::File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
+    synced.map_err(|source| io(file, "its directory cannot be synced", source))
+}
+
+/// Brings a file to the newest layout, one transaction a step.
+fn migrate(connection: &mut Connection, file: &Path) -> Result<(), Error> {
+    let failed = |error| fault(file, "cannot be brought to this release's layout", error);
+    let found: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let known = i64::try_from(migrations::STEPS.len()).unwrap_or(i64::MAX);
+    let Ok(done) = usize::try_from(found) else {
+        return Err(corrupt(file, format!("its layout is {found}")));
+    };
+    if found > known {
+        return Err(Error::Newer { file: file.to_owned(), found, known });
+    }
+    for (version, step) in (1i64..).zip(migrations::STEPS).skip(done) {
+        let transaction = connection.transaction().map_err(failed)?;
+        transaction.execute_batch(step).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", version).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Keeps a copy of what opened cleanly, for the day when the file itself does not.
+fn keep_copy(store: &Sqlite) -> Result<(), Error> {
+    let (good, new) = (beside(&store.file, "good"), beside(&store.file, "good.new"));
+    remove(&new)?;
+    let made = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new);
+    made.map_err(|source| io(&new, "cannot be made", source))?;
+    let failed = |error| fault(&new, "cannot be copied to", error);
+    {
+        let mut copy = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let backup = rusqlite::backup::Backup::new(&store.connection, &mut copy).map_err(failed)?;
+        backup.run_to_completion(COPY_PAGES, Duration::ZERO, None).map_err(failed)?;
+    }
+    settle(&new, &good)
+}
