@@ -10,6 +10,7 @@
 //! - knows nothing of PostgreSQL or of any other kind of service.
 #![deny(missing_docs)]
 
+pub mod agent;
 pub mod cell;
 pub mod check;
 pub mod claim;

@@ -1,0 +1,383 @@
+//! The agent's mind: goals kept, members brought to them, reports sent. Pure, as a cell is.
+//!
+//! The story of a turn: what came in (goals, outcomes of driver calls, news of deaths, witnesses'
+//! questions) is taken in; each member it concerns gets its next driver call; what changed is
+//! reported. The shell saves [`Output::save`] to disk first, then carries the rest out.
+//!
+//! Invariants:
+//! - goals are enforced alone: whether a controller is heard changes nothing for members;
+//! - at most one driver call is under way for a member, and the first is always a look;
+//! - what is not in a goal is never started, stopped or removed.
+
+mod member;
+pub mod reconcile;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use member::{Outcome, Stored};
+pub use reconcile::Action;
+
+use crate::check::{Check, Reading, Result as CheckResult};
+use crate::digest::Digest;
+use crate::goal::{Applied, Goal, StoreId};
+use crate::id::MemberId;
+use crate::kind::Kind;
+use crate::member::State;
+use crate::policy::Policy;
+use crate::report::{self, Answer, FromAgent, Hello, Question, ToAgent};
+use crate::time::{Span, Time};
+use member::Member;
+use reconcile::Next;
+
+/// Between looks at the host itself.
+const HOST_STEP: Span = Span::secs(10);
+/// Most questions answered at a time; a controller that asks more is asked to wait.
+const QUESTIONS_MAX: usize = 1024;
+
+/// What an agent is started with.
+#[derive(Clone)]
+pub struct Config {
+    /// How it presents itself; its store and checks are filled in by the brain.
+    pub hello: Hello,
+    /// Where members' data is, with `{}` for the member's number.
+    pub data_dirs: String,
+    /// Intervals.
+    pub policy: Policy,
+    /// Kinds it can run.
+    pub kinds: &'static [&'static dyn Kind],
+    /// Checks of the host.
+    pub host_checks: &'static [&'static dyn Check],
+}
+
+/// One thing that comes in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// A stream to a controller opened.
+    Opened,
+    /// It closed.
+    Closed,
+    /// A controller's message.
+    Message(ToAgent),
+    /// What came of a driver call.
+    Outcome {
+        /// About which member.
+        member: MemberId,
+        /// The call's number.
+        number: u64,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// The operating system tells that a member's process ended.
+    Died {
+        /// Which member.
+        member: MemberId,
+    },
+    /// A witness's look is done.
+    Saw(Answer),
+    /// The host was looked at: each host check's name with its reading.
+    Host(Vec<(String, Reading)>),
+    /// The image that new members run from.
+    Image(Option<String>),
+}
+
+/// A driver call to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// The member.
+    pub member: MemberId,
+    /// Named in the outcome.
+    pub number: u64,
+    /// What to do.
+    pub action: Action,
+    /// Toward which goal.
+    pub goal: Goal,
+}
+
+/// Everything a turn gives out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// To be on disk before anything else here happens.
+    pub save: Vec<(MemberId, Stored)>,
+    /// The store obeyed and its highest sequence, to be on disk too.
+    pub save_store: Option<(StoreId, u64)>,
+    /// Members that are gone and not wanted any more: forgotten on disk too.
+    pub forget: Vec<MemberId>,
+    /// Driver calls.
+    pub calls: Vec<Call>,
+    /// To the controller, in order.
+    pub send: Vec<FromAgent>,
+    /// Questions to look into.
+    pub ask: Vec<Question>,
+    /// Whether to look at the host.
+    pub look_at_host: bool,
+    /// Why the controller is not obeyed, when that is so.
+    pub refused: Option<String>,
+    /// When to turn again though nothing comes in.
+    pub wake_at: Option<Time>,
+}
+
+/// An agent's mind.
+#[derive(Clone)]
+pub struct Brain {
+    config: Config,
+    members: BTreeMap<MemberId, Member>,
+    store: Option<(StoreId, u64)>,
+    /// Whether the controller on the stream is the one to obey.
+    obeys: bool,
+    open: bool,
+    beat: Time,
+    beats: u64,
+    host_looked: Option<Time>,
+    calls: u64,
+    digest: Option<Digest>,
+}
+
+impl Brain {
+    /// An agent with what was on its disk. Nothing is assumed of processes: they are looked at.
+    #[must_use]
+    pub fn new(config: Config, stored: Vec<Stored>, store: Option<(StoreId, u64)>) -> Self {
+        let members = stored.into_iter().map(|s| (s.applied.goal.member, Member::new(s))).collect();
+        Self {
+            config,
+            members,
+            store,
+            obeys: false,
+            open: false,
+            beat: Time(0),
+            beats: 0,
+            host_looked: None,
+            calls: 0,
+            digest: None,
+        }
+    }
+
+    /// Takes everything in, gives everything out.
+    pub fn turn(&mut self, now: Time, inputs: &[Input]) -> Output {
+        let mut out = Output::default();
+        for input in inputs {
+            self.learn(now, input, &mut out);
+        }
+        self.drive(now, &mut out);
+        self.report(now, &mut out);
+        self.beat(now, &mut out);
+        if self.host_looked.is_none_or(|at| now.since(at) >= HOST_STEP) {
+            (self.host_looked, out.look_at_host) = (Some(now), true);
+        }
+        out.wake_at = Some(self.wake_at(now));
+        out
+    }
+
+    fn learn(&mut self, now: Time, input: &Input, out: &mut Output) {
+        match input {
+            Input::Opened => {
+                (self.open, self.obeys, self.beats, self.beat) = (true, false, 0, now);
+                let mut hello = self.config.hello.clone();
+                hello.store.clone_from(&self.store);
+                out.send.push(FromAgent::Hello(hello));
+                self.report_all(now, out);
+            }
+            Input::Closed => (self.open, self.obeys) = (false, false),
+            Input::Message(message) => self.hear(now, message, out),
+            Input::Outcome { member, number, outcome } => {
+                let kinds = self.config.kinds;
+                if let Some(member) = self.members.get_mut(member) {
+                    let kind = member.goal().identity.kind.as_str();
+                    let kind = kinds.iter().find(|k| k.name() == kind);
+                    let checks = kind.map_or(&[][..], |kind| kind.checks());
+                    member.outcome(*number, outcome, checks, now);
+                }
+            }
+            Input::Died { member } => {
+                if let Some(member) = self.members.get_mut(member) {
+                    member.died();
+                }
+            }
+            Input::Saw(answer) => {
+                if self.open {
+                    out.send.push(FromAgent::Answers(vec![answer.clone()]));
+                }
+            }
+            Input::Host(readings) => self.judge_host(readings, out),
+            Input::Image(image) => {
+                if self.config.hello.image != *image {
+                    self.config.hello.image.clone_from(image);
+                    self.tell_host(out);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, now: Time, message: &ToAgent, out: &mut Output) {
+        match message {
+            ToAgent::Welcome { store: (store, sequence), beat, .. } => {
+                self.config.policy.beat = *beat;
+                self.welcome(store, *sequence, out);
+            }
+            // Goals of a controller that is not to be obeyed are as if never sent.
+            ToAgent::Goals { whole, goals } if self.obeys => self.take(*whole, goals, out),
+            ToAgent::Goals { .. } => {}
+            ToAgent::SendAll => self.report_all(now, out),
+            ToAgent::Ask(questions) => {
+                out.ask.extend(questions.iter().take(QUESTIONS_MAX).cloned());
+            }
+            ToAgent::Refused { reason } => out.refused = Some(reason.clone()),
+        }
+    }
+
+    /// A controller shows its store: the one obeyed so far, no older than seen, or nobody's.
+    fn welcome(&mut self, store: &StoreId, sequence: u64, out: &mut Output) {
+        let refused = match &self.store {
+            Some((mine, _)) if mine != store => Some(format!(
+                "it keeps another store ({}) than the one this host belongs to ({})",
+                store.0, mine.0
+            )),
+            Some((_, seen)) if *seen > sequence => Some(format!(
+                "its store is at {sequence}, and this host has seen {seen}: it was put back"
+            )),
+            _ => None,
+        };
+        self.obeys = refused.is_none();
+        out.refused = refused;
+        if self.obeys {
+            self.store = Some((store.clone(), sequence));
+            out.save_store.clone_from(&self.store);
+        }
+    }
+
+    fn take(&mut self, whole: bool, goals: &[Goal], out: &mut Output) {
+        for goal in goals {
+            match self.members.get_mut(&goal.member) {
+                Some(member) => member.take(goal),
+                None => {
+                    let applied = Applied {
+                        incarnation: goal.incarnation,
+                        pledged: goal.term,
+                        goal: goal.clone(),
+                    };
+                    let mut member = Member::new(Stored { applied, restarts: 0, deaths: 0 });
+                    member.unsaved = true;
+                    self.members.insert(goal.member, member);
+                }
+            }
+        }
+        if whole {
+            // What is gone and not wanted is forgotten; what is there and not wanted is a stray.
+            let named: BTreeSet<MemberId> = goals.iter().map(|goal| goal.member).collect();
+            let gone = |(id, m): (&MemberId, &Member)| {
+                (!named.contains(id) && m.seen.state == State::Gone).then_some(*id)
+            };
+            let gone: Vec<MemberId> = self.members.iter().filter_map(gone).collect();
+            for id in gone {
+                self.members.remove(&id);
+                self.digest = None;
+                out.forget.push(id);
+            }
+        }
+    }
+
+    /// Every member without a call under way gets its next one.
+    fn drive(&mut self, now: Time, out: &mut Output) {
+        for (id, member) in &mut self.members {
+            member.settle();
+            if let Next::Do(action) = member.next(now) {
+                self.calls += 1;
+                member.begin(self.calls, action.clone(), now);
+                let goal = member.goal().clone();
+                out.calls.push(Call { member: *id, number: self.calls, action, goal });
+            }
+            if std::mem::take(&mut member.unsaved) {
+                out.save.push((*id, member.stored.clone()));
+            }
+        }
+    }
+
+    /// Reports the members that changed.
+    fn report(&mut self, now: Time, out: &mut Output) {
+        let mut changed = Vec::new();
+        for (id, member) in &mut self.members {
+            if !std::mem::take(&mut member.touched) && !member.is_late(now) {
+                continue;
+            }
+            let report = member.report(data_dir(&self.config, *id), now);
+            let digest = Some(Digest::of_json(&report));
+            if member.reported != digest {
+                member.reported = digest;
+                self.digest = None;
+                changed.push(report);
+            }
+        }
+        if self.open && !changed.is_empty() {
+            out.send.push(FromAgent::Members { whole: false, members: changed });
+        }
+    }
+
+    fn report_all(&mut self, now: Time, out: &mut Output) {
+        let mut members = Vec::new();
+        for (id, member) in &mut self.members {
+            let report = member.report(data_dir(&self.config, *id), now);
+            member.reported = Some(Digest::of_json(&report));
+            members.push(report);
+        }
+        self.digest = None;
+        if self.open {
+            out.send.push(FromAgent::Members { whole: true, members });
+        }
+    }
+
+    fn beat(&mut self, now: Time, out: &mut Output) {
+        if !self.open || now < self.beat {
+            return;
+        }
+        self.beat = now + self.config.policy.beat;
+        self.beats += 1;
+        let members = &self.members;
+        let digest = *self.digest.get_or_insert_with(|| {
+            let digests: Vec<Digest> = members.values().filter_map(|m| m.reported).collect();
+            Digest::of_json(&digests)
+        });
+        out.send.push(FromAgent::Beat { number: self.beats, digest });
+    }
+
+    fn judge_host(&mut self, readings: &[(String, Reading)], out: &mut Output) {
+        let judge = |(name, reading): &(String, Reading)| {
+            let check = self.config.host_checks.iter().find(|c| c.name() == name)?;
+            check.judge(reading)
+        };
+        let checks: Vec<CheckResult> = readings.iter().filter_map(judge).collect();
+        if self.config.hello.checks != checks {
+            self.config.hello.checks = checks;
+            self.tell_host(out);
+        }
+    }
+
+    fn tell_host(&self, out: &mut Output) {
+        if self.open {
+            let hello = &self.config.hello;
+            let (checks, image) = (hello.checks.clone(), hello.image.clone());
+            out.send.push(FromAgent::Host { checks, image });
+        }
+    }
+
+    fn wake_at(&self, now: Time) -> Time {
+        let host = self.host_looked.unwrap_or(now) + HOST_STEP;
+        let beat = if self.open { self.beat } else { host };
+        let members = self.members.values().filter_map(|member| match member.next(now) {
+            Next::Wait(at) => Some(at.max(now + Span::millis(1))),
+            Next::Do(_) | Next::Settled => None,
+        });
+        members.fold(host.min(beat), Time::min)
+    }
+
+    /// Members with their state and whether a process is theirs, for people and tests.
+    pub fn members(&self) -> impl Iterator<Item = report::Member> {
+        self.members.iter().map(|(id, member)| member.report(data_dir(&self.config, *id), Time(0)))
+    }
+}
+
+/// Where a member's data is.
+fn data_dir(config: &Config, member: MemberId) -> String {
+    config.data_dirs.replacen("{}", &member.0.to_string(), 1)
+}

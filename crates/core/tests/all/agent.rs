@@ -1,0 +1,438 @@
+//! The agent's mind against a driver that may fail at any call, in any order.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::agent::{Action, Brain, Call, Config, Input, Outcome, Stored};
+use evenkeel_core::driver::{Answer, Directory, Error, Process};
+use evenkeel_core::goal::{Goal, Identity, RestartBudget, Role, StopMode, StoreId, Want};
+use evenkeel_core::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
+use evenkeel_core::member::State;
+use evenkeel_core::name::ServiceName;
+use evenkeel_core::policy::Policy;
+use evenkeel_core::report::{FromAgent, Hello, Member, ToAgent};
+use evenkeel_core::time::{Span, Time};
+
+use crate::world::Toy;
+
+const MEMBER: MemberId = MemberId(1);
+
+fn config() -> Config {
+    Config {
+        hello: Hello {
+            host: "h1".into(),
+            zone: "a".into(),
+            address: "127.0.0.1".into(),
+            pid: 1,
+            boot: "b".into(),
+            release: "0".into(),
+            image: None,
+            store: None,
+            checks: Vec::new(),
+        },
+        data_dirs: "/members/{}/data".into(),
+        policy: Policy::default(),
+        kinds: &[&Toy],
+        host_checks: &[],
+    }
+}
+
+fn goal(revision: u64, want: Want, restarts: u32) -> Goal {
+    Goal {
+        store: StoreId("s".into()),
+        identity: Identity {
+            service: ServiceId(1),
+            name: ServiceName::new("orders").expect("a good name"),
+            kind: "toy".into(),
+            plan: "dev".into(),
+            endpoint_port: 21000,
+            members: Vec::new(),
+            key: "k".into(),
+        },
+        member: MEMBER,
+        incarnation: Incarnation(1),
+        term: Term(1),
+        revision: Revision(revision),
+        want,
+        role: Role::Primary { standbys: Vec::new(), acks: 0 },
+        image: String::new(),
+        address: "127.0.0.1".into(),
+        port: 21001,
+        settings: BTreeMap::new(),
+        logins: Vec::new(),
+        restarts,
+        stop: StopMode::Fast,
+        budget: RestartBudget { tries_max: 2, window: Span::mins(10), backoff: Span::secs(1) },
+    }
+}
+
+/// One host's disk and process table, and the mind over it.
+struct Host {
+    brain: Brain,
+    now: Time,
+    disk: Directory,
+    process: Process,
+    pid: u32,
+    disk_of_agent: Option<Stored>,
+    pending: Vec<Call>,
+    sent: Vec<FromAgent>,
+    looked_empty: bool,
+    revision: u64,
+    want: Want,
+    restarts: u32,
+    /// Starts since the newest goal.
+    starts: u32,
+}
+
+impl Host {
+    fn new() -> Self {
+        let mut host = Self {
+            brain: Brain::new(config(), Vec::new(), None),
+            now: Time(1_000_000),
+            disk: Directory::Absent,
+            process: Process::None,
+            pid: 100,
+            disk_of_agent: None,
+            pending: Vec::new(),
+            sent: Vec::new(),
+            looked_empty: false,
+            revision: 0,
+            want: Want::Running,
+            restarts: 0,
+            starts: 0,
+        };
+        host.connect();
+        host
+    }
+
+    fn connect(&mut self) {
+        self.turn(&[Input::Opened]);
+        let store = (StoreId("s".into()), 1);
+        let welcome = ToAgent::Welcome { host: HostId(1), store, beat: Span::secs(1) };
+        self.turn(&[Input::Message(welcome)]);
+    }
+
+    fn order(&mut self, want: Want, restart: bool) {
+        // Nothing is wanted of what was removed.
+        if self.want == Want::Removed {
+            return;
+        }
+        self.revision += 1;
+        self.want = want;
+        self.restarts += u32::from(restart);
+        self.starts = 0;
+        let goals = vec![goal(self.revision, want, self.restarts)];
+        self.turn(&[Input::Message(ToAgent::Goals { whole: false, goals })]);
+    }
+
+    fn turn(&mut self, inputs: &[Input]) {
+        let out = self.brain.turn(self.now, inputs);
+        for (_, stored) in out.save {
+            self.disk_of_agent = Some(stored);
+        }
+        for call in out.calls {
+            let saved = self.disk_of_agent.as_ref().expect("a call has its goal on disk first");
+            assert_eq!(saved.applied.goal, call.goal, "record, then act");
+            if call.action == Action::Start {
+                assert_eq!(saved.restarts, call.goal.restarts, "a restart done is on disk first");
+            }
+            self.pending.push(call);
+        }
+        assert!(self.pending.len() <= 1, "one call at a time");
+        self.sent.extend(out.send);
+    }
+
+    /// The call under way happens, well or not.
+    fn happen(&mut self, well: bool) {
+        let Some(call) = self.pending.pop() else { return };
+        let outcome = if well { self.perform(&call) } else { failure(&call) };
+        let number = call.number;
+        self.turn(&[Input::Outcome { member: MEMBER, number, outcome }]);
+    }
+
+    fn perform(&mut self, call: &Call) -> Outcome {
+        let incarnation = Incarnation(1);
+        match call.action {
+            Action::Look => {
+                self.looked_empty = self.process == Process::None;
+                return Outcome::Looked(self.disk.clone(), self.process);
+            }
+            Action::Initialize if self.disk != Directory::Absent => return failure(call),
+            Action::Initialize => {
+                self.disk = Directory::Complete { incarnation };
+            }
+            Action::Discard => {
+                assert_eq!(self.disk, Directory::Partial);
+                self.disk = Directory::Absent;
+            }
+            Action::Start => {
+                assert_eq!(self.disk, Directory::Complete { incarnation });
+                assert_eq!(self.process, Process::None, "never two servers on one directory");
+                assert!(self.looked_empty, "nothing is started unlooked");
+                assert_eq!(call.goal.want, Want::Running, "what is to rest is not started");
+                self.pid += 1;
+                self.starts += 1;
+                self.process = Process::Running { pid: self.pid };
+                self.looked_empty = false;
+                return Outcome::Started(self.pid);
+            }
+            Action::Probe { write } => {
+                return Outcome::Answered(match self.process {
+                    Process::Running { .. } if write => Answer::Writing,
+                    Process::Running { .. } => Answer::Accepting,
+                    Process::Frozen { .. } => Answer::Silent,
+                    _ => Answer::NotYet,
+                });
+            }
+            Action::Check => return Outcome::Read(Vec::new()),
+            Action::Stop(_) => match self.process {
+                Process::Frozen { .. } => return failure(call),
+                _ => self.process = Process::None,
+            },
+            Action::Kill => self.process = Process::None,
+            Action::Seal(sealed) => {
+                assert_eq!(self.process, Process::None);
+                self.disk = match sealed {
+                    true => Directory::Sealed { incarnation },
+                    false => Directory::Complete { incarnation },
+                };
+            }
+            Action::Remove => {
+                assert_eq!(self.want, Want::Removed, "nothing is removed without an order");
+                assert_eq!(self.process, Process::None);
+                self.disk = Directory::Absent;
+            }
+            Action::Configure | Action::Prepare => {}
+        }
+        Outcome::Done
+    }
+
+    fn state(&self) -> State {
+        self.brain.members().next().map_or(State::Absent, |m| m.state)
+    }
+
+    /// Everything works from here on, for so long.
+    fn heal(&mut self, span: Span) {
+        let end = self.now + span;
+        while self.now < end {
+            for _ in 0..20 {
+                self.happen(true);
+            }
+            self.now = self.now + Span::millis(250);
+            self.turn(&[]);
+        }
+    }
+
+    /// The agent's process ends and another begins, with what was on disk.
+    fn restart_agent(&mut self) {
+        self.pending.clear();
+        let stored = self.disk_of_agent.clone().into_iter().collect();
+        self.brain = Brain::new(config(), stored, Some((StoreId("s".into()), 1)));
+        self.connect();
+    }
+
+    /// One thing of many that the world may do.
+    fn fate(&mut self, dice: u32) {
+        let running = matches!(self.process, Process::Running { .. } | Process::Frozen { .. });
+        match dice % 20 {
+            0..=6 => self.happen(true),
+            7 | 8 => self.happen(false),
+            9 if running => {
+                self.process = match dice % 3 {
+                    0 => Process::Leftovers { count: 2 },
+                    _ => Process::None,
+                };
+                self.turn(&[Input::Died { member: MEMBER }]);
+            }
+            10 if running => self.process = Process::Frozen { pid: self.pid },
+            11 if running => self.process = Process::Running { pid: self.pid },
+            12 => self.order(Want::Running, false),
+            13 => self.order(Want::Running, true),
+            14 => self.order(Want::Stopped, false),
+            15 => self.order(Want::Sealed, false),
+            16 if dice.is_multiple_of(7) => self.order(Want::Removed, false),
+            17 => self.restart_agent(),
+            18 if self.pending.is_empty() && self.disk == Directory::Absent => {
+                self.disk = Directory::Partial;
+            }
+            _ => {
+                self.now = self.now + Span::millis(u64::from(dice % 9) * 700);
+                self.turn(&[]);
+            }
+        }
+    }
+}
+
+fn failure(call: &Call) -> Outcome {
+    Outcome::Failed(match call.action {
+        Action::Start => Error::PortTaken { port: 21001 },
+        Action::Stop(_) => Error::Deadline { what: "stop".into(), limit_ms: 1 },
+        _ => Error::Failed("it did not work".into()),
+    })
+}
+
+/// A small generator: the same seed, the same fate.
+fn next(seed: &mut u64) -> u32 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    u32::try_from(*seed >> 33).expect("31 bits")
+}
+
+#[test]
+fn whatever_happens_the_goal_is_reached_once_everything_works() {
+    for walk in 0..4_000_u64 {
+        let mut seed = walk;
+        let mut host = Host::new();
+        host.order(Want::Running, false);
+        for _ in 0..60 {
+            host.fate(next(&mut seed));
+        }
+        host.heal(Span::mins(2));
+        // A crash loop and a frozen server wait for an order, as they should.
+        if matches!(host.state(), State::CrashLooping | State::Hung) {
+            host.order(Want::Running, true);
+            host.heal(Span::mins(2));
+        }
+        let expected = match host.want {
+            Want::Running => State::Ready,
+            Want::Stopped => State::Stopped,
+            Want::Sealed => State::Sealed,
+            Want::Removed => State::Gone,
+        };
+        let state = host.state();
+        let sealed_is_stopped = expected == State::Stopped && state == State::Sealed;
+        let never_made = host.disk == Directory::Absent && state == State::Absent;
+        let reached = state == expected || sealed_is_stopped || never_made;
+        assert!(reached, "walk {walk}: {state:?} instead of {expected:?}");
+    }
+}
+
+fn ready() -> Host {
+    let mut host = Host::new();
+    host.order(Want::Running, false);
+    host.heal(Span::secs(2));
+    assert_eq!(host.state(), State::Ready);
+    host
+}
+
+#[test]
+fn a_death_is_answered_in_the_same_moment_and_a_loop_is_ended() {
+    let mut host = ready();
+    let before = host.now;
+    host.process = Process::None;
+    host.turn(&[Input::Died { member: MEMBER }]);
+    (0..8).for_each(|_| host.happen(true));
+    assert_eq!((host.starts, host.now), (2, before), "no time passed before the restart");
+    for _ in 0..3 {
+        host.heal(Span::secs(10));
+        host.process = Process::None;
+        host.turn(&[Input::Died { member: MEMBER }]);
+    }
+    host.heal(Span::mins(5));
+    assert_eq!(host.state(), State::CrashLooping);
+    let starts = host.starts;
+    host.heal(Span::mins(30));
+    assert_eq!(host.starts, starts, "nobody starts it until an operation says so");
+    host.order(Want::Running, true);
+    host.heal(Span::secs(5));
+    assert_eq!(host.state(), State::Ready);
+}
+
+#[test]
+fn an_ordered_restart_is_done_once_also_over_a_restart_of_the_agent() {
+    let mut host = ready();
+    host.order(Want::Running, true);
+    host.heal(Span::secs(5));
+    assert_eq!(host.starts, 1);
+    host.restart_agent();
+    host.heal(Span::secs(5));
+    assert_eq!((host.starts, host.state()), (1, State::Ready));
+}
+
+#[test]
+fn a_running_server_is_adopted_and_not_touched() {
+    let mut host = ready();
+    let pid = host.pid;
+    host.restart_agent();
+    host.heal(Span::secs(5));
+    assert_eq!((host.process, host.state()), (Process::Running { pid }, State::Ready));
+}
+
+#[test]
+fn a_frozen_server_is_hung_after_five_seconds_of_no_answer() {
+    let mut host = ready();
+    host.process = Process::Frozen { pid: host.pid };
+    host.heal(Span::secs(4));
+    assert_ne!(host.state(), State::Hung);
+    host.heal(Span::secs(8));
+    assert_eq!(host.state(), State::Hung);
+    host.order(Want::Running, true);
+    host.heal(Span::secs(5));
+    assert_eq!(host.state(), State::Ready);
+}
+
+#[test]
+fn goals_are_enforced_alone_and_of_one_store_only() {
+    let mut host = ready();
+    host.turn(&[Input::Closed]);
+    host.process = Process::None;
+    host.turn(&[Input::Died { member: MEMBER }]);
+    host.heal(Span::secs(5));
+    assert_eq!(host.state(), State::Ready, "no controller was needed");
+    host.turn(&[Input::Opened]);
+    let store = (StoreId("another".into()), 9);
+    let welcome = ToAgent::Welcome { host: HostId(1), store, beat: Span::secs(1) };
+    let goals = vec![goal(99, Want::Removed, 0)];
+    let messages = [welcome, ToAgent::Goals { whole: true, goals }];
+    host.turn(&messages.map(Input::Message));
+    host.heal(Span::secs(5));
+    assert_eq!(host.state(), State::Ready);
+}
+
+#[test]
+fn somebody_elses_directory_is_left_alone() {
+    let mut host = Host::new();
+    host.disk = Directory::Foreign { why: "another marker".into() };
+    host.order(Want::Running, false);
+    host.heal(Span::secs(60));
+    host.order(Want::Removed, false);
+    host.heal(Span::secs(60));
+    assert!(matches!(host.disk, Directory::Foreign { .. }));
+    let report = host.brain.members().next().expect("reported");
+    assert!(report.trouble.expect("said").contains("somebody else's"));
+}
+
+#[test]
+fn what_is_gone_and_not_wanted_is_forgotten_and_strays_are_kept() {
+    let mut host = ready();
+    let goals = Vec::new();
+    host.turn(&[Input::Message(ToAgent::Goals { whole: true, goals: goals.clone() })]);
+    assert_eq!(host.brain.members().count(), 1, "a stray is left as it is");
+    host.order(Want::Removed, false);
+    host.heal(Span::secs(5));
+    host.turn(&[Input::Message(ToAgent::Goals { whole: true, goals })]);
+    assert_eq!(host.brain.members().count(), 0);
+}
+
+#[test]
+fn beats_carry_the_digest_of_what_was_reported() {
+    let mut host = ready();
+    host.sent.clear();
+    host.process = Process::None;
+    host.turn(&[Input::Died { member: MEMBER }]);
+    host.heal(Span::secs(3));
+    let mut known: BTreeMap<MemberId, Member> = BTreeMap::new();
+    let mut beats = 0;
+    for message in &host.sent {
+        match message {
+            FromAgent::Members { members, .. } => {
+                known.extend(members.iter().map(|m| (m.member, m.clone())));
+            }
+            FromAgent::Beat { digest, .. } => {
+                beats += 1;
+                let expected = evenkeel_core::report::digest(known.values());
+                assert!(known.is_empty() || *digest == expected);
+            }
+            _ => {}
+        }
+    }
+    assert!(beats >= 2, "{beats} beats in three seconds");
+}
