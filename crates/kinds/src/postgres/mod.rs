@@ -1,0 +1,115 @@
+//! PostgreSQL, as far as it can be said without touching a server.
+
+mod archive_configured;
+mod connections_near_limit;
+mod secret;
+mod settings;
+mod slot_retention;
+mod superuser_logins;
+mod synchronous_commit_weakened;
+mod trust_rules;
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::check::Check;
+use evenkeel_core::kind::{Kind, Plan};
+use evenkeel_core::service::State;
+
+/// The checks of PostgreSQL. A new one is a file and a line here.
+pub const CHECKS: &[&dyn Check] = &[
+    &archive_configured::ArchiveConfigured,
+    &slot_retention::SlotRetention,
+    &superuser_logins::SuperuserLogins,
+    &trust_rules::TrustRules,
+    &synchronous_commit_weakened::SynchronousCommitWeakened,
+    &connections_near_limit::ConnectionsNearLimit,
+];
+
+const PLANS: &[Plan] = &[Plan {
+    name: "dev",
+    summary: "one member, no archive: for development, not for data that must outlive its host",
+    members: 1,
+    memory_mib: 256,
+    connections_max: 100,
+    archives: false,
+}];
+
+/// An `SSLRequest`: length 8, code 80877103. Every server answers it with one byte, before any
+/// login ("Message Formats" in the documentation of the frontend/backend protocol).
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+/// `S` and `N` are its answers; `E` is an error's first byte, of a server that starts or is full.
+const ANSWERS: &[u8] = b"SNE";
+
+/// The kind `postgres`.
+pub struct Postgres;
+
+impl Kind for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn summary(&self) -> &'static str {
+        "PostgreSQL"
+    }
+
+    fn plans(&self) -> &'static [Plan] {
+        PLANS
+    }
+
+    fn leaves_out(&self, plan: &Plan) -> BTreeMap<State, State> {
+        // Without an archive there is nothing to keep but the disks.
+        let left_out = (!plan.archives).then_some((State::Archived, State::Retired));
+        left_out.into_iter().collect()
+    }
+
+    fn settings(&self, plan: &Plan) -> BTreeMap<String, String> {
+        settings::of(plan)
+    }
+
+    fn scheme(&self) -> &'static str {
+        "postgresql"
+    }
+
+    fn greeting(&self) -> (&'static [u8], &'static [u8]) {
+        (&SSL_REQUEST, ANSWERS)
+    }
+
+    fn checks(&self) -> &'static [&'static dyn Check] {
+        CHECKS
+    }
+
+    fn secret(&self, password: &str, salt: &[u8; 16]) -> Vec<u8> {
+        secret::pack(password, salt)
+    }
+
+    fn verifier(&self, packed: &[u8]) -> Option<String> {
+        secret::verifier(packed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_is_sound() {
+        evenkeel_core::check::sound(CHECKS).expect("every check has its examples");
+        for check in CHECKS {
+            assert!(check.question().trim_start().starts_with("SELECT"), "{}", check.name());
+        }
+    }
+
+    #[test]
+    fn every_family_but_the_hosts_has_a_check() {
+        use evenkeel_core::check::Family as F;
+        for family in [F::Backups, F::Replication, F::Security, F::Performance] {
+            assert!(CHECKS.iter().any(|c| c.family() == family), "{family}");
+        }
+    }
+
+    #[test]
+    fn a_plan_without_an_archive_has_no_archived_state() {
+        let out = Postgres.leaves_out(&PLANS[0]);
+        assert_eq!(out.get(&State::Archived), Some(&State::Retired));
+    }
+}

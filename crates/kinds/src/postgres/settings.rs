@@ -1,0 +1,42 @@
+//! Server settings of a plan. What must hold whatever a user writes is pinned by the driver on the
+//! command line as well.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::kind::Plan;
+
+/// Every setting, by name.
+pub fn of(plan: &Plan) -> BTreeMap<String, String> {
+    let quarter = plan.memory_mib / 4;
+    let computed = [
+        ("max_connections", plan.connections_max.to_string()),
+        ("shared_buffers", format!("{}MB", quarter.max(16))),
+        ("effective_cache_size", format!("{}MB", plan.memory_mib / 2)),
+    ];
+    let fixed = [
+        ("fsync", "on"),
+        ("full_page_writes", "on"),
+        ("synchronous_commit", "on"),
+        ("password_encryption", "scram-sha-256"),
+        ("wal_level", "replica"),
+        ("min_wal_size", "80MB"),
+        ("max_wal_size", "256MB"),
+        ("wal_recycle", "on"),
+        ("max_wal_senders", "5"),
+        ("max_replication_slots", "5"),
+        ("superuser_reserved_connections", "5"),
+        ("work_mem", "4MB"),
+        ("maintenance_work_mem", "32MB"),
+        ("logging_collector", "off"),
+        ("log_line_prefix", "%m [%p] %q%u@%d "),
+        ("log_min_duration_statement", "-1"),
+        ("log_checkpoints", "off"),
+        ("timezone", "UTC"),
+        ("log_timezone", "UTC"),
+        ("tcp_keepalives_idle", "60"),
+        // Five failures in ten minutes should be seen by the agent, not hidden by the server.
+        ("restart_after_crash", "off"),
+    ];
+    let fixed = fixed.into_iter().map(|(name, value)| (name, value.to_owned()));
+    computed.into_iter().chain(fixed).map(|(name, value)| (name.to_owned(), value)).collect()
+}
