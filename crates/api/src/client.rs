@@ -23,6 +23,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Longest silence on a stream of events; the server says something each 10 s.
 const EVENTS_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// A connection unused for longer is not used again: the server ends it after 10 s.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// Largest answer taken: a list of 100,000 services is some 60 MB.
 const ANSWER_MAX_BYTES: u64 = 512 << 20;
 
@@ -60,6 +62,7 @@ impl Client {
                 .http_status_as_error(false)
                 .proxy(None)
                 .max_redirects(0)
+                .max_idle_age(IDLE_MAX)
                 .timeout_connect(Some(CONNECT_MAX))
         };
         Self {
@@ -272,11 +275,22 @@ impl Client {
     /// # Errors
     /// [`Error`], when the stream cannot be opened.
     pub fn events(&self, after: Option<u64>) -> Result<Events, Error> {
-        let path = after.map_or("/v1/events".to_owned(), |n| format!("/v1/events?after={n}"));
+        // From now on is from a position on too: so a stream that breaks at once goes on as well.
+        let after = match after {
+            Some(after) => after,
+            None => self.newest()?,
+        };
+        let path = format!("/v1/events?after={after}");
         let request = self.events.get(self.address_of(&path));
         let answer = request.header("Authorization", &self.authorization.0).call();
         let body = self.accept(answer, "GET", &path)?.into_body();
         Ok(Events::new(self.base.clone(), after, body))
+    }
+
+    /// Position of the journal's newest entry; 0 where there is none.
+    fn newest(&self) -> Result<u64, Error> {
+        let query = JournalQuery { limit: Some(1), ..JournalQuery::default() };
+        Ok(self.journal(&query)?.last().map_or(0, |entry| entry.position))
     }
 
     /// What is looked at to say whether the control plane is well.

@@ -12,7 +12,7 @@ const LINE_MAX_BYTES: u64 = 1 << 20;
 /// Entries of the journal as they are recorded. Ends with the first error.
 pub struct Events {
     address: String,
-    position: Option<u64>,
+    position: u64,
     lines: BufReader<BodyReader<'static>>,
     ended: bool,
 }
@@ -24,14 +24,14 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    pub(crate) fn new(address: String, position: Option<u64>, body: Body) -> Self {
+    pub(crate) fn new(address: String, position: u64, body: Body) -> Self {
         let reader = body.into_with_config().limit(u64::MAX).reader();
         Self { address, position, lines: BufReader::new(reader), ended: false }
     }
 
     /// The newest entry's position: from there a new stream goes on without a gap.
     #[must_use]
-    pub fn position(&self) -> Option<u64> {
+    pub fn position(&self) -> u64 {
         self.position
     }
 
@@ -73,7 +73,7 @@ impl Iterator for Events {
             })
         });
         match &entry {
-            Ok(entry) => self.position = Some(entry.position),
+            Ok(entry) => self.position = entry.position,
             Err(_) => self.ended = true,
         }
         Some(entry)

@@ -1,1 +1,145 @@
-//! The shell around the cells.
+//! The controller: the shell around a cell. It tells it the time, gives it what came in, records
+//! what it decides and only then sends it.
+//!
+//! Invariants:
+//! - record, then act: nothing leaves this process before the turn that says it is on disk;
+//! - the wall clock moves no decision: a cell's clock goes on from its store, by monotonic time;
+//! - one controller for each data directory;
+//! - knows nothing of any kind of service, and takes no decision of its own.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), evenkeel_controller::Error> {
+//! use evenkeel_controller::{Options, start};
+//! let mut running = start(Options::new("data/controller".into())).await?;
+//! println!("http://{}", running.address);
+//! let error = running.failed().await;
+//! running.stop().await;
+//! # Err(error)
+//! # }
+//! ```
+
+mod cell_thread;
+mod clock;
+mod credential;
+mod failpoint;
+mod http;
+mod lock;
+mod private_file;
+pub mod recorder;
+mod running;
+mod stats;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use evenkeel_core::kind::Kind;
+use evenkeel_core::policy::Policy;
+use evenkeel_core::remedy::Remedy;
+use evenkeel_store::Store;
+
+pub use clock::{Wall, wall};
+pub use credential::Error as CredentialError;
+pub use failpoint::AbortAfter;
+pub use lock::Error as LockError;
+pub use private_file::Error as FileError;
+pub use running::{Running, start, start_with};
+
+/// How a controller is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its data directory, made if it is not there.
+    pub dir: PathBuf,
+    /// Where it listens. Port 0: one the system picks, told by [`Running::address`].
+    pub listen: SocketAddr,
+    /// The rules it decides by.
+    pub policy: Policy,
+    /// Host names it answers to, beside addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// For tests of crashes: dies at a commit.
+    #[doc(hidden)]
+    pub abort_after: Option<AbortAfter>,
+    /// For tests of clocks: what is taken for the wall clock.
+    #[doc(hidden)]
+    pub wall: Wall,
+}
+
+impl Options {
+    /// The defaults, for a data directory: any free port of the loopback address.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            policy: Policy::default(),
+            allowed_hosts: Vec::new(),
+            abort_after: None,
+            wall,
+        }
+    }
+}
+
+/// What a controller is made of beside its options; tests bring their own.
+pub struct Parts {
+    /// Where it records.
+    pub store: Box<dyn Store>,
+    /// The kinds it knows.
+    pub kinds: &'static [&'static dyn Kind],
+    /// The remedies it may run.
+    pub remedies: &'static [Remedy],
+}
+
+/// Why a controller did not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another controller has the data directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file of the data directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The key or the token cannot be used.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The address is not to be had.
+    #[error(
+        "cannot listen on {address}; if another program has that port, choose one with `--listen`"
+    )]
+    Listen {
+        /// As asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("the store {} cannot be used", path.display())]
+    Store {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong, and what can be done.
+        #[source]
+        source: evenkeel_store::Error,
+    },
+    /// The store was opened and the cell in it cannot be had.
+    #[error("the cell cannot be loaded from the store")]
+    Load(#[from] cell_thread::LoadError),
+    /// The system gave no thread.
+    #[error("the cell's thread cannot be started; is the limit of processes reached?")]
+    Thread(#[source] std::io::Error),
+    /// A bug: the cell's thread ended by itself.
+    #[error(
+        "the cell's thread ended unexpectedly; services go on serving. The newest file in {} shows \
+         what it was given: `evenkeel replay FILE`",
+        recordings.display()
+    )]
+    CellEnded {
+        /// Where its recordings lie.
+        recordings: PathBuf,
+    },
+}
+
+/// An error and what it rests on, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,259 @@
+//! The OpenAPI document says what travels: compared with examples of every type.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evenkeel_core::check::{Family, Severity};
+use evenkeel_core::decide::{Decision, Reason};
+use evenkeel_core::digest::Digest;
+use evenkeel_core::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
+use evenkeel_core::journal::Topic;
+use evenkeel_core::machine::Machine;
+use evenkeel_core::order::Accepted;
+use evenkeel_core::service::{Health, Phase, State, health, phase};
+use evenkeel_core::time::{Span, Time};
+use evenkeel_core::{host, member, view};
+use serde::Serialize;
+
+use evenkeel_api::{
+    CheckSummary, DoctorItem, ErrorBody, JournalEntry, KindPage, KindSummary, NewService,
+    PlanSummary, Termination, UrlAnswer, openapi,
+};
+
+fn service() -> view::Service {
+    view::Service {
+        id: ServiceId(1),
+        name: String::new(),
+        kind: String::new(),
+        plan: String::new(),
+        state: State::Available,
+        phase: Phase::Serving,
+        health: Health::Healthy,
+        since_ms: Span(1),
+        term: Term(1),
+        url: None,
+        endpoint_port: 1,
+        members: vec![],
+        operation: None,
+        findings: vec![],
+    }
+}
+
+fn a_member() -> view::Member {
+    view::Member {
+        id: MemberId(1),
+        host: String::new(),
+        role: String::new(),
+        state: None,
+        pid: None,
+        address: String::new(),
+        port: 1,
+        data_dir: None,
+        image: String::new(),
+        incarnation: Incarnation(1),
+        goal: (Term(1), Revision(1)),
+        applied: None,
+        deaths: 0,
+        trouble: None,
+    }
+}
+
+fn a_host() -> view::Host {
+    view::Host {
+        id: HostId(1),
+        name: String::new(),
+        zone: String::new(),
+        address: String::new(),
+        state: host::State::Up,
+        pid: None,
+        release: String::new(),
+        image: None,
+        members: 0,
+        heard_ms: None,
+        draining: false,
+        drain_held_by: vec![],
+        findings: vec![],
+    }
+}
+
+fn views() -> Vec<(&'static str, serde_json::Value)> {
+    let step = view::Step { name: String::new(), progress: view::Progress::Done, missing: vec![] };
+    let operation = view::Operation {
+        id: OperationId(1),
+        name: String::new(),
+        cause: String::new(),
+        story: String::new(),
+        since_ms: Span(1),
+        claimed: true,
+        steps: vec![],
+    };
+    let finding = view::Finding {
+        check: String::new(),
+        severity: Severity::Note,
+        subject: String::new(),
+        evidence: String::new(),
+        since_ms: Span(1),
+    };
+    let gateway = view::Gateway {
+        name: String::new(),
+        address: String::new(),
+        pid: 1,
+        current: true,
+        open: 0,
+        heard_ms: Span(1),
+    };
+    let fleet = view::Fleet {
+        now: Time(1),
+        posture: String::new(),
+        services: vec![],
+        hosts: vec![],
+        gateways: vec![],
+    };
+    let explain = view::Explain {
+        service: service(),
+        observations: vec![],
+        posture: String::new(),
+        decision: Decision::Hold(Reason::Healthy),
+        decision_text: String::new(),
+    };
+    let observation = view::Observation {
+        by: String::new(),
+        subject: String::new(),
+        text: String::new(),
+        ago_ms: Span(1),
+    };
+    vec![
+        ("Service", json(&service())),
+        ("Member", json(&a_member())),
+        ("Operation", json(&operation)),
+        ("Step", json(&step)),
+        ("Finding", json(&finding)),
+        ("Host", json(&a_host())),
+        ("Gateway", json(&gateway)),
+        ("Fleet", json(&fleet)),
+        ("Explain", json(&explain)),
+        ("Observation", json(&observation)),
+    ]
+}
+
+fn own() -> Vec<(&'static str, serde_json::Value)> {
+    let text = String::new;
+    let plan = PlanSummary {
+        name: text(),
+        summary: text(),
+        members: 1,
+        memory_mib: 1,
+        connections_max: 1,
+        archives: false,
+    };
+    let check = CheckSummary { name: text(), family: Family::Host, doc: text() };
+    let kind = KindSummary { name: text(), summary: text(), plans: vec![], checks: vec![] };
+    let page = KindPage {
+        kind: kind.clone(),
+        phase_table: text(),
+        phase_diagram: text(),
+        health_table: text(),
+        health_diagram: text(),
+        member_table: text(),
+        member_diagram: text(),
+    };
+    let entry = JournalEntry {
+        position: 1,
+        at: Time(1),
+        topic: Topic::Fleet,
+        subject: text(),
+        text: text(),
+        evidence: vec![],
+        link: Digest([0; 32]),
+    };
+    let url = UrlAnswer {
+        url: text(),
+        host: text(),
+        port: 1,
+        user: text(),
+        password: text(),
+        database: text(),
+    };
+    let new = NewService { name: text(), kind: text(), plan: Some(text()) };
+    let item = DoctorItem { name: text(), ok: true, detail: text(), fix: text() };
+    vec![
+        ("ErrorBody", json(&ErrorBody { error: text(), message: text() })),
+        ("Accepted", json(&Accepted { service: None, operation: None, text: text() })),
+        ("NewService", json(&new)),
+        ("Termination", json(&Termination { confirm: text() })),
+        ("UrlAnswer", json(&url)),
+        ("PlanSummary", json(&plan)),
+        ("CheckSummary", json(&check)),
+        ("KindSummary", json(&kind)),
+        ("KindPage", json(&page)),
+        ("JournalEntry", json(&entry)),
+        ("DoctorItem", json(&item)),
+    ]
+}
+
+fn json<T: Serialize>(value: &T) -> serde_json::Value {
+    serde_json::to_value(value).expect("all types are JSON")
+}
+
+#[test]
+fn every_shape_has_the_fields_that_travel() {
+    let examples: BTreeMap<_, _> = views().into_iter().chain(own()).collect();
+    let document = openapi();
+    let shapes = document["components"]["schemas"].as_object().unwrap();
+    let described: BTreeMap<&str, BTreeSet<&str>> = shapes
+        .iter()
+        .filter_map(|(name, shape)| Some((name.as_str(), keys(shape.get("properties")?))))
+        .collect();
+    let travels: BTreeMap<&str, BTreeSet<&str>> =
+        examples.iter().map(|(name, example)| (*name, keys(example))).collect();
+    assert_eq!(travels, described);
+}
+
+fn keys(object: &serde_json::Value) -> BTreeSet<&str> {
+    object.as_object().map(|object| object.keys().map(String::as_str).collect()).unwrap_or_default()
+}
+
+#[test]
+fn every_enumeration_has_the_words_that_travel() {
+    fn words<T: Serialize>(values: &[T]) -> Vec<String> {
+        let word = |value| json(value).as_str().expect("a word").to_owned();
+        values.iter().map(word).collect()
+    }
+    let document = openapi();
+    let described = |name: &str| -> Vec<String> {
+        serde_json::from_value(document["components"]["schemas"][name]["enum"].clone()).unwrap()
+    };
+    assert_eq!(words(&State::ALL), described("State"));
+    assert_eq!(words(phase::Machine::STATES), described("Phase"));
+    assert_eq!(words(health::Machine::STATES), described("Health"));
+    assert_eq!(words(member::Machine::STATES), described("MemberState"));
+    assert_eq!(words(host::Machine::STATES), described("HostState"));
+    let progress = [view::Progress::Done, view::Progress::UnderWay, view::Progress::Ahead];
+    assert_eq!(words(&progress), described("Progress"));
+    let severities = [Severity::Note, Severity::Warning, Severity::Critical, Severity::Page];
+    assert_eq!(words(&severities), described("Severity"));
+    let families =
+        [Family::Backups, Family::Replication, Family::Security, Family::Performance, Family::Host];
+    assert_eq!(words(&families), described("Family"));
+    let topics = [
+        Topic::Order,
+        Topic::Transition,
+        Topic::Verdict,
+        Topic::Operation,
+        Topic::Decision,
+        Topic::Finding,
+        Topic::Fleet,
+    ];
+    assert_eq!(words(&topics), described("Topic"));
+}
+
+#[test]
+fn every_name_in_the_document_is_described() {
+    let document = openapi();
+    let shapes = &document["components"]["schemas"];
+    let text = document.to_string();
+    for named in text.split("#/components/schemas/").skip(1) {
+        let name = named.split('"').next().unwrap();
+        assert!(shapes.get(name).is_some(), "{name} is named and not described");
+    }
+    assert_eq!(document["paths"]["/healthz"]["get"]["security"], serde_json::json!([]));
+}

@@ -1,0 +1,119 @@
+//! The one thread that owns a cell and its store, and the way in.
+//!
+//! The story: everything that is for the cell goes through one bounded queue. The thread takes what
+//! is queued, runs one turn, commits its writes, and only then hands its sends to the streams and
+//! answers orders. Whoever wants to see something queues a question that runs between two turns, so
+//! there are no locks.
+
+mod item;
+mod outbox;
+mod record;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use evenkeel_core::cell::{Cell, Link};
+use evenkeel_core::order::{self, Accepted, Order};
+use evenkeel_core::time::Time;
+use evenkeel_store::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use item::{Item, Query};
+pub(crate) use outbox::{Cut, Outbox, Outgoing, outbox};
+pub use record::Error as LoadError;
+pub(crate) use record::{head, load};
+pub(crate) use worker::{Setting, spawn};
+
+/// What may wait for the cell. A full fleet's first reports are taken in this many at a time;
+/// behind it the streams' own connections push back.
+pub(crate) const INBOX_MAX: usize = 16_384;
+/// How long an order or a question waits for room in the queue before it is refused.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What a question sees.
+pub(crate) struct Seen<'a> {
+    /// The cell, after its newest committed turn.
+    pub cell: &'a Cell,
+    /// Where it records.
+    pub store: &'a dyn Store,
+    /// The cell's time.
+    pub now: Time,
+}
+
+/// Why an order or a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    /// The cell refused it.
+    #[error(transparent)]
+    Refused(#[from] order::Error),
+    /// Nothing can be recorded.
+    #[error(
+        "the store cannot record ({cause}); nothing was ordered, services go on serving, and it is \
+         tried again by itself"
+    )]
+    CannotRecord {
+        /// What the store said.
+        cause: String,
+    },
+    /// Too much is queued.
+    #[error("the controller has more to do than it can; try again in a moment")]
+    Overloaded,
+    /// The controller is stopping.
+    #[error("the controller is stopping; try again when it runs again")]
+    Stopping,
+}
+
+/// Whether the store takes commits; the cause if it does not.
+pub(crate) type Recording = Option<Arc<str>>;
+
+/// The way to a cell.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub items: mpsc::Sender<Item>,
+    /// `Some(cause)` while nothing can be recorded.
+    pub recording: watch::Receiver<Recording>,
+    /// Position of the journal's newest entry.
+    pub head: watch::Receiver<u64>,
+    links: Arc<AtomicU64>,
+}
+
+impl Handle {
+    /// Gives an order and waits until it is recorded or refused.
+    pub async fn order(&self, by: String, order: Order) -> Result<Accepted, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        self.queue(Item::Order { by, order, reply }).await?;
+        answer.await.map_err(|_| Unanswered::Stopping)?
+    }
+
+    /// Asks something between two turns.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Seen<'_>) -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        let query: Query = Box::new(move |seen| {
+            // Whoever asked may have gone.
+            let _ = reply.send(question(seen));
+        });
+        self.queue(Item::Query(query)).await?;
+        answer.await.map_err(|_| match self.recording.borrow().as_deref() {
+            Some(cause) => Unanswered::CannotRecord { cause: cause.to_owned() },
+            None => Unanswered::Stopping,
+        })
+    }
+
+    /// A number for a new stream, used once in this process.
+    pub fn new_link(&self) -> Link {
+        Link(self.links.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn queue(&self, item: Item) -> Result<(), Unanswered> {
+        use mpsc::error::SendTimeoutError as E;
+        self.items.send_timeout(item, ROOM_WAIT_MAX).await.map_err(|error| match error {
+            E::Timeout(_) => Unanswered::Overloaded,
+            E::Closed(_) => Unanswered::Stopping,
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! The store as the cell's thread uses it: commits that are counted and timed, and a cell read back
+//! from what was committed.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use evenkeel_core::cell::{Cell, Setup, load};
+use evenkeel_core::row::Writes;
+use evenkeel_store::Store;
+
+use crate::failpoint::AbortAfter;
+use crate::stats::Stats;
+
+/// A cell that cannot be had from its store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be read.
+    #[error("the store cannot be read")]
+    Read(#[source] evenkeel_store::Error),
+    /// What it holds cannot be used.
+    #[error("what the store holds cannot be used")]
+    Load(#[source] load::Error),
+}
+
+/// A store and what is counted about it.
+pub(crate) struct Record {
+    pub store: Box<dyn Store>,
+    pub stats: Arc<Stats>,
+    pub abort_after: Option<AbortAfter>,
+    commits: u64,
+}
+
+impl Record {
+    pub fn new(store: Box<dyn Store>, stats: Arc<Stats>, abort_after: Option<AbortAfter>) -> Self {
+        Self { store, stats, abort_after, commits: 0 }
+    }
+
+    /// Commits what a turn records; `Some` is the position of the journal's newest entry.
+    pub fn commit(&mut self, setup: &Setup, writes: &Writes) -> Result<u64, evenkeel_store::Error> {
+        self.commits += 1;
+        if let Some(point) = self.abort_after {
+            point.before(self.commits);
+        }
+        let began = Instant::now();
+        let result = self.store.commit(setup.cell, writes);
+        self.stats.commits.observe(began.elapsed());
+        if result.is_err() {
+            self.stats.commits_failed.add(1);
+        }
+        if let Some(point) = self.abort_after {
+            point.after(self.commits);
+        }
+        result
+    }
+}
+
+/// A cell as its store says it is, and whether there was one before.
+pub(crate) fn load(store: &dyn Store, setup: &Setup) -> Result<(Cell, bool), Error> {
+    let rows = store.load_cell(setup.cell).map_err(Error::Read)?;
+    let cell = Cell::load(setup.clone(), &rows).map_err(Error::Load)?;
+    Ok((cell, !rows.is_empty()))
+}
+
+/// Position of the journal's newest entry; 0 where there is none.
+pub(crate) fn head(store: &dyn Store) -> Result<u64, Error> {
+    let newest = store.journal(None, None, 1).map_err(Error::Read)?;
+    Ok(newest.last().map_or(0, |recorded| recorded.position))
+}

@@ -1,0 +1,170 @@
+//! The fleet's key, from which passwords are derived, and the token that lets people and agents in.
+//!
+//! A password is never stored: it is derived from the fleet's key and the salt inside a service's
+//! packed secret, when somebody asks how to connect. Whoever loses the key loses no data: services
+//! go on serving whoever knows their password.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use crate::private_file;
+
+/// Characters of a password: 192 bits.
+const PASSWORD_LENGTH: usize = 32;
+
+/// A credential that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] private_file::Error),
+    /// The store is there and the key is not.
+    #[error(
+        "the fleet's key {} is missing though the fleet exists; put it back from where it was \
+         saved, no password can be shown without it",
+        path.display()
+    )]
+    KeyLost {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The file holds something else.
+    #[error(
+        "{} holds {length} bytes and is no fleet key (32 bytes); put the fleet's own key back",
+        path.display()
+    )]
+    NotAKey {
+        /// Which file.
+        path: PathBuf,
+        /// What it holds.
+        length: usize,
+    },
+    /// The file holds something else.
+    #[error("{} holds no token; remove it and a new one is made", path.display())]
+    NotAToken {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// 32 random bytes, the root of every password. Its debug output shows nothing.
+pub(crate) struct FleetKey([u8; 32]);
+
+impl fmt::Debug for FleetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FleetKey(..)")
+    }
+}
+
+impl FleetKey {
+    /// The key in a file. It is made when the fleet is: later, a missing key is an error, since a
+    /// new one would fit none of the verifiers that servers hold.
+    pub fn open(path: &Path, fleet_exists: bool) -> Result<Self, Error> {
+        if let Some(bytes) = private_file::read(path)? {
+            let length = bytes.len();
+            let key = <[u8; 32]>::try_from(bytes);
+            return key.map(Self).map_err(|_| Error::NotAKey { path: path.to_owned(), length });
+        }
+        if fleet_exists {
+            return Err(Error::KeyLost { path: path.to_owned() });
+        }
+        let key: [u8; 32] = rand::random();
+        private_file::replace(path, &key)?;
+        Ok(Self(key))
+    }
+
+    /// The password that belongs to a salt.
+    pub fn password(&self, salt: &[u8]) -> String {
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0)
+            .expect("HMAC takes keys of every length");
+        mac.update(b"login");
+        mac.update(salt);
+        let mut text = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+        text.truncate(PASSWORD_LENGTH);
+        text
+    }
+}
+
+/// The token of the API and of the streams. Its debug output shows nothing.
+#[derive(Clone)]
+pub(crate) struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl Token {
+    /// The token in a file, made where there is none.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if let Some(bytes) = private_file::read(path)? {
+            let text = String::from_utf8(bytes).unwrap_or_default();
+            let text = text.trim();
+            let sound = text.len() >= 16 && text.bytes().all(|b| b.is_ascii_graphic());
+            return if sound {
+                Ok(Self(text.to_owned()))
+            } else {
+                Err(Error::NotAToken { path: path.to_owned() })
+            };
+        }
+        let text = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        private_file::replace(path, format!("{text}\n").as_bytes())?;
+        Ok(Self(text))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a text is this token. Compares digests, in time that depends on neither text.
+    pub fn is(&self, text: &str) -> bool {
+        blake3::hash(self.0.as_bytes()) == blake3::hash(text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Passwords of running services rest on this derivation: it can never change.
+    #[test]
+    fn golden_password_of_a_key_and_a_salt() {
+        let key = FleetKey([7; 32]);
+        assert_eq!(key.password(&[1; 16]), "pTGOFny_WPytzz6-g-gnDWP3Jy498en0");
+        assert_ne!(key.password(&[1; 16]), key.password(&[2; 16]));
+        assert_ne!(key.password(&[1; 16]), FleetKey([8; 32]).password(&[1; 16]));
+    }
+
+    #[test]
+    fn a_key_is_made_with_the_fleet_and_never_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fleet.key");
+        let lost = FleetKey::open(&path, true).unwrap_err();
+        assert!(matches!(lost, Error::KeyLost { .. }), "{lost:?}");
+        let made = FleetKey::open(&path, false).unwrap();
+        let again = FleetKey::open(&path, true).unwrap();
+        assert_eq!(made.0, again.0);
+        std::fs::write(&path, b"short").unwrap();
+        let wrong = FleetKey::open(&path, true).unwrap_err();
+        assert!(matches!(wrong, Error::NotAKey { length: 5, .. }), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_token_is_kept_and_compared_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let token = Token::open(&path).unwrap();
+        assert!(Token::open(&path).unwrap().is(token.as_str()));
+        assert!(!token.is(&token.as_str()[1..]));
+        assert!(!token.is(""));
+        assert!(!format!("{token:?}").contains(token.as_str()));
+        std::fs::write(&path, b"\n").unwrap();
+        assert!(matches!(Token::open(&path), Err(Error::NotAToken { .. })));
+    }
+}

@@ -1,0 +1,37 @@
+//! The fleet at a glance, health, and the API's own description.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use evenkeel_core::view;
+
+use super::App;
+use super::failure::Failure;
+
+/// Whether this process answers. Says nothing of the fleet: whoever restarts controllers by this
+/// must not restart one because a database is down.
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /v1/openapi.json`
+pub(crate) async fn openapi() -> Response {
+    Json(evenkeel_api::openapi()).into_response()
+}
+
+/// `GET /v1/fleet`
+pub(crate) async fn show(State(app): State<App>) -> Result<Json<view::Fleet>, Failure> {
+    let mut fleet = app.cell.ask(|seen| seen.cell.fleet(seen.now)).await?;
+    if let Some(posture) = app.cannot_record() {
+        fleet.posture = posture;
+    }
+    Ok(Json(fleet))
+}
+
+impl super::Inner {
+    /// The posture while nothing can be recorded; it bounds more than any other.
+    pub(crate) fn cannot_record(&self) -> Option<String> {
+        let cause = self.cell.recording.borrow();
+        cause.as_ref().map(|cause| format!("store cannot record: {cause}; nothing is decided"))
+    }
+}

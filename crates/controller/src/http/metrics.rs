@@ -1,0 +1,95 @@
+//! Metrics for Prometheus: aggregates only, never a series for each service.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use evenkeel_core::view;
+
+use super::App;
+use super::failure::Failure;
+
+/// `GET /metrics`
+pub(crate) async fn show(State(app): State<App>) -> Result<impl IntoResponse, Failure> {
+    let (services, fleet) =
+        app.cell.ask(|seen| (seen.cell.services(seen.now), seen.cell.fleet(seen.now))).await?;
+    let mut out = String::new();
+    fleet_text(&mut out, &services, &fleet);
+    app.stats.write(&mut out);
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], out))
+}
+
+fn fleet_text(out: &mut String, services: &[view::Service], fleet: &view::Fleet) {
+    let zones: BTreeMap<&str, &str> =
+        fleet.hosts.iter().map(|host| (host.name.as_str(), host.zone.as_str())).collect();
+    let mut by = BTreeMap::<_, u64>::new();
+    for service in services {
+        // A service counts where its first member is: the one that takes writes.
+        let host = service.members.first().map_or("", |member| member.host.as_str());
+        let zone = zones.get(host).copied().unwrap_or_default();
+        let state = service.state.as_str();
+        *by.entry((service.kind.as_str(), service.plan.as_str(), zone, state)).or_default() += 1;
+    }
+    head(out, "evenkeel_services", "Services by kind, plan, zone and state.");
+    for ((kind, plan, zone, state), count) in by {
+        let labels = [("kind", kind), ("plan", plan), ("zone", zone), ("state", state)];
+        line(out, "evenkeel_services", &labels, count);
+    }
+    let mut findings = BTreeMap::<_, u64>::new();
+    for finding in services.iter().flat_map(|service| &service.findings) {
+        *findings.entry((finding.check.as_str(), finding.severity.to_string())).or_default() += 1;
+    }
+    head(out, "evenkeel_findings", "Findings on services by check and severity.");
+    for ((check, severity), count) in findings {
+        line(out, "evenkeel_findings", &[("check", check), ("severity", &severity)], count);
+    }
+    let mut hosts = BTreeMap::<_, u64>::new();
+    for host in &fleet.hosts {
+        *hosts.entry((host.zone.as_str(), host.state.as_str())).or_default() += 1;
+    }
+    head(out, "evenkeel_hosts", "Hosts by zone and state.");
+    for ((zone, state), count) in hosts {
+        line(out, "evenkeel_hosts", &[("zone", zone), ("state", state)], count);
+    }
+    head(out, "evenkeel_gateways", "Gateways, and whether they have every route.");
+    for current in [true, false] {
+        let count = fleet.gateways.iter().filter(|gateway| gateway.current == current).count();
+        let text = if current { "true" } else { "false" };
+        line(out, "evenkeel_gateways", &[("current", text)], count);
+    }
+    head(out, "evenkeel_connections", "Client connections open through gateways.");
+    let open: u64 = fleet.gateways.iter().map(|gateway| gateway.open).sum();
+    line(out, "evenkeel_connections", &[], open);
+}
+
+fn head(out: &mut String, name: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+}
+
+fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    out.push_str(name);
+    for (at, (label, text)) in labels.iter().enumerate() {
+        let mark = if at == 0 { '{' } else { ',' };
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = write!(out, "{mark}{label}=\"{text}\"");
+    }
+    if !labels.is_empty() {
+        out.push('}');
+    }
+    let _ = writeln!(out, " {value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_cannot_break_out_of_their_line() {
+        let mut out = String::new();
+        line(&mut out, "x", &[("a", "q\"\\\nz"), ("b", "c")], 7);
+        line(&mut out, "y", &[], 1);
+        assert_eq!(out, "x{a=\"q\\\"\\\\\\nz\",b=\"c\"} 7\ny 1\n");
+    }
+}

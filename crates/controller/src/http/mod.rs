@@ -1,0 +1,136 @@
+//! The HTTP API: one file for each noun, one router, one port for people, agents and gateways.
+
+mod body;
+mod doctor;
+mod events;
+mod failure;
+mod fleet;
+mod gate;
+mod hosts;
+mod journal;
+mod kinds;
+mod metrics;
+mod serve;
+mod services;
+mod streams;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::routing::{MethodRouter, delete, get, post};
+use evenkeel_api::Method;
+use evenkeel_core::kind::Kind;
+use evenkeel_core::wire::{AGENT_PATH, GATEWAY_PATH};
+use tokio::sync::watch;
+
+use crate::cell_thread::Handle;
+use crate::credential::{FleetKey, Token};
+use crate::stats::Stats;
+use failure::Failure;
+
+pub(crate) use serve::serve;
+
+/// Largest body taken: the largest order is a service's name, kind and plan.
+const BODY_MAX_BYTES: usize = 64 << 10;
+
+/// What every handler may use.
+pub(crate) struct Inner {
+    pub cell: Handle,
+    pub token: Token,
+    pub key: FleetKey,
+    /// Where the fleet's key lies, for `doctor`.
+    pub key_path: PathBuf,
+    pub kinds: &'static [&'static dyn Kind],
+    /// Host names answered to beside addresses and `localhost`, in lower case.
+    pub allowed_hosts: Vec<String>,
+    pub stats: Arc<Stats>,
+    /// Turns true when the controller stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// What every handler is given.
+pub(crate) type App = Arc<Inner>;
+
+type Route = (Method, &'static str, MethodRouter<App>);
+
+/// Every route of the API, as [`evenkeel_api::ENDPOINTS`] lists them.
+fn routes() -> Vec<Route> {
+    use Method::{Delete, Get, Post};
+    vec![
+        (Get, "/healthz", get(fleet::healthz)),
+        (Get, "/metrics", get(metrics::show)),
+        (Get, "/v1/openapi.json", get(fleet::openapi)),
+        (Get, "/v1/fleet", get(fleet::show)),
+        (Get, "/v1/services", get(services::list)),
+        (Post, "/v1/services", post(services::create)),
+        (Get, "/v1/services/{name}", get(services::show)),
+        (Get, "/v1/services/{name}/explain", get(services::explain)),
+        (Get, "/v1/services/{name}/url", get(services::url)),
+        (Post, "/v1/services/{name}/restart", post(services::restart)),
+        (Post, "/v1/services/{name}/retire", post(services::retire)),
+        (Post, "/v1/services/{name}/revive", post(services::revive)),
+        (Post, "/v1/services/{name}/terminate", post(services::terminate)),
+        (Get, "/v1/hosts", get(hosts::list)),
+        (Get, "/v1/hosts/{name}", get(hosts::show)),
+        (Delete, "/v1/hosts/{name}", delete(hosts::remove)),
+        (Post, "/v1/hosts/{name}/drain", post(hosts::drain)),
+        (Post, "/v1/hosts/{name}/return", post(hosts::take_back)),
+        (Get, "/v1/kinds", get(kinds::list)),
+        (Get, "/v1/kinds/{name}", get(kinds::show)),
+        (Get, "/v1/journal", get(journal::list)),
+        (Get, "/v1/events", get(events::follow)),
+        (Get, "/v1/doctor", get(doctor::examine)),
+    ]
+}
+
+/// The router, with everything that stands before every handler.
+pub(crate) fn router(app: App) -> Router {
+    let streams = [
+        (Method::Get, AGENT_PATH, get(streams::agent)),
+        (Method::Get, GATEWAY_PATH, get(streams::gateway)),
+    ];
+    let router = routes().into_iter().chain(streams);
+    router
+        .fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), gate::pass))
+        .with_state(app)
+}
+
+/// Waits until the controller stops.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // A controller that is gone has stopped.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn no_such_path() -> Failure {
+    let message = "there is nothing at this path; /v1/openapi.json lists what there is";
+    Failure::new(StatusCode::NOT_FOUND, "no_such_path", message)
+}
+
+async fn no_such_method() -> Failure {
+    let message = "this path takes other methods; /v1/openapi.json lists them";
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_router_serves_what_the_document_describes() {
+        let mut served: Vec<_> =
+            routes().iter().map(|(method, path, _)| (*path, *method)).collect();
+        let mut described: Vec<_> =
+            evenkeel_api::ENDPOINTS.iter().map(|e| (e.path, e.method)).collect();
+        served.sort_unstable();
+        described.sort_unstable();
+        assert_eq!(served, described);
+    }
+}

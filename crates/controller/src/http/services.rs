@@ -1,0 +1,172 @@
+//! Services: what there is, orders about them, how to connect.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use evenkeel_api::{NewService, Termination, UrlAnswer};
+use evenkeel_core::order::{self, Accepted, Order};
+use evenkeel_core::view;
+use serde::Deserialize;
+
+use super::App;
+use super::body::{Body, Params};
+use super::failure::Failure;
+
+/// Who gives orders: whoever holds the fleet's one token.
+pub(crate) const OPERATOR: &str = "operator";
+
+type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
+
+/// `GET /v1/services`
+pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<view::Service>>, Failure> {
+    Ok(Json(app.cell.ask(|seen| seen.cell.services(seen.now)).await?))
+}
+
+/// `POST /v1/services`
+pub(crate) async fn create(State(app): State<App>, Body(new): Body<NewService>) -> Ordered {
+    let NewService { name, kind, plan } = new;
+    // An unknown kind is refused by the cell, which names those there are.
+    let secret = match app.kinds.iter().find(|known| known.name() == kind) {
+        Some(kind) => {
+            let (app, kind) = (Arc::clone(&app), *kind);
+            // A verifier is made slowly on purpose.
+            let pack = move || {
+                let salt: [u8; 16] = rand::random();
+                kind.secret(&app.key.password(&salt), &salt)
+            };
+            tokio::task::spawn_blocking(pack).await.map_err(|_| stopping())?
+        }
+        None => Vec::new(),
+    };
+    app.give(Order::Create { name, kind, plan, secret }).await
+}
+
+/// `GET /v1/services/{name}`
+pub(crate) async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<view::Service>, Failure> {
+    let asked = name.clone();
+    let service = app.cell.ask(move |seen| seen.cell.service(&asked, seen.now)).await?;
+    service.map(Json).ok_or_else(|| order::Error::NoSuchService { name }.into())
+}
+
+/// `GET /v1/services/{name}/explain`
+pub(crate) async fn explain(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<view::Explain>, Failure> {
+    let asked = name.clone();
+    let explain = app.cell.ask(move |seen| seen.cell.explain(&asked, seen.now)).await?;
+    let mut explain = explain.ok_or(order::Error::NoSuchService { name })?;
+    if let Some(posture) = app.cannot_record() {
+        explain.posture = posture;
+    }
+    Ok(Json(explain))
+}
+
+/// Parameters of [`url`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UrlParams {
+    #[serde(default)]
+    direct: bool,
+}
+
+/// `GET /v1/services/{name}/url`
+pub(crate) async fn url(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Params(UrlParams { direct }): Params<UrlParams>,
+) -> Result<Json<UrlAnswer>, Failure> {
+    let asked = name.clone();
+    let found = app.cell.ask(move |seen| {
+        let service = seen.cell.service(&asked, seen.now)?;
+        let (kind, secret) = seen.cell.secret(&asked)?;
+        let gateway =
+            seen.cell.fleet(seen.now).gateways.into_iter().min_by(|a, b| a.name.cmp(&b.name));
+        let salt = kind.salt(secret).map(<[u8]>::to_vec);
+        Some((service, gateway, kind.scheme(), salt))
+    });
+    let found = found.await?;
+    let (service, gateway, scheme, salt) =
+        found.ok_or_else(|| order::Error::NoSuchService { name: name.clone() })?;
+    let place = if direct {
+        let primary = service.members.iter().find(|member| member.role == "primary");
+        primary.filter(|member| !member.address.is_empty()).map(|m| (m.address.clone(), m.port))
+    } else {
+        gateway.filter(|_| service.url.is_some()).map(|g| (g.address, service.endpoint_port))
+    };
+    let Some((host, port)) = place else { return Err(no_endpoint(&service)) };
+    let password = salt.map_or_else(String::new, |salt| app.key.password(&salt));
+    let user = if password.is_empty() { String::new() } else { name.clone() };
+    Ok(Json(answer(scheme, host, port, user, password, name)))
+}
+
+fn answer(
+    scheme: &str,
+    host: String,
+    port: u16,
+    user: String,
+    password: String,
+    database: String,
+) -> UrlAnswer {
+    // Names and passwords are made of characters that a URL takes as they are.
+    let login = if user.is_empty() { String::new() } else { format!("{user}:{password}@") };
+    let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let url = format!("{scheme}://{login}{shown}:{port}/{database}");
+    UrlAnswer { url, host, port, user, password, database }
+}
+
+fn no_endpoint(service: &view::Service) -> Failure {
+    let message = format!(
+        "{} has no endpoint now: it is {}; `evenkeel explain {}` says why",
+        service.name, service.state, service.name
+    );
+    Failure::new(StatusCode::CONFLICT, "no_endpoint", message)
+}
+
+/// `POST /v1/services/{name}/restart`
+pub(crate) async fn restart(State(app): State<App>, Path(name): Path<String>) -> Ordered {
+    app.give(Order::Restart { name }).await
+}
+
+/// `POST /v1/services/{name}/retire`
+pub(crate) async fn retire(State(app): State<App>, Path(name): Path<String>) -> Ordered {
+    app.give(Order::Retire { name }).await
+}
+
+/// `POST /v1/services/{name}/revive`
+pub(crate) async fn revive(State(app): State<App>, Path(name): Path<String>) -> Ordered {
+    app.give(Order::Revive { name }).await
+}
+
+/// `POST /v1/services/{name}/terminate`
+pub(crate) async fn terminate(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(Termination { confirm }): Body<Termination>,
+) -> Ordered {
+    app.give(Order::Terminate { name, confirm }).await
+}
+
+fn stopping() -> Failure {
+    crate::cell_thread::Unanswered::Stopping.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_login_only_where_there_is_one() {
+        let of = |host: &str, user: &str, password: &str| {
+            let (host, user, password) = (host.to_owned(), user.to_owned(), password.to_owned());
+            answer("postgres", host, 21_000, user, password, "orders".to_owned()).url
+        };
+        assert_eq!(of("127.0.0.1", "orders", "pw"), "postgres://orders:pw@127.0.0.1:21000/orders");
+        assert_eq!(of("::1", "", ""), "postgres://[::1]:21000/orders");
+    }
+}

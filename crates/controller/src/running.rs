@@ -1,0 +1,156 @@
+//! Starting and stopping: what is taken in which order, and given back in the other.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use evenkeel_core::cell::Setup;
+use evenkeel_core::id::CellId;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::cell_thread::{self, Handle, Item, Setting};
+use crate::credential::{FleetKey, Token};
+use crate::http::{self, Inner};
+use crate::lock::Lock;
+use crate::stats::Stats;
+use crate::{Error, Options, Parts, private_file};
+
+/// The one cell of an embedded controller.
+const CELL: CellId = CellId(1);
+
+/// A controller that runs. Dropping it ends it like a crash; [`Running::stop`] is kinder.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What lets in.
+    pub token: String,
+    cell: Handle,
+    thread: JoinHandle<()>,
+    server: JoinSet<()>,
+    stopping: watch::Sender<bool>,
+    recordings: PathBuf,
+    _lock: Lock,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Starts a controller over the embedded store in its data directory.
+///
+/// # Errors
+/// [`Error`] names what cannot be had and what would help.
+pub async fn start(options: Options) -> Result<Running, Error> {
+    private_file::make_dir(&options.dir)?;
+    let lock = Lock::take(&options.dir)?;
+    let path = options.dir.join("store.db");
+    let store = evenkeel_store::sqlite::open(&path)
+        .map_err(|source| Error::Store { path: path.clone(), source })?;
+    let parts = Parts {
+        store: Box::new(store),
+        kinds: evenkeel_kinds::KINDS,
+        remedies: evenkeel_kinds::remedies::REMEDIES,
+    };
+    start_locked(options, parts, lock).await
+}
+
+/// Starts a controller over parts of one's own.
+///
+/// # Errors
+/// [`Error`] names what cannot be had and what would help.
+pub async fn start_with(options: Options, parts: Parts) -> Result<Running, Error> {
+    private_file::make_dir(&options.dir)?;
+    let lock = Lock::take(&options.dir)?;
+    start_locked(options, parts, lock).await
+}
+
+async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Running, Error> {
+    let Parts { store, kinds, remedies } = parts;
+    let policy = options.policy;
+    let setup = Setup { cell: CELL, store: store.id(), policy, kinds, remedies };
+    let (cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
+    let head = cell_thread::head(&*store)?;
+    let key_path = options.dir.join("fleet.key");
+    let key = FleetKey::open(&key_path, fleet_exists)?;
+    let token = Token::open(&options.dir.join("token"))?;
+    let listener = TcpListener::bind(options.listen).await;
+    let listen = |source| Error::Listen { address: options.listen, source };
+    let listener = listener.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let stats = Arc::new(Stats::default());
+    let recordings = options.dir.join("recordings");
+    let setting = Setting {
+        setup,
+        cell,
+        store,
+        head,
+        recordings: recordings.clone(),
+        stats: Arc::clone(&stats),
+        wall: options.wall,
+        abort_after: options.abort_after,
+    };
+    let (cell, thread) = cell_thread::spawn(setting).map_err(Error::Thread)?;
+    let (stopping, told) = watch::channel(false);
+    let allowed_hosts =
+        options.allowed_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let inner = Inner {
+        cell: cell.clone(),
+        token: token.clone(),
+        key,
+        key_path,
+        kinds,
+        allowed_hosts,
+        stats,
+        stopping: told.clone(),
+    };
+    let mut server = JoinSet::new();
+    server.spawn(http::serve(listener, http::router(Arc::new(inner)), told));
+    let token = token.as_str().to_owned();
+    // Written last: whoever finds it finds a controller that answers.
+    write_address(&options.dir, address, &token)?;
+    tracing::info!(%address, "the controller answers");
+    Ok(Running { address, token, cell, thread, server, stopping, recordings, _lock: lock })
+}
+
+/// Tells agents, gateways and the CLI where the controller is.
+fn write_address(dir: &Path, address: SocketAddr, token: &str) -> Result<(), Error> {
+    // Whoever reads this is on this machine and cannot connect to "any address".
+    let reachable = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
+            SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, v4.port()))
+        }
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+            SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port()))
+        }
+        address => address,
+    };
+    let text = serde_json::json!({ "address": reachable.to_string(), "token": token });
+    private_file::replace(&dir.join("controller.json"), text.to_string().as_bytes())?;
+    Ok(())
+}
+
+impl Running {
+    /// Waits until the controller cannot go on by itself. A store that takes no commits is not such
+    /// a case: it is tried again.
+    pub async fn failed(&mut self) -> Error {
+        // The thread has the other end as long as it lives.
+        self.cell.items.closed().await;
+        Error::CellEnded { recordings: self.recordings.clone() }
+    }
+
+    /// Stops: answers what was asked, ends the streams, writes the recording, closes the store.
+    pub async fn stop(mut self) {
+        self.stopping.send_replace(true);
+        while self.server.join_next().await.is_some() {}
+        // Refused only by a thread that has ended.
+        let _ = self.cell.items.send(Item::Stop).await;
+        let thread = self.thread;
+        // A panic there was printed where it happened.
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+}

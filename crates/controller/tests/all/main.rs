@@ -1,0 +1,12 @@
+//! The controller over real HTTP on the loopback address, with agents and gateways that speak the
+//! real streams, and a store whose commits can be held and refused.
+
+mod api;
+mod crash;
+mod memory;
+mod peer;
+mod recording;
+mod store;
+mod streams;
+mod toy;
+mod world;

@@ -1,0 +1,166 @@
+//! PostgreSQL's driver: one object per member, every call an "ensure".
+
+mod conf;
+mod layout;
+mod make;
+mod prepare;
+mod server;
+mod session;
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use evenkeel_core::check::Reading;
+use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process};
+use evenkeel_core::goal::{Goal, StopMode};
+
+use crate::Setup;
+use crate::files::{fault, sync_parent, write_synced};
+use layout::{Layout, Marker};
+
+pub use make::fill_pool;
+
+/// One member's server.
+pub struct Postgres {
+    setup: Setup,
+    session: session::Session,
+}
+
+impl Postgres {
+    /// A driver for one member; nothing is looked at yet.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        Self { setup, session: session::Session::default() }
+    }
+
+    fn layout(&self, goal: &Goal) -> Layout {
+        Layout::of(&self.setup, goal)
+    }
+}
+
+/// The software, or the error that says there is none.
+fn image(setup: &Setup) -> Result<&crate::image::Image, Error> {
+    let missing = || Error::ProgramMissing {
+        program: "postgres".to_owned(),
+        image: format!("the software of host {}", setup.host),
+    };
+    setup.image.as_ref().ok_or_else(missing)
+}
+
+impl Driver for Postgres {
+    fn directory(&mut self, goal: &Goal) -> Result<Directory, Error> {
+        self.layout(goal).look(goal)
+    }
+
+    fn process(&mut self, goal: &Goal) -> Result<Process, Error> {
+        Ok(server::find(&self.layout(goal)))
+    }
+
+    fn initialize(&mut self, goal: &Goal) -> Result<(), Error> {
+        let layout = self.layout(goal);
+        match layout.look(goal)? {
+            Directory::Absent => make::initialize(&self.setup, &layout, goal),
+            Directory::Complete { incarnation } if incarnation == goal.incarnation => Ok(()),
+            Directory::Foreign { why } => Err(layout.foreign(why)),
+            other => Err(Error::Failed(format!("cannot initialise over {other:?}"))),
+        }
+    }
+
+    fn discard(&mut self, goal: &Goal) -> Result<(), Error> {
+        let layout = self.layout(goal);
+        match layout.look(goal)? {
+            Directory::Absent => Ok(()),
+            Directory::Partial => {
+                let root = &layout.root;
+                fs::remove_dir_all(root).map_err(fault("cannot remove", root))?;
+                sync_parent(root).map_err(fault("cannot sync", root))
+            }
+            _ => Err(layout.foreign("it is complete; only half-made ones are discarded".into())),
+        }
+    }
+
+    fn configure(&mut self, goal: &Goal) -> Result<bool, Error> {
+        let layout = self.layout(goal);
+        let changed = conf::write(&self.setup, &layout, goal)?;
+        let running = server::find(&layout);
+        if changed && let Process::Running { pid } = running {
+            server::reload(pid)?;
+        }
+        Ok(changed && running != Process::None)
+    }
+
+    fn start(&mut self, goal: &Goal) -> Result<u32, Error> {
+        let layout = self.layout(goal);
+        match layout.look(goal)? {
+            Directory::Complete { incarnation } if incarnation == goal.incarnation => {}
+            Directory::Foreign { why } => return Err(layout.foreign(why)),
+            other => return Err(Error::Failed(format!("cannot start from {other:?}"))),
+        }
+        self.session = session::Session::default();
+        server::start(&self.setup, &layout, goal)
+    }
+
+    fn prepare(&mut self, goal: &Goal) -> Result<(), Error> {
+        prepare::prepare(&self.setup, goal)
+    }
+
+    fn probe(&mut self, goal: &Goal, write: bool) -> Answer {
+        self.session.probe(&self.setup, goal, write)
+    }
+
+    fn read(&mut self, goal: &Goal, question: &str) -> Result<Reading, Error> {
+        self.session.read(&self.setup, goal, question)
+    }
+
+    fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {
+        self.session = session::Session::default();
+        server::stop(&self.layout(goal), mode)
+    }
+
+    fn kill(&mut self, goal: &Goal) -> Result<(), Error> {
+        self.session = session::Session::default();
+        server::kill(&self.layout(goal))
+    }
+
+    fn seal(&mut self, goal: &Goal, sealed: bool) -> Result<(), Error> {
+        let layout = self.layout(goal);
+        match (layout.look(goal)?, sealed) {
+            (Directory::Complete { .. }, true) => {
+                let text = Marker::of(goal).bytes();
+                write_synced(&layout.sealed, &text).map_err(fault("cannot write", &layout.sealed))
+            }
+            (Directory::Sealed { .. }, false) => {
+                fs::remove_file(&layout.sealed).map_err(fault("cannot remove", &layout.sealed))?;
+                sync_parent(&layout.sealed).map_err(fault("cannot sync", &layout.sealed))
+            }
+            (Directory::Complete { .. }, false) | (Directory::Sealed { .. }, true) => Ok(()),
+            (Directory::Foreign { why }, _) => Err(layout.foreign(why)),
+            (other, _) => Err(Error::Failed(format!("cannot seal {other:?}"))),
+        }
+    }
+
+    fn remove(&mut self, goal: &Goal) -> Result<(), Error> {
+        let layout = self.layout(goal);
+        match layout.look(goal)? {
+            Directory::Absent => return Ok(()),
+            Directory::Foreign { why } => return Err(layout.foreign(why)),
+            Directory::Partial | Directory::Complete { .. } | Directory::Sealed { .. } => {}
+        }
+        if server::find(&layout) != Process::None {
+            return Err(Error::Failed("its server still runs; stop it first".to_owned()));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let stone = serde_json::json!({ "removed_at_unix_s": now, "was": Marker::of(goal) });
+        let tombstone = &layout.tombstone;
+        let made = tombstone.parent().map_or(Ok(()), fs::create_dir_all);
+        made.map_err(fault("cannot make a place for", tombstone))?;
+        write_synced(tombstone, stone.to_string().as_bytes())
+            .map_err(fault("cannot write", tombstone))?;
+        // The name goes first, at once: half a directory is never taken for a whole one.
+        let (root, aside) = (&layout.root, &layout.removing);
+        let _ = fs::remove_dir_all(aside);
+        fs::rename(root, aside).map_err(fault("cannot set aside", root))?;
+        sync_parent(root).map_err(fault("cannot sync", root))?;
+        fs::remove_dir_all(aside).map_err(fault("cannot remove", aside))
+    }
+}

@@ -1,0 +1,71 @@
+//! The owner's role and database, made to be as the goal says.
+
+use std::time::Duration;
+
+use evenkeel_core::driver::Error;
+use evenkeel_core::goal::Goal;
+
+use super::session::{config, connect, in_words, runtime};
+use crate::Setup;
+
+/// All of it takes a fraction of a second on a server that is well.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What an owner is not (DESIGN 12): a superuser, a maker of roles, a reader of other servers' log.
+const LIMITS: &str = "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS INHERIT";
+
+/// Makes roles and databases as the goal wants them; safe to repeat.
+pub fn prepare(setup: &Setup, goal: &Goal) -> Result<(), Error> {
+    let config = config(setup, goal, "evenkeel", "postgres");
+    let work = async {
+        let client = connect(config).await?;
+        for login in &goal.logins {
+            let role = identifier(&login.role);
+            let known = client
+                .query_opt("SELECT FROM pg_catalog.pg_roles WHERE rolname = $1", &[&login.role])
+                .await?;
+            let verb = if known.is_some() { "ALTER" } else { "CREATE" };
+            let verifier = literal(&login.verifier);
+            let role_is = format!("{verb} ROLE {role} WITH {LIMITS} PASSWORD {verifier}");
+            client.batch_execute(&role_is).await?;
+        }
+        let Some(owner) = goal.logins.first() else { return Ok(()) };
+        let name = goal.identity.name.as_str();
+        let (database, owner) = (identifier(name), identifier(&owner.role));
+        let known = client
+            .query_opt("SELECT FROM pg_catalog.pg_database WHERE datname = $1", &[&name])
+            .await?;
+        if known.is_none() {
+            client.batch_execute(&format!("CREATE DATABASE {database} OWNER {owner}")).await?;
+        }
+        let only_owner = format!(
+            "ALTER DATABASE {database} OWNER TO {owner}; REVOKE ALL ON DATABASE {database} FROM PUBLIC"
+        );
+        client.batch_execute(&only_owner).await
+    };
+    let limited = runtime().block_on(async { tokio::time::timeout(PATIENCE, work).await });
+    let limit_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+    limited
+        .map_err(|_| Error::Deadline { what: "making the database".to_owned(), limit_ms })?
+        .map_err(|error| Error::Failed(in_words(&error)))
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    // Verifiers have no backslash; with standard strings one would mean nothing.
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_texts_cannot_end_their_quotes() {
+        assert_eq!(identifier("a\"; DROP ROLE x"), "\"a\"\"; DROP ROLE x\"");
+        assert_eq!(literal("a'; --"), "'a''; --'");
+    }
+}

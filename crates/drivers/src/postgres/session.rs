@@ -1,0 +1,168 @@
+//! Asking a server: one kept connection of a low-privilege role, one question in flight, never
+//! cancelled. A question that was not answered in time stays asked, and its answer is taken later.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use evenkeel_core::check::Reading;
+use evenkeel_core::driver::{Answer, Error};
+use evenkeel_core::goal::Goal;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+
+use crate::Setup;
+
+/// How long an answer is waited for before the server counts as silent for now.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A check that takes longer is given up until its next turn.
+const CHECK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// First statement of every session: names mean what the system says, whatever users create.
+const PIN: &str = "SET search_path = pg_catalog; SET statement_timeout = '30s'; \
+                   SET lock_timeout = '5s'; SET synchronous_commit = on";
+const WRITE: &str = "UPDATE evenkeel.heartbeat SET n = n + 1, at = now() WHERE id = 1";
+const LOOK: &str = "SELECT 1";
+
+/// A connection kept, or a question in flight on it.
+#[derive(Default)]
+pub struct Session {
+    client: Option<Client>,
+    asked: Option<JoinHandle<(Option<Client>, Answer)>>,
+}
+
+/// All drivers' questions run on one thread; their callers wait on their own.
+pub(super) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .thread_name("sessions")
+            .build()
+            .expect("a runtime can be made while threads can be")
+    })
+}
+
+/// How to reach a member's server through its socket.
+pub(super) fn config(setup: &Setup, goal: &Goal, role: &str, database: &str) -> Config {
+    let mut config = Config::new();
+    config
+        .host_path(&setup.socket_root)
+        .port(goal.port)
+        .user(role)
+        .dbname(database)
+        .application_name("evenkeel");
+    config
+}
+
+pub(super) async fn connect(config: Config) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    // Ends with the client; its error is seen by the next question.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+impl Session {
+    /// Asks the server, or waits on for the answer to what was asked before.
+    pub fn probe(&mut self, setup: &Setup, goal: &Goal, write: bool) -> Answer {
+        let config = config(setup, goal, "evenkeel_probe", "evenkeel");
+        let client = self.client.take();
+        let asked = self
+            .asked
+            .take()
+            .unwrap_or_else(|| runtime().spawn(async move { ask(client, config, write).await }));
+        self.wait(asked)
+    }
+
+    fn wait(&mut self, mut asked: JoinHandle<(Option<Client>, Answer)>) -> Answer {
+        let waited = runtime().block_on(async { tokio::time::timeout(PATIENCE, &mut asked).await });
+        match waited {
+            Ok(Ok((client, answer))) => {
+                self.client = client;
+                answer
+            }
+            Ok(Err(_)) => Answer::NotYet,
+            Err(_) => {
+                self.asked = Some(asked);
+                Answer::Silent
+            }
+        }
+    }
+
+    /// Runs one check's question.
+    pub fn read(&mut self, setup: &Setup, goal: &Goal, question: &str) -> Result<Reading, Error> {
+        if self.asked.is_some() {
+            return Err(Error::Failed("an earlier question is not answered yet".to_owned()));
+        }
+        let config = config(setup, goal, "evenkeel_probe", "evenkeel");
+        let kept = self.client.take();
+        let read = async {
+            let client = ready(kept, config).await?;
+            let rows = client.simple_query(question).await?;
+            Ok::<_, tokio_postgres::Error>((client, rows))
+        };
+        let limited =
+            runtime().block_on(async { tokio::time::timeout(CHECK_PATIENCE, read).await });
+        let limit_ms = u64::try_from(CHECK_PATIENCE.as_millis()).unwrap_or(u64::MAX);
+        let (client, rows) = limited
+            .map_err(|_| Error::Deadline { what: "a check".to_owned(), limit_ms })?
+            .map_err(|error| Error::Failed(in_words(&error)))?;
+        self.client = Some(client);
+        let row = rows.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let row = row.ok_or_else(|| Error::Failed("a check's question gave no row".to_owned()))?;
+        let column = |(at, column): (usize, &tokio_postgres::SimpleColumn)| {
+            (column.name().to_owned(), row.get(at).unwrap_or_default().to_owned())
+        };
+        Ok(Reading(row.columns().iter().enumerate().map(column).collect()))
+    }
+}
+
+/// A pinned connection: the kept one while it lives.
+async fn ready(kept: Option<Client>, config: Config) -> Result<Client, tokio_postgres::Error> {
+    if let Some(client) = kept.filter(|client| !client.is_closed()) {
+        return Ok(client);
+    }
+    let client = connect(config).await?;
+    client.batch_execute(PIN).await?;
+    Ok(client)
+}
+
+async fn ask(kept: Option<Client>, config: Config, write: bool) -> (Option<Client>, Answer) {
+    let client = match ready(kept, config).await {
+        Ok(client) => client,
+        Err(error) => return (None, refused(&error)),
+    };
+    let statement = if write { WRITE } else { LOOK };
+    match client.simple_query(statement).await {
+        Ok(_) if write => (Some(client), Answer::Writing),
+        Ok(_) => (Some(client), Answer::Accepting),
+        Err(error) if client.is_closed() => (None, refused(&error)),
+        // It answers, though not with what was wanted: a full disk, a read-only server.
+        Err(_) => (Some(client), Answer::Accepting),
+    }
+}
+
+/// What a refusal to let us in says about the server.
+fn refused(error: &tokio_postgres::Error) -> Answer {
+    let Some(told) = error.as_db_error() else { return Answer::NotYet };
+    match *told.code() {
+        SqlState::CANNOT_CONNECT_NOW if told.message().contains("shutting down") => Answer::NotYet,
+        SqlState::CANNOT_CONNECT_NOW => Answer::Recovering,
+        // It is full, so it is there.
+        SqlState::TOO_MANY_CONNECTIONS => Answer::Accepting,
+        _ => Answer::NotYet,
+    }
+}
+
+/// An error of the server or the connection, in its own words.
+pub(super) fn in_words(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(told) => told.message().to_owned(),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,363 @@
+//! The driver against a real PostgreSQL.
+//!
+//! PostgreSQL does not run as root: as root each test runs itself again as an unprivileged user.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process};
+use evenkeel_core::goal::{Goal, Identity, Login, RestartBudget, Role, StopMode, StoreId, Want};
+use evenkeel_core::id::{Incarnation, MemberId, Revision, ServiceId, Term};
+use evenkeel_core::kind::Kind;
+use evenkeel_core::name::ServiceName;
+use evenkeel_core::time::Span;
+use evenkeel_drivers::{Setup, driver, fill_pool, image, process};
+use rustix::process::Signal;
+
+/// The user `nobody` of every Debian system.
+const NOBODY: u32 = 65_534;
+const INSIDE: &str = "EVENKEEL_DRIVERS_TEST_INSIDE";
+
+/// Runs a test's body as a user that PostgreSQL runs as; says so if there is no PostgreSQL.
+fn unprivileged(name: &str, body: fn(&mut Place)) {
+    if image::host().is_err() {
+        println!("1 not run: PostgreSQL is not installed ({name})");
+        return;
+    }
+    if !rustix::process::getuid().is_root() {
+        let mut place = Place::new(std::env::var_os(INSIDE).map(PathBuf::from));
+        body(&mut place);
+        return;
+    }
+    // Programs below a home directory cannot be run by others: copies are.
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let this = std::env::current_exe().expect("this test");
+    let copy = dir.path().join("test");
+    fs::copy(&this, &copy).expect("copied");
+    fs::copy(launcher(&this), dir.path().join("launch")).expect("copied");
+    std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("root may");
+    let status = Command::new(&copy)
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, dir.path().join("launch"))
+        .env("TMPDIR", dir.path())
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .status()
+        .expect("the copy runs");
+    assert!(status.success(), "{name} failed as an unprivileged user");
+}
+
+fn launcher(this: &Path) -> PathBuf {
+    let deps = this.parent().expect("a directory");
+    deps.parent().expect("a directory").join("examples/launch")
+}
+
+/// A host's directories, and what runs in them at the end of a test.
+struct Place {
+    dir: tempfile::TempDir,
+    setup: Setup,
+    port: u16,
+}
+
+impl Place {
+    fn new(launch: Option<PathBuf>) -> Self {
+        let dir = tempfile::Builder::new().prefix("ek").tempdir().expect("a temporary directory");
+        let this = std::env::current_exe().expect("this test");
+        let launch = launch.unwrap_or_else(|| launcher(&this));
+        let setup = Setup {
+            host: "h1".into(),
+            members_dir: dir.path().join("members"),
+            socket_root: dir.path().join("s"),
+            pool_dir: dir.path().join("pool"),
+            pool_target: 1,
+            image: Some(image::host().expect("installed")),
+            launcher: vec![launch.display().to_string()],
+            address: "127.0.0.1".into(),
+        };
+        Self { dir, setup, port: free_port() }
+    }
+
+    fn driver(&self) -> Box<dyn Driver> {
+        driver("postgres", &self.setup).expect("there is one")
+    }
+
+    fn goal(&self, member: u32, incarnation: u32) -> Goal {
+        let kind = evenkeel_kinds::postgres::Postgres;
+        let secret = kind.secret("a password", &[7; 16]);
+        let verifier = kind.verifier(&secret).expect("its own secret");
+        Goal {
+            store: StoreId("store".into()),
+            identity: Identity {
+                service: ServiceId(member),
+                name: ServiceName::new("orders-2").expect("a good name"),
+                kind: "postgres".into(),
+                plan: "dev".into(),
+                endpoint_port: 21000,
+                members: Vec::new(),
+                key: "fleet".into(),
+            },
+            member: MemberId(member),
+            incarnation: Incarnation(incarnation),
+            term: Term(1),
+            revision: Revision(1),
+            want: Want::Running,
+            role: Role::Primary { standbys: Vec::new(), acks: 0 },
+            image: String::new(),
+            address: "127.0.0.1".into(),
+            port: self.port,
+            settings: kind.settings(&kind.plans()[0]),
+            logins: vec![Login { role: "orders-2".into(), verifier }],
+            restarts: 0,
+            stop: StopMode::Fast,
+            budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span::secs(1) },
+        }
+    }
+
+    /// A member that takes writes.
+    fn serving(&self) -> (Box<dyn Driver>, Goal, u32) {
+        let (mut driver, goal) = (self.driver(), self.goal(1, 1));
+        driver.initialize(&goal).expect("initialised");
+        driver.configure(&goal).expect("configured");
+        let pid = driver.start(&goal).expect("started");
+        until(|| driver.probe(&goal, false) == Answer::Accepting);
+        driver.prepare(&goal).expect("prepared");
+        assert_eq!(driver.probe(&goal, true), Answer::Writing);
+        (driver, goal, pid)
+    }
+
+    fn data(&self, member: u32) -> PathBuf {
+        self.setup.members_dir.join(member.to_string()).join("data")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Whatever a failed test left running works in its own directory.
+        let Ok(members) = fs::read_dir(&self.setup.members_dir) else { return };
+        for member in members.filter_map(Result::ok) {
+            let Ok(data) = member.path().join("data").canonicalize() else { continue };
+            process::all_in(&data).into_iter().for_each(|pid| send(pid, Signal::KILL));
+        }
+        let _ = self.dir.path();
+    }
+}
+
+fn free_port() -> u16 {
+    let port = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    // Processes and threads of the same test run start their search apart.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let apart = NEXT.fetch_add(1, Ordering::Relaxed);
+    let start = 22_000 + u16::try_from(std::process::id() % 900).expect("small") * 10 + apart;
+    (start..31_999).find(port).expect("a free port")
+}
+
+fn until(mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < end, "it did not become so in 30 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn send(pid: u32, signal: Signal) {
+    if let Ok(descriptor) = process::pidfd(pid) {
+        process::signal(&descriptor, signal).expect("it is ours");
+    }
+}
+
+/// What the owner gets for a statement, over TCP with the password.
+fn as_owner(port: u16, password: &str, statement: &str) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let config =
+        format!("host=127.0.0.1 port={port} user=orders-2 dbname=orders-2 password='{password}'");
+    runtime.expect("a runtime").block_on(async {
+        let words = |error: tokio_postgres::Error| {
+            error.as_db_error().map_or_else(|| error.to_string(), |told| told.message().to_owned())
+        };
+        let (client, connection) =
+            tokio_postgres::connect(&config, tokio_postgres::NoTls).await.map_err(words)?;
+        let connection = tokio::spawn(connection);
+        let done = client.batch_execute(statement).await.map_err(words);
+        connection.abort();
+        done
+    })
+}
+
+macro_rules! real {
+    ($name:ident, $body:expr) => {
+        #[test]
+        fn $name() {
+            unprivileged(stringify!($name), $body);
+        }
+    };
+}
+
+real!(a_member_is_made_started_used_and_removed, |place| {
+    assert!(fill_pool(&place.setup).expect("filled"));
+    assert!(!fill_pool(&place.setup).expect("full"));
+    let (mut driver, goal, pid) = place.serving();
+    assert!(!place.setup.pool_dir.join("making").exists());
+    assert_eq!(driver.process(&goal), Ok(Process::Running { pid }));
+    as_owner(place.port, "a password", "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        .expect("the owner owns the database");
+    let refused = as_owner(place.port, "another", "SELECT 1").expect_err("refused");
+    assert!(refused.contains("password authentication failed"), "{refused}");
+    for forbidden in ["CREATE ROLE r", "SELECT pg_read_file('/etc/passwd')", "CREATE DATABASE d"] {
+        as_owner(place.port, "a password", forbidden).expect_err(forbidden);
+    }
+    for check in evenkeel_kinds::postgres::CHECKS {
+        let reading = driver.read(&goal, check.question()).expect("a row");
+        let judged = check.judge(&reading);
+        assert_eq!(judged.is_some(), check.name() == "archive-configured", "{reading:?}");
+    }
+    driver.prepare(&goal).expect("safe to repeat");
+    driver.stop(&goal, StopMode::Fast).expect("stopped");
+    driver.seal(&goal, true).expect("sealed");
+    assert_eq!(driver.directory(&goal), Ok(Directory::Sealed { incarnation: Incarnation(1) }));
+    assert!(driver.start(&goal).is_err(), "what is sealed is not started");
+    driver.seal(&goal, false).expect("unsealed");
+    driver.remove(&goal).expect("removed");
+    assert_eq!(driver.directory(&goal), Ok(Directory::Absent));
+    assert!(place.setup.members_dir.join(".tombstones/1.json").is_file());
+});
+
+real!(every_directory_has_an_identifier_of_its_own, |place| {
+    fill_pool(&place.setup).expect("filled");
+    let mut identifiers = std::collections::BTreeSet::new();
+    for member in 1..=2 {
+        let goal = place.goal(member, 1);
+        place.driver().initialize(&goal).expect("initialised");
+        let control =
+            place.setup.image.as_ref().expect("set").program("pg_controldata").expect("installed");
+        let out = Command::new(control).arg(place.data(member)).output().expect("it runs");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let line = |start: &str| {
+            text.lines().find(|line| line.starts_with(start)).expect(start).to_owned()
+        };
+        identifiers.insert(line("Database system identifier"));
+        assert!(!line("Data page checksum version").ends_with(" 0"), "checksums are on");
+    }
+    assert_eq!(identifiers.len(), 2);
+});
+
+real!(a_killed_postmaster_is_seen_and_another_starts_without_loss, |place| {
+    let (mut driver, goal, pid) = place.serving();
+    as_owner(place.port, "a password", "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        .expect("written");
+    let descriptor = process::pidfd(pid).expect("it runs");
+    send(pid, Signal::KILL);
+    assert!(process::wait_gone(&descriptor, Duration::from_secs(5)));
+    let found = driver.process(&goal).expect("readable");
+    assert!(matches!(found, Process::None | Process::Leftovers { .. }), "{found:?}");
+    driver.kill(&goal).expect("nothing is left");
+    assert_eq!(driver.process(&goal), Ok(Process::None));
+    let again = driver.start(&goal).expect("started over its own remains");
+    assert_ne!(again, pid);
+    until(|| driver.probe(&goal, true) == Answer::Writing);
+    as_owner(place.port, "a password", "DO $$BEGIN ASSERT (SELECT count(*) FROM t) = 1; END$$")
+        .expect("nothing acknowledged was lost");
+});
+
+real!(a_frozen_server_is_silent_and_answers_again_when_it_goes_on, |place| {
+    let (mut driver, goal, pid) = place.serving();
+    let backends = process::all_in(&place.data(1).canonicalize().expect("there"));
+    backends.iter().for_each(|&pid| send(pid, Signal::STOP));
+    until(|| driver.process(&goal) == Ok(Process::Frozen { pid }));
+    assert_eq!(driver.probe(&goal, true), Answer::Silent);
+    assert_eq!(driver.probe(&goal, true), Answer::Silent);
+    backends.iter().for_each(|&pid| send(pid, Signal::CONT));
+    until(|| driver.probe(&goal, true) == Answer::Writing);
+    assert_eq!(driver.process(&goal), Ok(Process::Running { pid }));
+});
+
+real!(a_server_is_adopted_by_a_second_driver_and_stops_under_open_clients, |place| {
+    let (_first, goal, pid) = place.serving();
+    let mut second = place.driver();
+    assert_eq!(second.directory(&goal), Ok(Directory::Complete { incarnation: Incarnation(1) }));
+    assert_eq!(second.process(&goal), Ok(Process::Running { pid }));
+    assert_eq!(second.probe(&goal, true), Answer::Writing);
+    let port = place.port;
+    let client = std::thread::spawn(move || as_owner(port, "a password", "SELECT pg_sleep(600)"));
+    until(|| {
+        let question =
+            "SELECT count(*)::text AS n FROM pg_stat_activity WHERE query ~ 'sleep\\(600'";
+        second.read(&goal, question).is_ok_and(|reading| reading.number("n") >= Some(1))
+    });
+    second.stop(&goal, StopMode::Fast).expect("clients do not hold a stop up");
+    assert_eq!(second.process(&goal), Ok(Process::None));
+    client.join().expect("joined").expect_err("its session was ended");
+});
+
+real!(what_is_not_the_members_is_never_touched, |place| {
+    let (mut driver, goal) = (place.driver(), place.goal(1, 1));
+    let root = place.setup.members_dir.join("1");
+    fs::create_dir_all(root.join("data")).expect("writable");
+    fs::write(root.join("data/precious"), "mine").expect("writable");
+    assert!(matches!(driver.directory(&goal), Ok(Directory::Foreign { .. })));
+    assert!(matches!(driver.initialize(&goal), Err(Error::Foreign { .. })));
+    assert!(matches!(driver.remove(&goal), Err(Error::Foreign { .. })));
+    assert!(matches!(driver.discard(&goal), Err(Error::Foreign { .. })));
+    assert!(matches!(driver.seal(&goal, true), Err(Error::Foreign { .. })));
+    assert_eq!(fs::read_to_string(root.join("data/precious")).expect("there"), "mine");
+    fs::remove_dir_all(&root).expect("the test's own");
+    driver.initialize(&goal).expect("initialised");
+    let mut other = place.goal(1, 1);
+    other.identity.service = ServiceId(99);
+    assert!(matches!(driver.directory(&other), Ok(Directory::Foreign { .. })));
+    other = place.goal(1, 2);
+    assert_eq!(driver.directory(&other), Ok(Directory::Complete { incarnation: Incarnation(1) }));
+    let aside = place.setup.members_dir.join("aside");
+    fs::rename(&root, &aside).expect("renamed");
+    std::os::unix::fs::symlink(&aside, &root).expect("linked");
+    assert!(matches!(driver.directory(&goal), Ok(Directory::Foreign { .. })));
+});
+
+real!(a_half_made_directory_is_told_and_made_anew, |place| {
+    let (mut driver, goal) = (place.driver(), place.goal(1, 1));
+    driver.initialize(&goal).expect("initialised");
+    fs::write(place.setup.members_dir.join("1/initializing"), "").expect("writable");
+    assert_eq!(driver.directory(&goal), Ok(Directory::Partial));
+    assert!(driver.start(&goal).is_err());
+    driver.discard(&goal).expect("discarded");
+    assert_eq!(driver.directory(&goal), Ok(Directory::Absent));
+    driver.initialize(&goal).expect("made anew");
+});
+
+real!(a_taken_port_is_told_and_left_alone, |place| {
+    let (mut driver, goal) = (place.driver(), place.goal(1, 1));
+    driver.initialize(&goal).expect("initialised");
+    driver.configure(&goal).expect("configured");
+    let holder = TcpListener::bind(("127.0.0.1", place.port)).expect("free");
+    assert_eq!(driver.start(&goal), Err(Error::PortTaken { port: place.port }));
+    drop(holder);
+    driver.start(&goal).expect("free again");
+});
+
+real!(a_setting_it_cannot_take_is_told_in_the_servers_words, |place| {
+    let (mut driver, mut goal) = (place.driver(), place.goal(1, 1));
+    driver.initialize(&goal).expect("initialised");
+    goal.settings = BTreeMap::from([("shared_buffers".to_owned(), "1PB".to_owned())]);
+    driver.configure(&goal).expect("written");
+    let Err(Error::Failed(words)) = driver.start(&goal) else { panic!("it must not start") };
+    assert!(words.contains("shared_buffers"), "{words}");
+    assert_eq!(driver.process(&goal), Ok(Process::None));
+});
+
+real!(missing_software_and_long_sockets_are_told_with_the_fix, |place| {
+    let goal = place.goal(1, 1);
+    place.setup.image = None;
+    let missing = place.driver().initialize(&goal).expect_err("no software");
+    assert!(matches!(missing, Error::ProgramMissing { .. }), "{missing}");
+    place.setup.socket_root = place.dir.path().join("x".repeat(120));
+    let long = place.driver().configure(&goal).expect_err("too long").to_string();
+    assert!(long.contains("shorter directory"), "{long}");
+});
