@@ -53,7 +53,7 @@ impl Driver for Postgres {
     }
 
     fn process(&mut self, goal: &Goal) -> Result<Process, Error> {
-        Ok(server::find(&self.layout(goal)))
+        Ok(server::find(&self.layout(goal).data))
     }
 
     fn initialize(&mut self, goal: &Goal) -> Result<(), Error> {
@@ -82,7 +82,7 @@ impl Driver for Postgres {
     fn configure(&mut self, goal: &Goal) -> Result<bool, Error> {
         let layout = self.layout(goal);
         let changed = conf::write(&self.setup, &layout, goal)?;
-        let running = server::find(&layout);
+        let running = server::find(&layout.data);
         if changed && let Process::Running { pid } = running {
             server::reload(pid)?;
         }
@@ -114,12 +114,12 @@ impl Driver for Postgres {
 
     fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {
         self.session = session::Session::default();
-        server::stop(&self.layout(goal), mode)
+        server::stop(&self.layout(goal).data, mode)
     }
 
     fn kill(&mut self, goal: &Goal) -> Result<(), Error> {
         self.session = session::Session::default();
-        server::kill(&self.layout(goal))
+        server::kill(&self.layout(goal).data)
     }
 
     fn seal(&mut self, goal: &Goal, sealed: bool) -> Result<(), Error> {
@@ -146,7 +146,7 @@ impl Driver for Postgres {
             Directory::Foreign { why } => return Err(layout.foreign(why)),
             Directory::Partial | Directory::Complete { .. } | Directory::Sealed { .. } => {}
         }
-        if server::find(&layout) != Process::None {
+        if server::find(&layout.data) != Process::None {
             return Err(Error::Failed("its server still runs; stop it first".to_owned()));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -163,4 +163,18 @@ impl Driver for Postgres {
         sync_parent(root).map_err(fault("cannot sync", root))?;
         fs::remove_dir_all(aside).map_err(fault("cannot remove", aside))
     }
+}
+
+/// Stops whatever server works in a data directory, cleanly if it can; whether there was one.
+///
+/// # Errors
+/// [`Error::Deadline`] when something of it is left.
+pub fn stop_directory(data: &std::path::Path) -> Result<bool, Error> {
+    if server::find(data) == Process::None {
+        return Ok(false);
+    }
+    server::stop(data, StopMode::Fast)
+        .or_else(|_| server::stop(data, StopMode::Immediate))
+        .or_else(|_| server::kill(data))?;
+    Ok(true)
 }

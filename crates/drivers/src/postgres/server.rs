@@ -38,9 +38,9 @@ fn postmaster(data: &Path) -> Option<u32> {
 }
 
 /// What runs of a member.
-pub fn find(layout: &Layout) -> Process {
+pub fn find(data: &Path) -> Process {
     // The kernel names working directories without links.
-    let Ok(data) = layout.data.canonicalize() else { return Process::None };
+    let Ok(data) = data.canonicalize() else { return Process::None };
     if let Some(pid) = postmaster(&data) {
         return match process::state(pid) {
             Some(State::Stopped) => Process::Frozen { pid },
@@ -55,7 +55,7 @@ pub fn find(layout: &Layout) -> Process {
 
 /// Starts the server; its process.
 pub fn start(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<u32, Error> {
-    match find(layout) {
+    match find(&layout.data) {
         Process::Running { pid } | Process::Frozen { pid } => return Ok(pid),
         Process::Leftovers { count } => {
             let text = format!("{count} processes of an earlier server are left; end them first");
@@ -158,12 +158,12 @@ fn send(pid: u32, which: Signal) -> Result<Option<std::os::fd::OwnedFd>, Error> 
 }
 
 /// Asks the server to stop; never the mode that waits for clients to leave.
-pub fn stop(layout: &Layout, mode: StopMode) -> Result<(), Error> {
+pub fn stop(data: &Path, mode: StopMode) -> Result<(), Error> {
     let (which, limit) = match mode {
         StopMode::Fast => (Signal::INT, STOP_MAX),
         StopMode::Immediate => (Signal::QUIT, ABORT_MAX),
     };
-    match find(layout) {
+    match find(data) {
         Process::None => return Ok(()),
         Process::Running { pid } | Process::Frozen { pid } => {
             let descriptor = send(pid, which)?;
@@ -173,12 +173,12 @@ pub fn stop(layout: &Layout, mode: StopMode) -> Result<(), Error> {
         }
         Process::Leftovers { .. } => {}
     }
-    wait_empty(layout, limit, "stopping the server")
+    wait_empty(data, limit, "stopping the server")
 }
 
 /// Kills every process of the directory.
-pub fn kill(layout: &Layout) -> Result<(), Error> {
-    let Ok(data) = layout.data.canonicalize() else { return Ok(()) };
+pub fn kill(data: &Path) -> Result<(), Error> {
+    let Ok(data) = data.canonicalize() else { return Ok(()) };
     let end = Instant::now() + KILL_MAX;
     loop {
         let left = process::all_in(&data);
@@ -196,9 +196,9 @@ pub fn kill(layout: &Layout) -> Result<(), Error> {
     }
 }
 
-fn wait_empty(layout: &Layout, limit: Duration, what: &str) -> Result<(), Error> {
+fn wait_empty(data: &Path, limit: Duration, what: &str) -> Result<(), Error> {
     let end = Instant::now() + limit;
-    while find(layout) != Process::None {
+    while find(data) != Process::None {
         if Instant::now() > end {
             return Err(late(what, limit));
         }

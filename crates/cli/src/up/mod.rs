@@ -1,0 +1,183 @@
+//! A whole fleet on one machine: the controller in this process, agents and gateway in processes of
+//! their own, databases nobody's children.
+
+mod hosts;
+mod place;
+mod user;
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use evenkeel_core::service::Phase;
+use evenkeel_drivers::files::write_synced;
+use evenkeel_drivers::image;
+use evenkeel_drivers::process::Identity;
+
+use crate::failure::{Failure, Kind, chain};
+use crate::find::Context;
+use crate::print::{self, Progress};
+
+/// How a fleet is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the controller listens.
+    pub listen: SocketAddr,
+    /// Local hosts.
+    pub hosts: u8,
+    /// When a killed agent is started again.
+    pub respawn_after: Option<Duration>,
+    /// Directories each host keeps ready.
+    pub pool: usize,
+}
+
+/// Runs a fleet until it is told to end.
+pub fn run(context: &Context, options: &Options) -> Result<(), Failure> {
+    let data = context.data();
+    if rustix::process::geteuid().is_root() {
+        // Only returns if it could not be done.
+        return Err(user::become_evenkeel(&data));
+    }
+    logging();
+    place::make(&data)?;
+    let _lock = lock(&data)?;
+    write_identity(&data.join("up.json"))?;
+    let program = place::own_program(&data)?;
+    find_image(&data)?;
+    runtime()?.block_on(serve(context, options, &data, &program))
+}
+
+async fn serve(
+    context: &Context,
+    options: &Options,
+    data: &Path,
+    program: &Path,
+) -> Result<(), Failure> {
+    let failed = |error| Failure::new(Kind::Failed, chain(&error));
+    let setup = evenkeel_controller::Options {
+        listen: options.listen,
+        ..evenkeel_controller::Options::new(data.join("controller"))
+    };
+    let mut running = evenkeel_controller::start(setup).await.map_err(failed)?;
+    let hosts = hosts::Hosts::start(data, program, options)?;
+    let hint = context.hint();
+    print::line(&format!("the fleet is up: http://{} (data {})", running.address, data.display()));
+    print::line(&format!("{} hosts in zones a, b, c; go on in another terminal:", options.hosts));
+    print::line(&format!("  evenkeel create postgres orders{hint}"));
+    print::line(&format!("  psql \"$(evenkeel url orders{hint})\""));
+    print::line(&format!("  evenkeel list{hint}"));
+    let ended = tokio::select! {
+        () = signals() => Ok(()),
+        error = running.failed() => Err(failed(error)),
+    };
+    hosts.leave();
+    let serving = serving(context).await;
+    running.stop().await;
+    print::line(&format!(
+        "the controller ended; agents and gateway go on, {serving}. Stop all of it: evenkeel \
+         down{hint}"
+    ));
+    ended
+}
+
+/// How many databases go on serving, in words.
+async fn serving(context: &Context) -> String {
+    let context = context.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let services = context.client().ok()?.services().ok()?;
+        Some(services.iter().filter(|service| service.phase == Phase::Serving).count())
+    });
+    match asked.await {
+        Ok(Some(1)) => "and 1 database goes on serving".to_owned(),
+        Ok(Some(count)) => format!("and {count} databases go on serving"),
+        _ => "and databases go on serving".to_owned(),
+    }
+}
+
+/// Finds the software members run from, or fetches it.
+fn find_image(data: &Path) -> Result<(), Failure> {
+    let images = data.join("images");
+    if image::any(&images).is_ok() {
+        return Ok(());
+    }
+    print::note("PostgreSQL is not installed here; fetching it (nothing of the system is changed)");
+    let mut progress = Progress::default();
+    let told = std::cell::RefCell::new(&mut progress);
+    let fetched = image::fetch(&images, &|text: &str| told.borrow_mut().show(text));
+    progress.end();
+    fetched.map(|_| ()).map_err(|error| Failure::new(Kind::Failed, chain(&error)))
+}
+
+/// Locks a data directory; says who has it.
+fn lock(data: &Path) -> Result<std::fs::File, Failure> {
+    let path = data.join("up.lock");
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    let mut file = options.open(&path)?;
+    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    if rustix::fs::flock(&file, operation).is_ok() {
+        file.set_len(0)?;
+        std::io::Write::write_all(&mut file, std::process::id().to_string().as_bytes())?;
+        return Ok(file);
+    }
+    let mut holder = String::new();
+    file.read_to_string(&mut holder)?;
+    let text = format!(
+        "a fleet runs on {} already (process {holder}); use another --data, or stop it with \
+         `evenkeel down --data {}`",
+        data.display(),
+        data.display()
+    );
+    Err(Failure::new(Kind::Refused, text))
+}
+
+/// Writes down who this process is, for `down`.
+pub fn write_identity(file: &Path) -> Result<(), Failure> {
+    let identity = Identity::of(std::process::id());
+    let text = serde_json::to_vec(&identity).map_err(anyhow::Error::from)?;
+    write_synced(file, &text)?;
+    Ok(())
+}
+
+/// The command that starts a process as nobody's child: this program, from where it runs.
+pub fn launcher() -> Result<Vec<String>, Failure> {
+    let program: PathBuf = std::env::current_exe()?;
+    Ok(vec![program.display().to_string(), "launch".to_owned()])
+}
+
+/// A runtime for the fleet's processes. Two workers: they wait far more than they work.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(128)
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build()?;
+    Ok(runtime)
+}
+
+/// Waits for somebody to end this process.
+pub async fn signals() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Logs to stderr; `EVENKEEL_LOG` says how much.
+pub fn logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("EVENKEEL_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("warn,evenkeel_agent=info,evenkeel_gateway=info")
+    });
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

@@ -1,0 +1,35 @@
+//! `bench`: figures of this machine.
+
+use clap::{Args, Subcommand};
+
+use crate::failure::Failure;
+
+mod engine;
+
+/// Measure. Prints JSON.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  evenkeel bench engine --services 100000")]
+pub struct Bench {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Memory of a quiet service in a cell, and the time of a turn that changes nothing.
+    Engine {
+        /// Services, spread over as many cells as their ports need.
+        #[arg(long, default_value_t = 100_000)]
+        services: u32,
+    },
+}
+
+impl Bench {
+    /// Does it.
+    pub fn run(&self) -> Result<(), Failure> {
+        match self.verb {
+            Verb::Engine { services } => engine::run(services),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `controller`: the controller as a process of its own.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use crate::failure::{Failure, Kind, chain};
+use crate::find::Context;
+use crate::print;
+use crate::up::signals;
+
+/// Run a controller over a data directory, for a fleet whose agents run elsewhere.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  evenkeel controller --data /var/lib/evenkeel --listen 127.0.0.1:7432")]
+pub struct Controller {
+    /// Address of its API, and of agents' and gateways' streams.
+    #[arg(long, default_value = "127.0.0.1:7432")]
+    listen: SocketAddr,
+    /// Host names it answers to, beside addresses and localhost.
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+}
+
+impl Controller {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        crate::up::logging();
+        let dir = context.data().join("controller");
+        let options = evenkeel_controller::Options {
+            listen: self.listen,
+            allowed_hosts: self.allow_host.clone(),
+            ..evenkeel_controller::Options::new(dir.clone())
+        };
+        crate::up::runtime()?.block_on(async {
+            let failed = |error| Failure::new(Kind::Failed, chain(&error));
+            let mut running = evenkeel_controller::start(options).await.map_err(failed)?;
+            crate::up::write_identity(&dir.join("pid.json"))?;
+            print::note(&format!("the controller answers at http://{}", running.address));
+            tokio::select! {
+                () = signals() => {
+                    running.stop().await;
+                    Ok(())
+                }
+                error = running.failed() => Err(failed(error)),
+            }
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! The verbs. A new one is a file and a line in [`Verb`].
+
+mod agent;
+mod bench;
+mod completions;
+mod connect;
+mod controller;
+mod create;
+mod doctor;
+mod down;
+mod explain;
+mod gateway;
+mod host;
+mod journal;
+mod kind;
+mod list;
+mod operate;
+mod replay;
+mod show;
+mod store;
+mod terminate;
+mod up;
+mod url;
+mod wait;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::find::Context;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Up(up::Up),
+    Down(down::Down),
+    Create(create::Create),
+    List(list::List),
+    Show(show::Show),
+    Explain(explain::Explain),
+    Connect(connect::Connect),
+    Url(url::Url),
+    Restart(operate::Restart),
+    Retire(operate::Retire),
+    Revive(operate::Revive),
+    Terminate(terminate::Terminate),
+    Host(host::Host),
+    Kind(kind::Kind),
+    Journal(journal::Journal),
+    Doctor(doctor::Doctor),
+    Replay(replay::Replay),
+    Store(store::Store),
+    Bench(bench::Bench),
+    Controller(controller::Controller),
+    Agent(agent::Agent),
+    Gateway(gateway::Gateway),
+    Completions(completions::Completions),
+}
+
+impl Verb {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Up(verb) => verb.run(context),
+            Self::Down(verb) => verb.run(context),
+            Self::Create(verb) => verb.run(context),
+            Self::List(verb) => verb.run(context),
+            Self::Show(verb) => verb.run(context),
+            Self::Explain(verb) => verb.run(context),
+            Self::Connect(verb) => verb.run(context),
+            Self::Url(verb) => verb.run(context),
+            Self::Restart(verb) => verb.run(context),
+            Self::Retire(verb) => verb.run(context),
+            Self::Revive(verb) => verb.run(context),
+            Self::Terminate(verb) => verb.run(context),
+            Self::Host(verb) => verb.run(context),
+            Self::Kind(verb) => verb.run(context),
+            Self::Journal(verb) => verb.run(context),
+            Self::Doctor(verb) => verb.run(context),
+            Self::Replay(verb) => verb.run(context),
+            Self::Store(verb) => verb.run(context),
+            Self::Bench(verb) => verb.run(),
+            Self::Controller(verb) => verb.run(context),
+            Self::Agent(verb) => verb.run(),
+            Self::Gateway(verb) => verb.run(),
+            Self::Completions(verb) => verb.run(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `show`: one service.
+
+use clap::Args;
+use evenkeel_core::view;
+
+use crate::failure::Failure;
+use crate::find::Context;
+use crate::print;
+
+/// Show a service: state, members, operation, findings.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  evenkeel show orders
+  evenkeel show orders --json | jq .state")]
+pub struct Show {
+    /// Its name.
+    name: String,
+}
+
+impl Show {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let service = context.client()?.service(&self.name)?;
+        if context.json {
+            return print::json(&service);
+        }
+        service_page(&service);
+        Ok(())
+    }
+}
+
+/// A service for people.
+pub fn service_page(service: &view::Service) {
+    let doubt = format!("{:?}", service.health).to_lowercase();
+    print::heading(&service.name);
+    let since = print::span(service.since_ms);
+    print::table(&[
+        vec!["state".into(), format!("{} for {since} ({doubt})", print::state(service.state))],
+        vec!["kind".into(), format!("{}, plan {}", service.kind, service.plan)],
+        vec!["endpoint".into(), service.url.clone().unwrap_or_else(|| "closed".to_owned())],
+        vec!["term".into(), service.term.to_string()],
+    ]);
+    let heading = ["MEMBER", "HOST", "ROLE", "STATE", "PID", "PORT", "DATA"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for member in &service.members {
+        rows.push(vec![
+            member.id.to_string(),
+            member.host.clone(),
+            member.role.clone(),
+            member.state.map_or_else(|| "unknown".to_owned(), |state| state.to_string()),
+            member.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+            member.port.to_string(),
+            member.data_dir.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    print::table(&rows);
+    operation(service);
+    findings(&service.findings);
+}
+
+/// The operation under way, step by step.
+pub fn operation(service: &view::Service) {
+    let Some(operation) = &service.operation else { return };
+    let claim = if operation.claimed { "" } else { ", waits its turn" };
+    let since = print::span(operation.since_ms);
+    print::heading(&format!(
+        "operation {} {}: {} for {since}{claim}",
+        operation.name, operation.id, operation.cause
+    ));
+    for step in &operation.steps {
+        let mark = match step.progress {
+            view::Progress::Done => "done ",
+            view::Progress::UnderWay => "now  ",
+            view::Progress::Ahead => "next ",
+        };
+        print::line(&format!("  {mark}{}", step.name));
+        step.missing.iter().for_each(|missing| print::line(&format!("         {missing}")));
+    }
+}
+
+/// Findings, worst first.
+pub fn findings(findings: &[view::Finding]) {
+    for finding in findings {
+        print::line(&format!(
+            "{}  {}  {}: {} (for {})",
+            print::severity(finding.severity),
+            finding.check,
+            finding.subject,
+            finding.evidence,
+            print::span(finding.since_ms)
+        ));
+    }
+}

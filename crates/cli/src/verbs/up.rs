@@ -1,0 +1,76 @@
+//! `up`: a whole fleet on this machine.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::find::Context;
+use crate::up;
+
+/// Run a fleet on this machine: controller, store, hosts' agents and a gateway. Ctrl-C ends the
+/// controller; agents, gateway and databases go on (`evenkeel down` ends them).
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  evenkeel up
+  evenkeel up --data ./fleet --hosts 1 --listen 127.0.0.1:7433")]
+pub struct Up {
+    /// Address of the API, and of agents' and gateways' streams.
+    #[arg(long, default_value = "127.0.0.1:7432")]
+    listen: SocketAddr,
+    /// Local hosts, in zones a, b, c in turn.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=26))]
+    hosts: u8,
+    /// Start a killed agent again after this long ("10s", "500ms"), or "never".
+    #[arg(long, default_value = "10s", value_parser = respawn)]
+    respawn_after: Respawn,
+    /// Freshly initialised directories each host keeps ready.
+    #[arg(long, default_value_t = 1)]
+    pool: usize,
+}
+
+/// When a killed agent is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Respawn(pub Option<Duration>);
+
+fn respawn(text: &str) -> Result<Respawn, String> {
+    if text == "never" {
+        return Ok(Respawn(None));
+    }
+    let (number, unit): (&str, fn(u64) -> Duration) = match text.strip_suffix("ms") {
+        Some(number) => (number, Duration::from_millis),
+        None => (text.strip_suffix('s').unwrap_or(text), Duration::from_secs),
+    };
+    let number = number.parse().map_err(|_| "use a time such as 10s or 500ms, or never")?;
+    Ok(Respawn(Some(unit(number))))
+}
+
+impl Up {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        up::run(
+            context,
+            &up::Options {
+                listen: self.listen,
+                hosts: self.hosts,
+                respawn_after: self.respawn_after.0,
+                pool: self.pool,
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(respawn("10s"), Ok(Respawn(Some(Duration::from_secs(10)))));
+        assert_eq!(respawn("500ms"), Ok(Respawn(Some(Duration::from_millis(500)))));
+        assert_eq!(respawn("3"), Ok(Respawn(Some(Duration::from_secs(3)))));
+        assert_eq!(respawn("never"), Ok(Respawn(None)));
+        assert!(respawn("soon").is_err());
+    }
+}
