@@ -79,9 +79,20 @@ pub struct Primary {
     /// Its host.
     pub host: HostId,
     /// Whether its agent is heard.
-    pub heard: bool,
+    pub agent: Hearing,
     /// What its agent said last.
     pub state: Option<member::State>,
+}
+
+/// Whether an agent is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    /// It is, and has reported its members.
+    Heard,
+    /// This controller has just begun, or the agent has just dialled in: its word is to come.
+    Awaited,
+    /// It is not.
+    Silent,
 }
 
 /// What is decided.
@@ -125,6 +136,8 @@ pub enum Reason {
         /// What the member is doing.
         state: Option<member::State>,
     },
+    /// Its agent's word is to come: this controller has just begun, or the agent just dialled in.
+    AgentAwaited,
     /// Its process answers, a write is still to be proven.
     AwaitingWrite,
     /// The agent is silent and witnesses reach the member: it serves, nothing may be disturbed.
@@ -190,7 +203,11 @@ pub fn decide(input: &Input<'_>) -> Decision {
     if input.phase != Phase::Serving {
         return Decision::Hold(Reason::Resting);
     }
-    if input.primary.heard { by_its_agent(input) } else { by_witnesses(input) }
+    match input.primary.agent {
+        Hearing::Heard => by_its_agent(input),
+        Hearing::Awaited => Decision::Hold(Reason::AgentAwaited),
+        Hearing::Silent => by_witnesses(input),
+    }
 }
 
 /// The agent is heard: its word is the nearest there is.
@@ -291,6 +308,7 @@ impl fmt::Display for Reason {
                 write!(f, "its agent is on it (the member is {state})")
             }
             Self::AgentActs { state: None } => f.write_str("its agent has not reported it yet"),
+            Self::AgentAwaited => f.write_str("its agent has yet to report"),
             Self::AwaitingWrite => f.write_str("it answers; a write is still to be proven"),
             Self::MemberServes => f.write_str(
                 "its agent is silent and witnesses reach it: it serves, nothing may be disturbed",
@@ -354,6 +372,7 @@ impl Decision {
                 Reason::Cooldown { .. } => 13,
                 Reason::BudgetSpent { .. } => 14,
                 Reason::NoRemedy { .. } => 15,
+                Reason::AgentAwaited => 16,
             },
         }
     }
@@ -368,6 +387,7 @@ impl Decision {
                     | Reason::Resting
                     | Reason::StepUnderWay { .. }
                     | Reason::AwaitingWrite
+                    | Reason::AgentAwaited
             )
         )
     }

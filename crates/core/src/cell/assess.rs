@@ -190,7 +190,8 @@ impl Cell {
             if seen.incarnation != primary.incarnation {
                 return None;
             }
-            return by_agent(seen, verdict.as_ref(), &host.row.name, words);
+            let wanted = primary.want == Want::Running;
+            return by_agent(seen, wanted, verdict.as_ref(), &host.row.name, words);
         }
         match (host.state, verdict) {
             // Suspicion asks; nothing shown changes before three beats are missing.
@@ -210,8 +211,25 @@ impl Cell {
 
     /// Judges a service's health anew and its host's state with it.
     pub(super) fn judge(&mut self, id: ServiceId, work: &mut Work) {
+        // A death is a death though the agent was quick to start the next process.
+        if work.died.remove(&id) {
+            let words = vec!["its agent: the process died without an order".to_owned()];
+            self.weigh(id, health::Evidence::ConfirmedDown, words, work);
+        }
         let Some(service) = self.state.services.get(&id) else { return };
         let Some((evidence, words)) = self.evidence(service, work.now) else { return };
+        self.weigh(id, evidence, words, work);
+    }
+
+    /// Moves a service's health, and its host's state, by one piece of evidence.
+    fn weigh(
+        &mut self,
+        id: ServiceId,
+        evidence: health::Evidence,
+        words: Vec<String>,
+        work: &mut Work,
+    ) {
+        let Some(service) = self.state.services.get(&id) else { return };
         let (was, host) = (service.row.health, service.row.primary().host);
         let Some(next) = health::Machine::next(was, evidence) else { return };
         let state = self.state.hosts.get(&host).map(|h| h.state);
@@ -295,6 +313,7 @@ impl Cell {
 /// What the agent's own word means; it is the nearest there is.
 fn by_agent(
     seen: &Seen,
+    wanted: bool,
     verdict: Option<&Verdict>,
     host: &str,
     words: impl Fn(&Verdict) -> Vec<String>,
@@ -306,16 +325,22 @@ fn by_agent(
         S::Ready if seen.write_proven => Some((E::WriteProven, said)),
         S::Ready => Some((E::Reached, said)),
         // The local agent's word that no process is left is enough.
-        S::Failed | S::CrashLooping | S::Stopped | S::Sealed | S::Gone => {
-            Some((E::ConfirmedDown, said))
-        }
+        S::Failed | S::CrashLooping => Some((E::ConfirmedDown, said)),
+        S::Stopped | S::Sealed | S::Gone if !wanted => Some((E::ConfirmedDown, said)),
         S::Hung => match verdict {
             Some(down @ Verdict::Down(_)) => Some((E::ConfirmedDown, [said, words(down)].concat())),
             Some(other) => Some((E::Disputed, [said, words(other)].concat())),
             None => Some((E::Disputed, said)),
         },
         // Coming up, or replaying its log: neither proven nor down.
-        S::Absent | S::Initializing | S::Starting | S::Recovering | S::Stopping => None,
+        S::Stopped
+        | S::Sealed
+        | S::Gone
+        | S::Absent
+        | S::Initializing
+        | S::Starting
+        | S::Recovering
+        | S::Stopping => None,
     }
 }
 

@@ -243,6 +243,9 @@ impl Cell {
         let rare =
             Rare { trouble: report.trouble.clone(), refused: report.refused.clone(), data_dir };
         let before = service.seen[at].take();
+        if at == 0 && before.as_ref().is_some_and(|seen| seen.deaths < report.deaths) {
+            work.died.insert(id);
+        }
         tell_changes(service, before.as_ref(), report, work);
         let same_state = before.as_ref().filter(|seen| seen.state == report.state);
         service.seen[at] = Some(Seen {

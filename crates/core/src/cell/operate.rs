@@ -4,8 +4,9 @@ use super::state::{Due, Seen, Service};
 use super::turn::Work;
 use super::{Cell, rows, state};
 use crate::claim::{self, Lane};
-use crate::decide::{self, Decision, Input, Plan, Primary, Run, Underway};
+use crate::decide::{self, Decision, Hearing, Input, Plan, Primary, Run, Underway};
 use crate::goal::{StopMode, Want};
+use crate::host::State as Known;
 use crate::id::{HostId, ServiceId};
 use crate::journal::Topic;
 use crate::knowing;
@@ -95,7 +96,13 @@ impl Cell {
             primary: Primary {
                 member: primary.id,
                 host: primary.host,
-                heard: host.is_some_and(state::Host::speaks),
+                agent: match host {
+                    Some(host) if host.speaks() => Hearing::Heard,
+                    Some(host) if matches!(host.state, Known::Joining | Known::Up) => {
+                        Hearing::Awaited
+                    }
+                    _ => Hearing::Silent,
+                },
                 state: service.seen[0].as_ref().map(|seen| seen.state),
             },
             verdict: self.verdict(service, now),

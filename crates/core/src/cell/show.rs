@@ -40,10 +40,13 @@ impl Cell {
         Some((goals::kind(&self.setup, row.kind.as_str())?, &row.secret))
     }
 
-    /// Every host, in order of id.
+    /// Every host, in order of name.
     #[must_use]
     pub fn hosts(&self, now: Time) -> Vec<view::Host> {
-        self.state.hosts.values().map(|host| self.show_host(host, now)).collect()
+        let mut hosts: Vec<view::Host> =
+            self.state.hosts.values().map(|host| self.show_host(host, now)).collect();
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        hosts
     }
 
     /// A host by name.

@@ -20,6 +20,8 @@ pub(super) struct Work {
     pub hosts: BTreeSet<HostId>,
     /// Services to look at.
     pub services: BTreeSet<ServiceId>,
+    /// Services whose primary died and may be coming up again already.
+    pub died: BTreeSet<ServiceId>,
     /// Rows to record.
     pub rows: BTreeSet<Key>,
     /// Journal entries.
