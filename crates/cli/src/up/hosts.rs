@@ -74,7 +74,7 @@ impl Host {
             "--sockets".to_owned(),
             text(&place::sockets(data, &name)),
             "--images".to_owned(),
-            text(&data.join("images")),
+            text(&options.images),
             "--pool".to_owned(),
             options.pool.to_string(),
         ];

@@ -32,6 +32,8 @@ pub struct Options {
     pub respawn_after: Option<Duration>,
     /// Directories each host keeps ready.
     pub pool: usize,
+    /// Where fetched images are.
+    pub images: PathBuf,
 }
 
 /// Runs a fleet until it is told to end.
@@ -46,7 +48,7 @@ pub fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let _lock = lock(&data)?;
     write_identity(&data.join("up.json"))?;
     let program = place::own_program(&data)?;
-    find_image(&data)?;
+    find_image(&options.images)?;
     runtime()?.block_on(serve(context, options, &data, &program))
 }
 
@@ -98,15 +100,14 @@ async fn serving(context: &Context) -> String {
 }
 
 /// Finds the software members run from, or fetches it.
-fn find_image(data: &Path) -> Result<(), Failure> {
-    let images = data.join("images");
-    if image::any(&images).is_ok() {
+fn find_image(images: &Path) -> Result<(), Failure> {
+    if image::any(images).is_ok() {
         return Ok(());
     }
     print::note("PostgreSQL is not installed here; fetching it (nothing of the system is changed)");
     let mut progress = Progress::default();
     let told = std::cell::RefCell::new(&mut progress);
-    let fetched = image::fetch(&images, &|text: &str| told.borrow_mut().show(text));
+    let fetched = image::fetch(images, &|text: &str| told.borrow_mut().show(text));
     progress.end();
     fetched.map(|_| ()).map_err(|error| Failure::new(Kind::Failed, chain(&error)))
 }

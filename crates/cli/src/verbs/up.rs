@@ -28,6 +28,9 @@ pub struct Up {
     /// Freshly initialised directories each host keeps ready.
     #[arg(long, default_value_t = 1)]
     pool: usize,
+    /// Where fetched images are kept [default: DATA/images].
+    #[arg(long, env = "EVENKEEL_IMAGES", value_name = "DIR")]
+    images: Option<std::path::PathBuf>,
 }
 
 /// When a killed agent is started again.
@@ -56,6 +59,7 @@ impl Up {
                 hosts: self.hosts,
                 respawn_after: self.respawn_after.0,
                 pool: self.pool,
+                images: self.images.clone().unwrap_or_else(|| context.data().join("images")),
             },
         )
     }

@@ -1,0 +1,182 @@
+//! Damaged stores, full disks, two controllers, wrong tokens, missing software.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::fleet::{BINARY, Fleet, Ledger, free_port, new_data, root, software, until};
+
+/// Runs `up` until it ends by itself; its exit code and what it said.
+fn up_refused(data: &std::path::Path, listen: &str) -> (i32, String) {
+    let mut child = Command::new(BINARY)
+        .args(["up", "--hosts", "1", "--listen", listen])
+        .env("EVENKEEL_DATA", data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut status = None;
+    until(60, "up refuses", || {
+        status = child.try_wait().expect("it is ours");
+        status.is_some()
+    });
+    let mut said = String::new();
+    let mut pipe = child.stderr.take().expect("piped");
+    std::io::Read::read_to_string(&mut pipe, &mut said).expect("text");
+    (status.and_then(|s| s.code()).expect("it ended by itself"), said)
+}
+
+#[test]
+fn a_damaged_store_is_refused_by_name_and_its_copy_serves() {
+    if !software("a_damaged_store_is_refused_by_name_and_its_copy_serves") {
+        return;
+    }
+    let mut fleet = Fleet::start("damage", &["--hosts", "1"]);
+    fleet.create("orders");
+    fleet.interrupt_up();
+    // A clean start leaves a copy of all that was recorded so far.
+    fleet.up(&["--hosts", "1"]);
+    fleet.interrupt_up();
+    let store = fleet.data.join("controller/store.db");
+    let whole = fs::read(&store).expect("readable");
+    fs::write(&store, &whole[..whole.len() / 2]).expect("writable");
+    let (code, said) = up_refused(&fleet.data, &fleet.listen);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("damaged") && said.contains("store.db.good"), "{said}");
+    let (code, said) = fleet.fails(&["store", "verify"]);
+    assert_eq!(code, 7, "{said}");
+    let (code, _) = fleet.fails(&["doctor"]);
+    assert_eq!(code, 7);
+    fs::write(
+        &store,
+        b"not a store at all, but longer than the header of one would be: ".repeat(20),
+    )
+    .expect("writable");
+    let (code, said) = up_refused(&fleet.data, &fleet.listen);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("not a store of Evenkeel"), "{said}");
+    fs::copy(fleet.data.join("controller/store.db.good"), &store).expect("the copy is there");
+    for rest in ["store.db-wal", "store.db-shm"] {
+        let _ = fs::remove_file(fleet.data.join("controller").join(rest));
+    }
+    assert!(fleet.ok(&["store", "verify"]).contains("are sound"));
+    assert!(fleet.ok(&["store", "dump"]).contains("\"orders\""));
+    fleet.sql_is_served();
+}
+
+impl Fleet {
+    /// The service created before serves, with no controller at all.
+    fn sql_is_served(&self) {
+        let routes = fs::read_to_string(self.data.join("gateways/h1/routes.json")).expect("kept");
+        let routes: serde_json::Value = serde_json::from_str(&routes).expect("JSON");
+        let port = routes["all"][0]["port"].as_u64().expect("a route");
+        let url = format!("postgresql://orders:wrong@127.0.0.1:{port}/orders");
+        let said = crate::fleet::sql(&url, "SELECT 1").expect_err("a wrong password");
+        assert!(said.contains("password authentication failed"), "{said}");
+    }
+}
+
+#[test]
+fn one_fleet_a_directory_one_controller_a_port_and_only_with_its_token() {
+    if !software("one_fleet_a_directory_one_controller_a_port_and_only_with_its_token") {
+        return;
+    }
+    let fleet = Fleet::start("two", &["--hosts", "1"]);
+    let (code, said) = up_refused(&fleet.data, &format!("127.0.0.1:{}", free_port()));
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("already (process"), "{said}");
+    let other = new_data("other");
+    let (code, said) = up_refused(&other, &fleet.listen);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(&fleet.listen) && said.contains("--listen"), "{said}");
+    let _ = fs::remove_dir_all(&other);
+    let token = fleet.data.with_extension("token");
+    fs::write(&token, "wrong").expect("writable");
+    let server = format!("http://{}", fleet.listen);
+    let file = token.to_str().expect("text");
+    let (code, said) = fleet.fails(&["list", "--server", &server, "--token-file", file]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("token"), "{said}");
+    let _ = fs::remove_file(&token);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
+    let name = "a_full_disk_loses_nothing_and_heals_when_there_is_room";
+    if !root(name) || !software(name) {
+        return;
+    }
+    let mount = new_data("full");
+    fs::create_dir_all(&mount).expect("writable");
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=420m,mode=0755", "tmpfs"])
+        .arg(&mount)
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !mounted {
+        println!("1 not run: no file system can be mounted here ({name})");
+        return;
+    }
+    let tested = std::panic::catch_unwind(|| fill_and_heal(&mount));
+    let gone = Command::new("umount").arg(&mount).status().is_ok_and(|status| status.success());
+    let _ = fs::remove_dir(&mount);
+    if let Err(panic) = tested {
+        std::panic::resume_unwind(panic);
+    }
+    assert!(gone, "the test's own file system is taken away");
+}
+
+fn fill_and_heal(mount: &std::path::Path) {
+    let fleet = Fleet::start_in(mount.join("data"), &["--hosts", "1", "--pool", "0"]);
+    fleet.create("orders");
+    let ledger = Ledger::start(&fleet, "orders");
+    let ballast = mount.join("ballast");
+    let filled = Command::new("dd")
+        .args(["if=/dev/zero", "bs=64k"])
+        .arg(format!("of={}", ballast.display()))
+        .stderr(Stdio::null())
+        .status();
+    assert!(filled.is_ok_and(|status| !status.success()), "dd fills it and says so");
+    until(60, "the full disk is a finding", || {
+        fleet.json(&["host", "show", "h1"])["findings"].to_string().contains("disk-space")
+    });
+    // A turn that cannot be recorded is not acted on, and is told.
+    let (code, said) = fleet.fails(&["create", "postgres", "more", "--timeout", "5"]);
+    assert!([1, 6].contains(&code), "{code}: {said}");
+    fs::remove_file(&ballast).expect("its own");
+    until(90, "it serves again", || {
+        fleet.state("orders") == "available"
+            && fleet.sql("orders", "SELECT count(*) FROM ledger").is_ok()
+    });
+    ledger.check(&fleet, "orders");
+}
+
+#[test]
+fn without_postgres_and_network_it_says_what_to_do() {
+    let name = "without_postgres_and_network_it_says_what_to_do";
+    if !root(name) {
+        return;
+    }
+    let data = new_data("bare");
+    let script = format!(
+        "mount -t tmpfs none /usr/lib/postgresql 2>/dev/null; mount -t tmpfs none /usr/local/bin; \
+         exec {BINARY} up --hosts 1 --listen 127.0.0.1:{} --data {}",
+        free_port(),
+        data.display()
+    );
+    let out = Command::new("unshare").args(["-m", "-n", "sh", "-c", &script]).output();
+    let Ok(out) = out else {
+        println!("1 not run: no namespaces here ({name})");
+        return;
+    };
+    let said = String::from_utf8_lossy(&out.stderr);
+    if said.contains("unshare failed") {
+        println!("1 not run: no namespaces here ({name})");
+        return;
+    }
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("not installed here; fetching"), "{said}");
+    assert!(said.contains("failed") || said.contains("missing"), "{said}");
+    let _ = fs::remove_dir_all(&data);
+}

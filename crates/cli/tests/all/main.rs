@@ -1,0 +1,9 @@
+//! The binary as its users run it: real processes, real PostgreSQL, real faults.
+//!
+//! Each test has a fleet of its own, on ports of its own, and ends it by recorded identity.
+mod damage;
+mod fleet;
+mod kills;
+mod life;
+mod offline;
+mod stops;
