@@ -42,6 +42,8 @@ enum Error {
         "the controller refused the stream ({0}); is the token in the controller file its own?"
     )]
     Refused(String),
+    #[error("the controller closed it")]
+    Closed,
     #[error("the controller does not answer")]
     Silent,
     #[error("what came is no message: {0}")]
@@ -139,7 +141,7 @@ async fn read(mut reader: OwnedReadHalf, rest: Vec<u8>, events: &mpsc::Sender<Ev
             }
         }
         match reader.read(&mut buffer).await {
-            Ok(0) => return Error::Refused("it closed the stream".to_owned()),
+            Ok(0) => return Error::Closed,
             Ok(count) => decoder.push(&buffer[..count]),
             Err(error) => return error.into(),
         }

@@ -138,12 +138,10 @@ fn fill_and_heal(mount: &std::path::Path) {
         .stderr(Stdio::null())
         .status();
     assert!(filled.is_ok_and(|status| !status.success()), "dd fills it and says so");
-    until(60, "the full disk is a finding", || {
-        fleet.json(&["host", "show", "h1"])["findings"].to_string().contains("disk-space")
-    });
-    // A turn that cannot be recorded is not acted on, and is told.
+    // What cannot be recorded is not acted on, and that is said.
     let (code, said) = fleet.fails(&["create", "postgres", "more", "--timeout", "5"]);
-    assert!([1, 6].contains(&code), "{code}: {said}");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("record") && said.contains("space"), "{said}");
     fs::remove_file(&ballast).expect("its own");
     until(90, "it serves again", || {
         fleet.state("orders") == "available"
@@ -177,6 +175,6 @@ fn without_postgres_and_network_it_says_what_to_do() {
     }
     assert_eq!(out.status.code(), Some(1), "{said}");
     assert!(said.contains("not installed here; fetching"), "{said}");
-    assert!(said.contains("failed") || said.contains("missing"), "{said}");
+    assert!(said.contains("network"), "{said}");
     let _ = fs::remove_dir_all(&data);
 }

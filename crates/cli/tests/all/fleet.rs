@@ -177,9 +177,12 @@ impl Fleet {
 
     /// The process of a service's server.
     pub fn server(&self, name: &str) -> u32 {
-        let show = self.show(name);
-        let pid = show["members"][0]["pid"].as_u64().expect("it runs");
-        u32::try_from(pid).expect("a process")
+        let mut found = None;
+        until(30, "a server runs", || {
+            found = self.show(name)["members"][0]["pid"].as_u64();
+            found.is_some()
+        });
+        u32::try_from(found.expect("waited for")).expect("a process")
     }
 
     /// The host of a service's member.
@@ -277,6 +280,16 @@ pub fn send(pid: u32, which: Signal) {
     process::signal(&descriptor, which).expect("it may be sent");
     if which == Signal::KILL {
         assert!(process::wait_gone(&descriptor, Duration::from_secs(10)), "{pid} is killed");
+    }
+}
+
+/// Gives a path, and what is above it inside the fleet's directory, to the fleet's own user.
+pub fn give(fleet: &Fleet, path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let owner = fs::metadata(&fleet.data).expect("there");
+    for path in path.ancestors().take_while(|path| *path != fleet.data) {
+        let (uid, gid) = (Some(owner.uid()), Some(owner.gid()));
+        std::os::unix::fs::chown(path, uid, gid).expect("root, or its own user");
     }
 }
 

@@ -321,6 +321,10 @@ impl Cell {
                     self.state.row.routes = *routes;
                     work.routes = true;
                 }
+                if self.state.row.endpoints.as_ref() != Some(address) {
+                    self.state.row.endpoints = Some(address.clone());
+                    work.cell = true;
+                }
                 let known = Gateway {
                     name: gateway.clone(),
                     address: address.clone(),

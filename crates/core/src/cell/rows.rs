@@ -33,6 +33,9 @@ pub struct Cell {
     pub routes: u64,
     /// Where the search for a free port goes on.
     pub port: u16,
+    /// Address endpoints are on: that of the gateway heard last. Clients keep using it while no
+    /// gateway is heard here, and it may well serve.
+    pub endpoints: Option<String>,
     /// Digests of images members run from; members name them by place.
     pub images: Vec<String>,
 }

@@ -151,10 +151,10 @@ impl Cell {
     fn show(&self, service: &Service, now: Time) -> view::Service {
         let row = &service.row;
         let (kind, _) = goals::plan(&self.setup, row);
-        let gateway = self.state.gateways.values().min_by_key(|g| &g.name);
-        let url = gateway.filter(|_| row.open).map(|gateway| {
+        let address = self.state.row.endpoints.as_ref().filter(|_| row.open);
+        let url = address.map(|address| {
             let (scheme, name) = (kind.scheme(), row.name.as_str());
-            format!("{scheme}://{name}@{}:{}/{name}", gateway.address, row.endpoint_port)
+            format!("{scheme}://{name}@{address}:{}/{name}", row.endpoint_port)
         });
         view::Service {
             id: row.id,

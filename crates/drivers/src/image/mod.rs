@@ -65,7 +65,11 @@ pub enum Error {
         output: String,
     },
     /// The package sources offer no PostgreSQL that Evenkeel runs.
-    #[error("the system's package sources offer no PostgreSQL {}-{}", MAJORS.start(), MAJORS.end())]
+    #[error(
+        "the system's package sources offer no PostgreSQL {}-{}; is the network there? Install \
+         PostgreSQL, or name a directory with a fetched image",
+        MAJORS.start(), MAJORS.end()
+    )]
     NotOffered,
     /// No such image is there.
     #[error("image {digest} is not in {dir}; fetch it, or name another")]
