@@ -1,141 +1,278 @@
-//! An agent's own files: the lock, its process, the goals, the store it obeys.
+//! What an agent keeps: its lock, its goals, the store it obeys.
 //!
 //! ```text
-//! <dir>/lock            held while an agent runs
-//! <dir>/pid.json        the agent's process, for whoever must end it
-//! <dir>/store.json      the store obeyed and its highest sequence
-//! <dir>/goals/N.json    member N's goal and fences
+//! <dir>/lock              held as long as the agent lives; its process id inside
+//! <dir>/pid.json          who the agent is: process id and start
+//! <dir>/store.json        the store obeyed and its highest sequence
+//! <dir>/goals/<n>.json    the goal of member n and its fences
+//! <dir>/goals/*.damaged   set aside: could not be read
 //! ```
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::agent::{Output, Stored};
+use evenkeel_core::agent::Stored;
 use evenkeel_core::goal::StoreId;
 use evenkeel_core::id::MemberId;
 use evenkeel_core::row;
 use evenkeel_drivers::files::{sync_parent, write_synced};
 use evenkeel_drivers::process::Identity;
-use tracing::warn;
+use serde::de::DeserializeOwned;
 
-use crate::Error;
+/// Ends the name of what was set aside.
+const DAMAGED: &str = "damaged";
+
+/// Why an agent's directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another agent has it.
+    #[error(
+        "{} is in use by the agent with process id {holder}; stop that one first, or name another \
+         directory",
+        dir.display()
+    )]
+    Held {
+        /// The directory.
+        dir: PathBuf,
+        /// Who has it, by its own word.
+        holder: String,
+    },
+    /// A file or directory in it cannot be used.
+    #[error("cannot {doing} {}; check that it belongs to this user", path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { doing, path: path.to_owned(), source }
+    }
+}
+
+/// What was on disk when the agent started.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Goals and fences, in order of member.
+    pub members: Vec<Stored>,
+    /// The store obeyed and its highest sequence.
+    pub store: Option<(StoreId, u64)>,
+}
+
+/// What must come to disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Owed {
+    /// Goals and fences to write.
+    pub members: BTreeMap<MemberId, Stored>,
+    /// Members to forget.
+    pub forgotten: BTreeSet<MemberId>,
+    /// The store obeyed, to write.
+    pub store: Option<(StoreId, u64)>,
+}
+
+impl Owed {
+    /// Whether all is on disk.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.forgotten.is_empty() && self.store.is_none()
+    }
+}
 
 /// An agent's directory, locked.
-pub struct Disk {
-    dir: PathBuf,
-    goals: Vec<Stored>,
-    store: Option<(StoreId, u64)>,
-    /// What could not be saved when it should have been.
-    owed: BTreeMap<MemberId, Stored>,
-    /// Its lock is what it is kept for.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    goals: PathBuf,
+    store: PathBuf,
     _lock: File,
 }
 
 impl Disk {
-    /// Locks the directory and reads what is in it.
+    /// Takes the lock of a directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`Error`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let failed = |source: io::Error| Error::Dir { dir: dir.to_owned(), source };
-        let goals_dir = dir.join("goals");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&goals_dir).map_err(failed)?;
-        let lock = lock(dir)
-            .map_err(failed)?
-            .map_err(|holder| Error::InUse { dir: dir.to_owned(), holder })?;
-        let me = Identity::of(std::process::id());
-        let text = serde_json::to_vec(&me).map_err(io::Error::from).map_err(failed)?;
-        write_synced(&dir.join("pid.json"), &text).map_err(failed)?;
-        let goals = read_goals(&goals_dir).map_err(failed)?;
-        let store = fs::read(dir.join("store.json")).ok();
-        let store = store.and_then(|bytes| row::decode(&bytes).ok());
-        Ok(Self { dir: dir.to_owned(), goals, store, owed: BTreeMap::new(), _lock: lock })
+        let goals = dir.join("goals");
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&goals).map_err(Error::at("make", &goals))?;
+        let lock = lock(dir)?;
+        let path = dir.join("pid.json");
+        let this = Identity::of(std::process::id());
+        let text = serde_json::to_vec(&this).expect("an identity is JSON");
+        write_synced(&path, &text).map_err(Error::at("write", &path))?;
+        Ok(Self { goals, store: dir.join("store.json"), _lock: lock })
     }
 
-    /// The goals found.
-    pub fn goals(&self) -> Vec<Stored> {
-        self.goals.clone()
-    }
-
-    /// The store obeyed so far.
-    pub fn store(&self) -> Option<(StoreId, u64)> {
-        self.store.clone()
-    }
-
-    /// Saves what a turn wants saved, what is owed from earlier turns first.
-    pub fn save(&mut self, out: &Output) -> io::Result<()> {
-        while let Some((member, stored)) = self.owed.first_key_value() {
-            write_synced(&self.goal(*member), &row::encode(stored))?;
-            self.owed.pop_first();
-        }
-        if let Some(store) = &out.save_store {
-            write_synced(&self.dir.join("store.json"), &row::encode(store))?;
-        }
-        for (member, stored) in &out.save {
-            write_synced(&self.goal(*member), &row::encode(stored))?;
-        }
-        for member in &out.forget {
-            let goal = self.goal(*member);
-            match fs::remove_file(&goal) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => sync_parent(&goal)?,
+    /// Reads everything; what cannot be read is set aside.
+    ///
+    /// # Errors
+    /// When files cannot be read or renamed at all: an agent that does not know its goals must not
+    /// run.
+    pub fn load(&self) -> Result<Kept, Error> {
+        let mut kept = Kept::default();
+        let listed = Error::at("list", &self.goals);
+        for path in list(&self.goals).map_err(listed)? {
+            let number = path.extension().is_some_and(|ending| ending == "json");
+            let number = path.file_stem().filter(|_| number).and_then(|stem| stem.to_str());
+            let Some(number) = number.and_then(|stem| stem.parse::<u32>().ok()) else { continue };
+            let fits = |stored: &Stored| stored.applied.goal.member == MemberId(number);
+            if let Some(stored) = read(&path, fits)? {
+                kept.members.push(stored);
             }
         }
-        Ok(())
+        kept.members.sort_by_key(|stored| stored.applied.goal.member);
+        kept.store = read(&self.store, |_| true)?;
+        Ok(kept)
     }
 
-    /// Keeps what could not be saved, for the next turn.
-    pub fn retry(&mut self, save: Vec<(MemberId, Stored)>) {
-        self.owed.extend(save);
+    /// How many files were set aside and are still there for a person to look at.
+    pub fn damaged(goals: &Path) -> usize {
+        let is_damaged = |path: &PathBuf| path.extension().is_some_and(|e| e == DAMAGED);
+        list(goals).map_or(0, |paths| paths.into_iter().filter(is_damaged).count())
     }
 
-    fn goal(&self, member: MemberId) -> PathBuf {
-        self.dir.join("goals").join(format!("{}.json", member.0))
+    /// Writes what is owed, and takes out of it what is on disk.
+    ///
+    /// # Errors
+    /// The first failure; the rest is tried all the same.
+    pub fn write(&self, owed: &mut Owed) -> Result<(), Error> {
+        let mut first = Ok(());
+        let mut done = |result: io::Result<()>, path: &Path| match result {
+            Ok(()) => true,
+            Err(source) => {
+                let error = Error::at("write", path)(source);
+                first = std::mem::replace(&mut first, Ok(())).and(Err(error));
+                false
+            }
+        };
+        if let Some(store) = &owed.store
+            && done(write_synced(&self.store, &row::encode(store)), &self.store)
+        {
+            owed.store = None;
+        }
+        owed.members.retain(|&id, stored| {
+            let path = self.goal(id);
+            !done(write_synced(&path, &row::encode(stored)), &path)
+        });
+        owed.forgotten.retain(|&id| {
+            let path = self.goal(id);
+            !done(remove(&path), &path)
+        });
+        first
+    }
+
+    fn goal(&self, id: MemberId) -> PathBuf {
+        self.goals.join(format!("{}.json", id.0))
     }
 }
 
-/// Locks a directory; who has it, if somebody else does.
-fn lock(dir: &Path) -> io::Result<Result<File, String>> {
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let at = |doing| Error::at(doing, &path);
     let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true).mode(0o600);
-    let mut file = options.open(dir.join("lock"))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {
-            file.set_len(0)?;
-            file.write_all(std::process::id().to_string().as_bytes())?;
-            Ok(Ok(file))
-        }
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(&path).map_err(at("open"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            file.read_to_string(&mut holder)?;
-            Ok(Err(holder))
+            file.read_to_string(&mut holder).map_err(at("read"))?;
+            let holder = holder.trim().to_owned();
+            return Err(Error::Held { dir: dir.to_owned(), holder });
         }
-        Err(error) => Err(error.into()),
+        Err(TryLockError::Error(source)) => return Err(at("lock")(source)),
+    }
+    file.set_len(0).map_err(at("write"))?;
+    file.rewind().map_err(at("write"))?;
+    writeln!(file, "{}", std::process::id()).map_err(at("write"))?;
+    Ok(file)
+}
+
+fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => sync_parent(path),
     }
 }
 
-/// Every goal on disk. One that cannot be read is set aside: its member is left as it is, and the
-/// controller sends the goal again.
-fn read_goals(dir: &Path) -> io::Result<Vec<Stored>> {
-    let mut goals = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
+/// A file's value; what is damaged or does not fit is set aside and is as if it were not there.
+fn read<T: DeserializeOwned>(path: &Path, fits: impl Fn(&T) -> bool) -> Result<Option<T>, Error> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(Error::at("read", path))?,
+    };
+    let why = match row::decode::<T>(&bytes) {
+        Ok(value) if fits(&value) => return Ok(Some(value)),
+        Ok(_) => "it is another member's".to_owned(),
+        Err(error) => crate::chain(&error),
+    };
+    let aside = (0..).map(|n| path.with_extension(format!("{n}.{DAMAGED}")));
+    let aside = aside.into_iter().find(|aside| !aside.exists()).unwrap_or_default();
+    fs::rename(path, &aside).map_err(Error::at("set aside", path))?;
+    sync_parent(path).map_err(Error::at("sync", path))?;
+    let (path, aside) = (path.display(), aside.display());
+    tracing::error!(%path, %aside, why, "a file cannot be used and is set aside; nothing is done for it until the controller sends its goal again");
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_agent_is_told_who_has_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Disk::open(dir.path()).unwrap();
+        let second = Disk::open(dir.path()).unwrap_err().to_string();
+        assert!(second.contains(&std::process::id().to_string()), "{second}");
+        drop(held);
+        Disk::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_damaged_is_set_aside_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let goals = dir.path().join("goals");
+        for (name, bytes) in
+            [("3.json", &b"\x01{\"appl"[..]), ("4.json", b""), ("5.json", b"\x63{}")]
+        {
+            fs::write(goals.join(name), bytes).unwrap();
         }
-        match row::decode::<Stored>(&fs::read(&path)?) {
-            Ok(stored) => goals.push(stored),
-            Err(error) => {
-                let aside = path.with_extension("json.bad");
-                warn!(
-                    "{} cannot be read ({error}); it is kept as {}",
-                    path.display(),
-                    aside.display()
-                );
-                fs::rename(&path, &aside)?;
-            }
+        fs::write(dir.path().join("store.json"), b"\x01[\"s\",7]").unwrap();
+        for round in 1..3 {
+            let kept = disk.load().unwrap();
+            assert_eq!((kept.members, kept.store), (Vec::new(), Some((StoreId("s".into()), 7))));
+            assert_eq!(Disk::damaged(&goals), 2 + round);
+            fs::write(goals.join("3.json"), b"again").unwrap();
         }
     }
-    goals.sort_by_key(|stored| stored.applied.goal.member);
-    Ok(goals)
+
+    #[test]
+    fn what_cannot_be_written_stays_owed() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let store = Some((StoreId("s".into()), 7));
+        let mut owed = Owed { store: store.clone(), ..Owed::default() };
+        fs::create_dir(dir.path().join("store.json")).unwrap();
+        let error = disk.write(&mut owed).unwrap_err().to_string();
+        assert!(error.contains("store.json"), "{error}");
+        assert_eq!(owed.store, store);
+        fs::remove_dir(dir.path().join("store.json")).unwrap();
+        disk.write(&mut owed).unwrap();
+        assert!(owed.is_empty());
+        assert_eq!(disk.load().unwrap().store, store);
+    }
 }

@@ -1,89 +1,72 @@
-//! Keeping the host's gateway running. It is nobody's child and outlives the agent: one that runs
-//! is found by what it wrote down, not started again.
+//! The gateway of this host, kept running. It is nobody's child and outlives the agent.
 
-use std::fs;
-use std::path::PathBuf;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use evenkeel_drivers::launch::Launch;
-use evenkeel_drivers::process::{self, Identity};
-use tracing::{info, warn};
+use evenkeel_drivers::process::Identity;
 
-/// The gateway of a host.
-#[derive(Clone, Debug)]
-pub struct Gateway {
-    /// The command.
-    pub argv: Vec<String>,
-    /// Its directory, where it writes `pid.json`.
-    pub dir: PathBuf,
-    /// Where its output goes.
-    pub log: PathBuf,
+/// First wait after a gateway that could not be started or ended at once; doubled up to the last.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+/// Longest wait.
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// One that ran this long is started again at once.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// How a gateway is started, and where it is found again.
+pub(crate) struct Keeper {
+    launch: Launch,
+    launcher: Vec<String>,
 }
 
-/// Longest wait for the end of a gateway before looking anew.
-const STEP: Duration = Duration::from_secs(1);
-/// Between starts, so that one that cannot run does not spin.
-const STEP_FAILED: Duration = Duration::from_millis(500);
+impl Keeper {
+    /// Identity and output go into files of the agent's directory.
+    pub fn new(argv: Vec<String>, dir: &Path, launcher: Vec<String>) -> Self {
+        let (out, log) = (dir.join("gateway.json"), dir.join("gateway.log"));
+        Self {
+            launch: Launch { argv, env: Vec::new(), log, out, directory: dir.to_owned() },
+            launcher,
+        }
+    }
 
-/// Ends the keeping, not the gateway, when it is dropped.
-pub struct Kept {
-    _stop: Sender<()>,
-}
-
-impl Gateway {
-    /// Keeps it running.
-    pub fn keep(self, launcher: Vec<String>) -> Kept {
-        let (stop, stopped) = channel::<()>();
-        thread::spawn(move || {
-            loop {
-                let wait = match self.running() {
-                    Some(identity) => {
-                        // News from the kernel, or time to see whether we are still needed.
-                        if let Ok(descriptor) = process::pidfd(identity.pid) {
-                            let _ = process::wait_gone(&descriptor, STEP);
-                        }
-                        Duration::ZERO
+    /// Keeps it running for as long as this is polled.
+    pub async fn keep(self) {
+        let mut wait = RETRY_FIRST;
+        let mut found = adopt(&self.launch.out);
+        loop {
+            let began = Instant::now();
+            let running = match found.take() {
+                Some(identity) => Ok(identity),
+                None => self.start().await,
+            };
+            match running {
+                Ok(Identity { pid, .. }) => {
+                    tracing::info!(pid, "the gateway runs");
+                    if let Err(error) = crate::watch::gone(pid).await {
+                        tracing::warn!(pid, %error, "the gateway cannot be watched");
+                        found = adopt(&self.launch.out);
                     }
-                    None => {
-                        self.start(&launcher);
-                        STEP_FAILED
-                    }
-                };
-                if stopped.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
-                    return;
                 }
+                Err(error) => tracing::error!(error, "the gateway cannot be started"),
             }
-        });
-        Kept { _stop: stop }
-    }
-
-    /// The one that runs, by its own file or by its launcher's.
-    fn running(&self) -> Option<Identity> {
-        ["pid.json", "launched.json"].into_iter().find_map(|name| {
-            let identity: Identity =
-                serde_json::from_slice(&fs::read(self.dir.join(name)).ok()?).ok()?;
-            identity.lives().then_some(identity)
-        })
-    }
-
-    fn start(&self, launcher: &[String]) {
-        if let Err(error) = fs::create_dir_all(&self.dir) {
-            warn!("the gateway's directory cannot be made: {error}");
-            return;
-        }
-        let environment = [("PATH", "/usr/bin:/bin"), ("LC_ALL", "C.UTF-8")];
-        let launch = Launch {
-            argv: self.argv.clone(),
-            env: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-            directory: PathBuf::new(),
-            log: self.log.clone(),
-            out: self.dir.join("launched.json"),
-        };
-        match launch.run(launcher) {
-            Ok(identity) => info!("the gateway was started as process {}", identity.pid),
-            Err(error) => warn!("the gateway was not started: {error}"),
+            if began.elapsed() >= STEADY {
+                wait = RETRY_FIRST;
+                continue;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
         }
     }
+
+    async fn start(&self) -> Result<Identity, String> {
+        let (launch, launcher) = (self.launch.clone(), self.launcher.clone());
+        let started = tokio::task::spawn_blocking(move || launch.run(&launcher)).await;
+        started.map_err(|error| error.to_string())?.map_err(|error| crate::chain(&error))
+    }
+}
+
+/// The gateway an earlier agent started, if it still runs.
+fn adopt(out: &PathBuf) -> Option<Identity> {
+    let identity: Identity = serde_json::from_slice(&std::fs::read(out).ok()?).ok()?;
+    identity.lives().then_some(identity)
 }

@@ -1,109 +1,133 @@
-//! The host's own readings: what its checks judge.
+//! Readings of the machine below, for the host checks of the kinds and the agent's own.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::LazyLock;
+use std::time::Instant;
 
-use evenkeel_core::agent::Input;
-use evenkeel_core::check::Reading;
+use evenkeel_core::check::{self, Check, Family, Reading, Severity};
 use rustix::fs::{StatVfsMountFlags, statvfs};
-use tokio::sync::mpsc;
 
-use crate::events::Event;
+use crate::clock::{millis, wall_ms};
+use crate::disk::Disk;
 
-/// What readings compare with.
-struct Last {
-    at: Instant,
-    wall: SystemTime,
+/// Every check of a host.
+pub(crate) fn checks() -> &'static [&'static dyn Check] {
+    static ALL: LazyLock<Vec<&'static dyn Check>> = LazyLock::new(|| {
+        let own: &dyn Check = &GoalFiles;
+        evenkeel_kinds::host::CHECKS.iter().copied().chain([own]).collect()
+    });
+    &ALL
+}
+
+/// Takes readings; remembers what is compared with the last one.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    dir: PathBuf,
+    began: Instant,
+    /// Wall clock minus monotonic clock, in milliseconds.
+    offset_ms: Option<i64>,
     kills: Option<u64>,
 }
 
-/// A host and what was read of it last.
-pub struct Host {
-    dir: PathBuf,
-    last: Arc<Mutex<Last>>,
+impl Gauge {
+    /// A gauge of the file system a directory lies on, and of the machine.
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), began: Instant::now(), offset_ms: None, kills: None }
+    }
+
+    /// Every check with a reading. One that cannot be taken is left out of it. May block.
+    pub fn read(&mut self) -> Vec<(String, Reading)> {
+        let mut reading = Reading::default();
+        let mut put = |name: &str, value: String| reading.0.insert(name.to_owned(), value);
+        if let Ok(stat) = statvfs(&self.dir) {
+            let free = stat.f_bavail.saturating_mul(100) / stat.f_blocks.max(1);
+            put("free_percent", free.to_string());
+            put("read_only", stat.f_flag.contains(StatVfsMountFlags::RDONLY).to_string());
+        }
+        match sync_once(&self.dir) {
+            Ok(took_ms) => drop(put("fsync_ms", took_ms.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                put("read_only", true.to_string());
+            }
+            // A full disk has a check of its own.
+            Err(error) => tracing::debug!(%error, "a synced write failed"),
+        }
+        put("jump_ms", self.jump_ms().to_string());
+        if let Some(kills) = self.new_kills() {
+            put("kills", kills.to_string());
+        }
+        put("damaged", Disk::damaged(&self.dir.join("goals")).to_string());
+        of_all(&reading)
+    }
+
+    /// By how much the wall clock moved against time since the last reading.
+    fn jump_ms(&mut self) -> i64 {
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let offset = signed(wall_ms()).saturating_sub(signed(millis(self.began.elapsed())));
+        offset.saturating_sub(self.offset_ms.replace(offset).unwrap_or(offset))
+    }
+
+    /// Processes killed for want of memory since the last reading.
+    fn new_kills(&mut self) -> Option<u64> {
+        let text = fs::read_to_string("/proc/vmstat").ok()?;
+        let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()?;
+        Some(kills - self.kills.replace(kills).unwrap_or(kills).min(kills))
+    }
 }
 
-impl Host {
-    /// A host whose members live below a directory.
-    pub fn new(dir: PathBuf) -> Self {
-        let last = Last { at: Instant::now(), wall: SystemTime::now(), kills: kills() };
-        Self { dir, last: Arc::new(Mutex::new(last)) }
-    }
-
-    /// Takes every reading, off this thread: a disk may be slow. They come as an event.
-    pub fn look(&self, events: mpsc::Sender<Event>) {
-        let (dir, last) = (self.dir.clone(), Arc::clone(&self.last));
-        tokio::task::spawn_blocking(move || {
-            let reading = {
-                // Looks may overlap on a disk that hangs: the next one waits here.
-                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                read(&dir, &mut last)
-            };
-            let readings = evenkeel_kinds::host::CHECKS
-                .iter()
-                .map(|check| (check.name().to_owned(), reading.clone()))
-                .collect();
-            let _ = events.blocking_send(Event::Input(Input::Host(readings)));
-        });
-    }
+/// The readings of a host whose disk has not answered for so long.
+pub(crate) fn stuck(since: Instant) -> Vec<(String, Reading)> {
+    let took = millis(since.elapsed()).to_string();
+    of_all(&Reading::of(&[("fsync_ms", took.as_str())]))
 }
 
-fn read(dir: &Path, last: &mut Last) -> Reading {
-    let mut columns = Vec::new();
-    if let Ok(found) = statvfs(dir) {
-        let free = found.f_bavail.saturating_mul(100) / found.f_blocks.max(1);
-        let read_only = found.f_flag.contains(StatVfsMountFlags::RDONLY);
-        columns.push(("free_percent", free.to_string()));
-        columns.push(("read_only", read_only.to_string()));
-    }
-    if let Some(took) = sync_time(dir) {
-        columns.push(("fsync_ms", took.as_millis().to_string()));
-    }
-    let (at, wall) = (Instant::now(), SystemTime::now());
-    columns.push(("jump_ms", drift_ms(at - last.at, last.wall, wall).to_string()));
-    (last.at, last.wall) = (at, wall);
-    if let Some(now) = kills() {
-        let new = last.kills.map_or(0, |before| now.saturating_sub(before));
-        columns.push(("kills", new.to_string()));
-        last.kills = Some(now);
-    }
-    Reading(columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+fn of_all(reading: &Reading) -> Vec<(String, Reading)> {
+    checks().iter().map(|check| (check.name().to_owned(), reading.clone())).collect()
 }
 
-/// How far the wall clock went beyond what passed.
-fn drift_ms(passed: Duration, before: SystemTime, now: SystemTime) -> i64 {
-    let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
-    let wall = match now.duration_since(before) {
-        Ok(forward) => millis(forward),
-        Err(back) => -millis(back.duration()),
-    };
-    wall.saturating_sub(millis(passed))
-}
-
-/// How long a small synced write takes.
-fn sync_time(dir: &Path) -> Option<Duration> {
-    let path = dir.join("latency");
+/// How long a small synced write takes, in milliseconds.
+fn sync_once(dir: &Path) -> io::Result<u64> {
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.create(true).truncate(true).write(true).open(dir.join("synced-write"))?;
     let began = Instant::now();
-    let mut file = File::create(&path).ok()?;
-    file.write_all(&[0; 512]).ok()?;
-    file.sync_all().ok()?;
-    Some(began.elapsed())
+    file.write_all(&[0; 512])?;
+    file.sync_all()?;
+    Ok(millis(began.elapsed()))
 }
 
-/// Processes killed for want of memory since boot.
-fn kills() -> Option<u64> {
-    let text = fs::read_to_string("/proc/vmstat").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
-    line.trim().parse().ok()
-}
+/// `goal-files`
+struct GoalFiles;
 
-/// New with every boot of the machine.
-pub fn boot_id() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    text.trim().to_owned()
+impl Check for GoalFiles {
+    fn name(&self) -> &'static str {
+        "goal-files"
+    }
+    fn family(&self) -> Family {
+        Family::Host
+    }
+    fn doc(&self) -> &'static str {
+        "Counts the agent's goal files that could not be read and were set aside as `goals/*.damaged`. Their members are left as they are until the controller sends their goals again. Look for a failing disk or a hand that edited them, then remove the files."
+    }
+    fn question(&self) -> &'static str {
+        "damaged"
+    }
+    fn judge(&self, reading: &Reading) -> Option<check::Result> {
+        let damaged = reading.number("damaged")?;
+        (damaged > 0).then(|| check::Result {
+            check: self.name().to_owned(),
+            severity: Severity::Critical,
+            evidence: format!("{damaged} goal files could not be read and were set aside"),
+        })
+    }
+    fn firing(&self) -> Reading {
+        Reading::of(&[("damaged", "1")])
+    }
+    fn quiet(&self) -> Reading {
+        Reading::of(&[("damaged", "0")])
+    }
 }
 
 #[cfg(test)]
@@ -111,23 +135,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_column_the_checks_ask_for_is_read() {
+    fn registry_is_sound_and_every_question_has_a_reading() {
+        check::sound(checks()).expect("every check has its examples");
         let dir = tempfile::tempdir().unwrap();
-        let mut last = Last { at: Instant::now(), wall: SystemTime::now(), kills: Some(0) };
-        let reading = read(dir.path(), &mut last);
-        for check in evenkeel_kinds::host::CHECKS {
-            let column = check.question();
-            // Some kernels and containers count no kills.
-            let counted = column != "kills" || kills().is_some();
-            assert!(!counted || !reading.text(column).is_empty(), "{column} is not read");
+        let mut gauge = Gauge::new(dir.path());
+        gauge.read();
+        for (name, reading) in gauge.read() {
+            let check = checks().iter().find(|check| check.name() == name).unwrap();
+            assert!(!reading.text(check.question()).is_empty(), "{name} is not read: {reading:?}");
         }
     }
 
     #[test]
-    fn a_jump_is_what_the_wall_clock_went_too_far() {
-        let before = SystemTime::now();
-        let hour = Duration::from_secs(3600);
-        assert_eq!(drift_ms(Duration::from_secs(1), before, before + hour), 3_599_000);
-        assert_eq!(drift_ms(Duration::from_secs(1), before, before - hour), -3_601_000);
+    fn a_disk_that_does_not_answer_is_a_slow_one() {
+        let since = Instant::now().checked_sub(std::time::Duration::from_secs(5)).unwrap();
+        let fires = |(name, reading): &(String, Reading)| {
+            checks().iter().find(|c| c.name() == name).and_then(|c| c.judge(reading)).is_some()
+        };
+        let firing: Vec<_> = stuck(since).into_iter().filter(fires).map(|(name, _)| name).collect();
+        assert_eq!(firing, ["disk-latency"]);
     }
 }

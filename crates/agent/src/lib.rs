@@ -1,67 +1,62 @@
-//! The host side: one process per host that brings members to their goals and tells what it sees.
+//! The host side: an agent runs members on one host, as a controller's goals say, and alone.
 //!
-//! Purpose: a thin shell around [`evenkeel_core::agent::Brain`]. It saves what the brain wants
-//! saved, synced, and only then makes driver calls and sends; what comes of them goes back in.
+//! Purpose: a thin shell around [`evenkeel_core::agent::Brain`], which decides everything. What is
+//! here is I/O: the stream to the controller, goals on disk, driver calls on threads of their own,
+//! news of processes' deaths, witnesses' looks, readings of the host.
+//!
+//! The story: [`run`] takes the directory's lock, reads the goals kept there and begins to turn: it
+//! feeds what came in to the brain, writes what must be on disk, and only then makes driver calls
+//! and sends reports. One task owns the brain; every other one only sends it events.
 //!
 //! Invariants:
-//! - databases are not this process's children and outlive it; what runs is adopted at the start;
-//! - goals are on disk before they are acted on, and are kept up with no controller in reach;
-//! - a process's death is news from the kernel (a descriptor of the process), not from polling.
+//! - record, then act: no call is made for, and no report sent of, what is not synced to disk;
+//! - nothing here decides about a member, and nothing here waits for a controller;
+//! - servers and the gateway are nobody's children and outlive the agent, which adopts what runs;
+//! - a file that cannot be read is set aside under a name that says so, and never acted on.
+#![deny(missing_docs)]
 
+mod clock;
 mod disk;
-mod events;
+mod drivers;
 mod gateway;
 mod host;
-mod perform;
+mod ledger;
 mod pool;
+mod shell;
 mod stream;
+mod watch;
 mod witness;
+mod workers;
 
-use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
 
-use evenkeel_core::agent::{Brain, Config, Input, Output};
-use evenkeel_core::driver::Driver;
-use evenkeel_core::goal::Goal;
-use evenkeel_core::id::MemberId;
 use evenkeel_core::policy::Policy;
-use evenkeel_core::report::Hello;
-use evenkeel_core::wire;
-use evenkeel_drivers::{Setup, image};
-use tokio::sync::mpsc;
-use tracing::{info, warn};
 
-pub use gateway::Gateway;
-
-use events::{Clock, Event};
-
-/// Most events waiting to be taken in; whoever has more waits.
-const EVENTS_MAX: usize = 4096;
+pub use disk::Error;
+pub use drivers::Drivers;
 
 /// What an agent is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The host's name in the fleet.
+    /// The host's name, unique in its fleet.
     pub host: String,
-    /// Its zone.
+    /// The zone it lies in.
     pub zone: String,
     /// Address its members listen on.
     pub address: IpAddr,
-    /// Its own directory: goals, members, pool.
+    /// Everything of this host: lock, goals, members, pool. One agent at a time.
     pub dir: PathBuf,
-    /// JSON `{"address", "token"}` of the controller; read again at each dial.
+    /// JSON `{"address", "token"}` of the controller; read again at every dial.
     pub controller_file: PathBuf,
-    /// The command that starts a process as nobody's child.
+    /// The command that starts a program as nobody's child (`evenkeel_drivers::launch::main`).
     pub launcher: Vec<String>,
-    /// The gateway to keep running on this host, if it has one.
-    pub gateway: Option<Gateway>,
-    /// Directory of sockets; short.
+    /// Program and arguments of the gateway that this agent keeps running, if any.
+    pub gateway: Option<Vec<String>>,
+    /// Directory of servers' sockets; short, as socket paths have at most 107 bytes.
     pub socket_root: PathBuf,
-    /// Freshly initialised directories to keep ready.
+    /// How many freshly initialised directories are kept ready.
     pub pool_target: usize,
     /// Where fetched images are.
     pub images_dir: PathBuf,
@@ -69,212 +64,31 @@ pub struct Options {
     pub policy: Policy,
 }
 
-/// Why an agent does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its directory cannot be used.
-    #[error("cannot use the agent's directory {dir}")]
-    Dir {
-        /// Which.
-        dir: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Another agent has the directory.
-    #[error("another agent (process {holder}) works in {dir}; stop it, or use another directory")]
-    InUse {
-        /// Which.
-        dir: PathBuf,
-        /// Its process.
-        holder: String,
-    },
-}
-
-/// Makes a member's driver.
-pub type Drivers = Box<dyn Fn(&Goal) -> Option<Box<dyn Driver>> + Send>;
-
-/// Runs an agent until `shutdown`; its members go on running.
+/// Runs an agent until `shutdown` is ready; its members run on.
 ///
 /// # Errors
-/// [`Error`] if its directory cannot be used.
+/// [`Error`] when its directory cannot be used or another agent has it. Nothing later ends it.
 pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let image = image::any(&options.images_dir);
-    if let Err(error) = &image {
-        warn!(host = options.host, "no member can be run here: {error}");
-    }
-    let setup = Setup {
-        host: options.host.clone(),
-        members_dir: options.dir.join("members"),
-        socket_root: options.socket_root.clone(),
-        pool_dir: options.dir.join("pool"),
-        pool_target: options.pool_target,
-        image: image.ok(),
-        launcher: options.launcher.clone(),
-        address: options.address.to_string(),
-    };
-    let digest = setup.image.as_ref().map(|image| image.digest.to_string());
-    let pool = pool::Filler::start(setup.clone());
-    let drivers = move |goal: &Goal| {
-        pool.wake();
-        evenkeel_drivers::driver(&goal.identity.kind, &setup)
-    };
-    run_with(options, digest, Box::new(drivers), shutdown).await
+    let drivers = Arc::new(drivers::Real::new(&options));
+    run_with(options, drivers, shutdown).await
 }
 
-/// Runs an agent over drivers of one's own.
+/// [`run`] with drivers of the caller's.
 ///
 /// # Errors
-/// [`Error`] if its directory cannot be used.
+/// As [`run`].
 pub async fn run_with(
     options: Options,
-    image: Option<String>,
-    drivers: Drivers,
+    drivers: Arc<dyn Drivers>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let disk = disk::Disk::open(&options.dir)?;
-    let config = Config {
-        hello: Hello {
-            host: options.host.clone(),
-            zone: options.zone.clone(),
-            address: options.address.to_string(),
-            pid: std::process::id(),
-            boot: host::boot_id(),
-            release: env!("CARGO_PKG_VERSION").to_owned(),
-            image,
-            store: None,
-            checks: Vec::new(),
-        },
-        data_dirs: options.dir.join("members/{}/data").display().to_string(),
-        policy: options.policy.clone(),
-        kinds: evenkeel_kinds::KINDS,
-        host_checks: evenkeel_kinds::host::CHECKS,
-    };
-    let (events, inbox) = mpsc::channel(EVENTS_MAX);
-    let brain = Brain::new(config, disk.goals(), disk.store());
-    let _gateway = options.gateway.clone().map(|g| g.keep(options.launcher.clone()));
-    tokio::spawn(stream::dial(options.controller_file.clone(), events.clone()));
-    let shell = Shell {
-        clock: Clock::new(),
-        brain,
-        disk,
-        drivers,
-        performers: BTreeMap::new(),
-        watched: BTreeMap::new(),
-        stream: None,
-        host: host::Host::new(options.dir.clone()),
-        events,
-    };
-    info!(host = options.host, "agent runs");
-    shell.run(inbox, shutdown).await;
+    shell::Shell::start(options, disk, drivers).await?.run(shutdown).await;
     Ok(())
 }
 
-/// Everything around the brain.
-struct Shell {
-    clock: Clock,
-    brain: Brain,
-    disk: disk::Disk,
-    drivers: Drivers,
-    performers: BTreeMap<MemberId, perform::Performer>,
-    watched: BTreeMap<MemberId, u32>,
-    stream: Option<mpsc::Sender<Vec<u8>>>,
-    host: host::Host,
-    events: mpsc::Sender<Event>,
-}
-
-impl Shell {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Event>, shutdown: impl Future<Output = ()>) {
-        let mut shutdown = pin!(shutdown);
-        let mut taken = Vec::new();
-        loop {
-            let inputs: Vec<Input> = taken.drain(..).filter_map(|event| self.take(event)).collect();
-            let out = self.brain.turn(self.clock.now(), &inputs);
-            let wake = out.wake_at.map_or(Duration::from_secs(1), |at| self.clock.until(at));
-            self.carry_out(out).await;
-            tokio::select! {
-                () = &mut shutdown => return,
-                _ = inbox.recv_many(&mut taken, EVENTS_MAX) => {}
-                () = tokio::time::sleep(wake) => {}
-            }
-        }
-    }
-
-    /// An event as the brain takes it; some concern the shell alone.
-    fn take(&mut self, event: Event) -> Option<Input> {
-        match event {
-            Event::Opened(stream) => {
-                self.stream = Some(stream);
-                Some(Input::Opened)
-            }
-            Event::Closed => {
-                self.stream = None;
-                Some(Input::Closed)
-            }
-            Event::Input(input) => Some(input),
-            Event::Performed { member, number, outcome, pid } => {
-                if let Some(pid) = pid {
-                    self.watch(member, pid);
-                }
-                Some(Input::Outcome { member, number, outcome })
-            }
-            Event::Ended { member, pid } => {
-                // News of an earlier process of the member is none.
-                (self.watched.get(&member) == Some(&pid)).then(|| {
-                    self.watched.remove(&member);
-                    Input::Died { member }
-                })
-            }
-        }
-    }
-
-    /// Has the kernel tell when a process ends. Adopted ones are watched as well.
-    fn watch(&mut self, member: MemberId, pid: u32) {
-        if self.watched.get(&member) != Some(&pid) {
-            self.watched.insert(member, pid);
-            tokio::spawn(perform::watch(member, pid, self.events.clone()));
-        }
-    }
-
-    /// Saves first; then calls, sends and asks.
-    async fn carry_out(&mut self, out: Output) {
-        if let Err(error) = self.disk.save(&out) {
-            // What is not on disk is not acted on: the calls of this turn fail instead.
-            warn!("goals cannot be saved, nothing is done about them: {error}");
-            for call in out.calls {
-                let (member, number) = (call.member, call.number);
-                let outcome = perform::unsaved(&error);
-                let event = Event::Performed { member, number, outcome, pid: None };
-                let _ = self.events.send(event).await;
-            }
-            self.disk.retry(out.save);
-            return;
-        }
-        for call in out.calls {
-            let performer = self.performers.entry(call.member).or_insert_with(|| {
-                perform::Performer::new((self.drivers)(&call.goal), self.events.clone())
-            });
-            performer.perform(call);
-        }
-        for member in &out.forget {
-            self.performers.remove(member);
-            self.watched.remove(member);
-        }
-        for message in &out.send {
-            let frame = wire::encode(message);
-            if self.stream.as_ref().is_some_and(|stream| stream.try_send(frame).is_err()) {
-                // Too slow or gone: the dialler notices and opens another.
-                self.stream = None;
-            }
-        }
-        for question in out.ask {
-            tokio::spawn(witness::look(question, self.events.clone()));
-        }
-        if out.look_at_host {
-            self.host.look(self.events.clone());
-        }
-        if let Some(reason) = out.refused {
-            warn!("the controller is not obeyed: {reason}");
-        }
-    }
+/// An error with its causes, for logs.
+fn chain(error: &dyn std::error::Error) -> String {
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,158 +1,207 @@
-//! The one stream to the controller: dialled out, opened again whenever it ends.
+//! The one stream to a controller: dialled out, upgraded, then frames both ways.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use evenkeel_core::agent::Input;
-use evenkeel_core::report::ToAgent;
-use evenkeel_core::wire::{self, AGENT_PATH, Decoder, Upgrade};
+use evenkeel_core::report::{FromAgent, ToAgent};
+use evenkeel_core::wire::{self, Decoder, Upgrade};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tokio::time::timeout;
 
-use crate::events::Event;
+use crate::shell::Event;
 
-/// First wait before dialling again, doubled up to the longest.
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// A dial that takes longer is given up.
+/// First wait before another dial, doubled up to the last.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// A connection, and the answer to its upgrade, take no longer.
 const DIAL_MAX: Duration = Duration::from_secs(5);
-/// Frames waiting to be written; a controller that reads slower gets another stream.
-const FRAMES_MAX: usize = 1024;
+/// A frame that is not taken for so long ends the stream.
+const WRITE_MAX: Duration = Duration::from_secs(10);
+/// Bytes that nobody confirms for so long end the connection: a controller's host that vanished.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(10);
+/// Messages that wait to be written; a controller that is further behind is cut.
+const WAITING_MAX: usize = 1024;
+/// Read at once.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// Where the controller is and how it knows us.
+/// Where a controller is, as its file says.
 #[derive(Deserialize)]
 struct Controller {
     address: String,
     token: String,
 }
 
-/// Why a stream ended or never opened.
+/// Why there is no stream, or none any more.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{path} does not name a controller: {why}")]
-    File { path: PathBuf, why: String },
-    #[error("{0}")]
-    Io(#[from] io::Error),
+    #[error("cannot read {}, which says where the controller is", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{} does not hold {{\"address\", \"token\"}}", path.display())]
+    Content { path: PathBuf, source: serde_json::Error },
+    #[error("cannot reach the controller at {address}")]
+    Dial { address: String, source: io::Error },
     #[error(
-        "the controller refused the stream ({0}); is the token in the controller file its own?"
+        "the controller at {address} does not let this agent in ({status}); put its present token \
+         into {}, which is read again at every dial",
+        path.display()
     )]
-    Refused(String),
-    #[error("the controller closed it")]
+    Refused { address: String, status: String, path: PathBuf },
+    #[error("the controller says what cannot be read")]
+    Frame(#[source] wire::Error),
+    #[error("the controller closed the stream")]
     Closed,
-    #[error("the controller does not answer")]
-    Silent,
-    #[error("what came is no message: {0}")]
-    Frame(#[from] wire::Error),
+    #[error("the stream broke")]
+    Broken(#[source] io::Error),
+    #[error("the controller does not read")]
+    Slow,
+    #[error("the agent ended it")]
+    Ended,
 }
 
-/// Dials for ever.
-pub async fn dial(controller_file: PathBuf, events: mpsc::Sender<Event>) {
-    let mut wait = BACKOFF_MIN;
-    let mut last = String::new();
-    loop {
-        match tokio::time::timeout(DIAL_MAX, open(&controller_file)).await {
-            Ok(Ok((stream, rest))) => {
-                info!("the controller is reached");
-                wait = BACKOFF_MIN;
-                last.clear();
-                let error = serve(stream, rest, &events).await;
-                info!("the stream to the controller ended: {error}");
+/// Dials again and again until the shell takes no events any more. It ends a stream by dropping
+/// the outbox it was given.
+pub(crate) async fn keep_open(file: PathBuf, events: mpsc::Sender<Event>) {
+    let mut wait = RETRY_FIRST;
+    let mut told = String::new();
+    while !events.is_closed() {
+        let dialled = tokio::select! {
+            () = events.closed() => return,
+            dialled = dial(&file) => dialled,
+        };
+        match dialled {
+            Ok((stream, decoder)) => {
+                told.clear();
+                let (outbox, outgoing) = mpsc::channel(WAITING_MAX);
+                if events.send(Event::Opened(outbox)).await.is_err() {
+                    return;
+                }
+                let mut heard = false;
+                let end = talk(stream, decoder, outgoing, &events, &mut heard).await;
+                tracing::warn!(why = crate::chain(&end), "the stream to the controller ended");
                 if events.send(Event::Closed).await.is_err() {
                     return;
                 }
+                if heard {
+                    wait = RETRY_FIRST;
+                }
             }
-            Ok(Err(error)) => tell(&mut last, &error),
-            Err(_) => tell(&mut last, &Error::Silent),
+            Err(error) => {
+                // The same every two seconds is said once.
+                let words = crate::chain(&error);
+                if words != told {
+                    tracing::warn!(
+                        why = words,
+                        "no stream to a controller; members are kept alone"
+                    );
+                    told = words;
+                }
+            }
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(BACKOFF_MAX);
-        if events.is_closed() {
-            return;
+        tokio::select! {
+            () = events.closed() => return,
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
         }
     }
 }
 
-/// The same failure again and again is told once.
-fn tell(last: &mut String, error: &Error) {
-    let text = error.to_string();
-    if *last == text {
-        debug!("the controller is not reached: {text}");
-    } else {
-        warn!("the controller is not reached: {text}; members are kept as they are");
-        *last = text;
+/// A stream that is open, with what came beyond the answer to its upgrade.
+async fn dial(file: &Path) -> Result<(TcpStream, Decoder), Error> {
+    let path = || file.to_owned();
+    let text = std::fs::read(file).map_err(|source| Error::File { path: path(), source })?;
+    let Controller { address, token } =
+        serde_json::from_slice(&text).map_err(|source| Error::Content { path: path(), source })?;
+    let failed = |source| Error::Dial { address: address.clone(), source };
+    let opened = timeout(DIAL_MAX, upgrade(&address, &token)).await;
+    match opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)? {
+        Ok(open) => Ok(open),
+        Err(status) => Err(Error::Refused { address, status, path: path() }),
     }
 }
 
-async fn open(controller_file: &Path) -> Result<(TcpStream, Vec<u8>), Error> {
-    let bad = |why: String| Error::File { path: controller_file.to_owned(), why };
-    let text = tokio::fs::read(controller_file).await.map_err(|error| bad(error.to_string()))?;
-    let controller: Controller =
-        serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
-    let mut stream = TcpStream::connect(&controller.address).await?;
+/// Connects and asks for the stream; the inner error is the status line of a refusal.
+async fn upgrade(address: &str, token: &str) -> io::Result<Result<(TcpStream, Decoder), String>> {
+    let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let request = wire::upgrade_request(AGENT_PATH, &controller.address, &controller.token);
-    stream.write_all(&request).await?;
-    let mut answer = Vec::new();
+    let limit = u32::try_from(UNCONFIRMED_MAX.as_millis()).unwrap_or(u32::MAX);
+    rustix::net::sockopt::set_tcp_user_timeout(&stream, limit)?;
+    stream.write_all(&wire::upgrade_request(wire::AGENT_PATH, address, token)).await?;
+    let mut bytes = Vec::new();
     loop {
-        match wire::upgrade_answer(&answer) {
-            Upgrade::Open { frames_at } => return Ok((stream, answer.split_off(frames_at))),
-            Upgrade::Refused { status } => return Err(Error::Refused(status)),
+        match wire::upgrade_answer(&bytes) {
             Upgrade::Incomplete => {
-                if stream.read_buf(&mut answer).await? == 0 {
-                    return Err(Error::Refused("closed without an answer".to_owned()));
+                if stream.read_buf(&mut bytes).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
+            Upgrade::Open { frames_at } => {
+                let mut decoder = Decoder::default();
+                decoder.push(&bytes[frames_at..]);
+                return Ok(Ok((stream, decoder)));
+            }
+            Upgrade::Refused { status } => return Ok(Err(status)),
         }
     }
 }
 
-/// Carries frames until the stream ends; why it did.
-async fn serve(stream: TcpStream, rest: Vec<u8>, events: &mpsc::Sender<Event>) -> Error {
-    let (reader, writer) = stream.into_split();
-    let (frames, queue) = mpsc::channel(FRAMES_MAX);
-    if events.send(Event::Opened(frames)).await.is_err() {
-        return Error::Silent;
-    }
+/// A stream's life; ends with the reason.
+async fn talk(
+    stream: TcpStream,
+    decoder: Decoder,
+    outgoing: mpsc::Receiver<FromAgent>,
+    events: &mpsc::Sender<Event>,
+    heard: &mut bool,
+) -> Error {
+    let (read, write) = stream.into_split();
     tokio::select! {
-        error = read(reader, rest, events) => error,
-        error = write(writer, queue) => error,
+        end = listen(read, decoder, events, heard) => end,
+        end = speak(write, outgoing) => end,
     }
 }
 
-async fn read(mut reader: OwnedReadHalf, rest: Vec<u8>, events: &mpsc::Sender<Event>) -> Error {
-    let mut decoder = Decoder::default();
-    decoder.push(&rest);
-    let mut buffer = vec![0; 64 << 10];
+async fn listen(
+    mut read: OwnedReadHalf,
+    mut decoder: Decoder,
+    events: &mpsc::Sender<Event>,
+    heard: &mut bool,
+) -> Error {
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        loop {
-            match decoder.message::<ToAgent>() {
-                Ok(Some(message)) => {
-                    if events.send(Event::Input(Input::Message(message))).await.is_err() {
-                        return Error::Silent;
-                    }
+        match decoder.message::<ToAgent>() {
+            Ok(Some(message)) => {
+                *heard = true;
+                if events.send(Event::Said(message)).await.is_err() {
+                    return Error::Ended;
                 }
-                Ok(None) => break,
-                Err(error) => return error.into(),
+                continue;
             }
+            Ok(None) => {}
+            Err(error) => return Error::Frame(error),
         }
-        match reader.read(&mut buffer).await {
+        match read.read(&mut chunk).await {
             Ok(0) => return Error::Closed,
-            Ok(count) => decoder.push(&buffer[..count]),
-            Err(error) => return error.into(),
+            Ok(length) => decoder.push(&chunk[..length]),
+            Err(error) => return Error::Broken(error),
         }
     }
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -> Error {
-    while let Some(frame) = queue.recv().await {
-        if let Err(error) = writer.write_all(&frame).await {
-            return error.into();
+async fn speak(mut write: OwnedWriteHalf, mut outgoing: mpsc::Receiver<FromAgent>) -> Error {
+    while let Some(message) = outgoing.recv().await {
+        match timeout(WRITE_MAX, write.write_all(&wire::encode(&message))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Error::Broken(error),
+            Err(_) => return Error::Slow,
         }
     }
-    Error::Silent
+    // The shell dropped the outbox, at its end or because it was full.
+    match write.shutdown().await {
+        Ok(()) => Error::Ended,
+        Err(error) => Error::Broken(error),
+    }
 }

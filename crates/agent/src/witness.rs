@@ -1,50 +1,39 @@
-//! Looking at another host's member for a controller: does its port answer a startup packet? A
-//! witness holds no secret; it greets and hangs up.
+//! A witness's look at another host's member: does its port greet as its kind does? Holds no secret.
 
-use std::io::ErrorKind;
+use std::io;
 use std::time::Duration;
 
-use evenkeel_core::agent::Input;
-use evenkeel_core::report::{Answer, Question, Sight};
+use evenkeel_core::report::{Question, Sight};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 
-use crate::events::Event;
+/// Longest wait for an answer, whatever the question says.
+const PATIENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Looks, and tells what was seen.
-pub async fn look(question: Question, events: mpsc::Sender<Event>) {
-    let patience = Duration::from_millis(question.patience.0);
-    let seen = tokio::time::timeout(patience, greet(&question)).await;
-    let sight = seen.unwrap_or(Sight::Silent);
-    let answer = Answer { id: question.id, member: question.member, sight };
-    let _ = events.send(Event::Input(Input::Saw(answer))).await;
-}
-
-async fn greet(question: &Question) -> Sight {
-    let Some(kind) = evenkeel_kinds::kind(&question.kind) else { return Sight::Silent };
-    let (greeting, answers) = kind.greeting();
-    let mut stream = match TcpStream::connect((question.address.as_str(), question.port)).await {
-        Ok(stream) => stream,
-        Err(error) => return refused(error.kind()),
-    };
-    if stream.write_all(greeting).await.is_err() {
-        return Sight::Refused;
-    }
-    let mut first = [0];
-    match stream.read_exact(&mut first).await {
-        Ok(_) if answers.contains(&first[0]) => Sight::Answered,
-        // Something listens that is no server of this kind.
-        Ok(_) => Sight::Refused,
-        Err(_) => Sight::Refused,
-    }
-}
-
-/// What an error of connecting says about the other side.
-fn refused(kind: ErrorKind) -> Sight {
-    match kind {
-        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Sight::Refused,
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Sight::Unreachable,
-        _ => Sight::Silent,
+/// Looks; `None` when nothing was learnt, which is no evidence either way.
+pub(crate) async fn look(question: &Question) -> Option<Sight> {
+    let (greeting, proofs) = evenkeel_kinds::kind(&question.kind)?.greeting();
+    let patience = Duration::from_millis(question.patience.0).min(PATIENCE_MAX);
+    let address = (question.address.as_str(), question.port);
+    let greeted = tokio::time::timeout(patience, async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(greeting).await?;
+        let mut first = [0];
+        let read = stream.read(&mut first).await?;
+        Ok::<_, io::Error>(read == 1 && proofs.contains(&first[0]))
+    });
+    match greeted.await {
+        Ok(Ok(true)) => Some(Sight::Answered),
+        // Whatever sits there, it is not a server of this kind that works.
+        Ok(Ok(false)) | Err(_) => Some(Sight::Silent),
+        Ok(Err(error)) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => Some(Sight::Refused),
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                Some(Sight::Unreachable)
+            }
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Some(Sight::Silent),
+            // The witness's own trouble, such as no descriptors left.
+            _ => None,
+        },
     }
 }

@@ -66,7 +66,8 @@ impl Agent {
         runtime()?.block_on(run).map_err(|error| Failure::new(Kind::Failed, chain(&error)))
     }
 
-    fn gateway(&self, dir: &std::path::Path, program: &str) -> evenkeel_agent::Gateway {
+    /// The command of this host's gateway.
+    fn gateway(&self, dir: &std::path::Path, program: &str) -> Vec<String> {
         let text = |path: &std::path::Path| path.display().to_string();
         let argv = [
             program,
@@ -80,10 +81,6 @@ impl Agent {
             "--controller-file",
             &text(&self.controller_file),
         ];
-        evenkeel_agent::Gateway {
-            argv: argv.map(str::to_owned).to_vec(),
-            dir: dir.to_owned(),
-            log: dir.join("gateway.log"),
-        }
+        argv.map(str::to_owned).to_vec()
     }
 }

@@ -33,6 +33,19 @@ pub struct Stored {
     pub restarts: u32,
     /// Deaths without an order since the directory was made.
     pub deaths: u32,
+    /// Whether its directory was ever complete.
+    pub made: bool,
+    /// Whether its budget of restarts is spent: an agent that restarts does not begin it anew.
+    pub crash_looping: bool,
+}
+
+impl Stored {
+    /// What is kept of a goal that nothing was done for yet.
+    #[must_use]
+    pub fn first(goal: Goal) -> Self {
+        let applied = Applied { incarnation: goal.incarnation, pledged: goal.term, goal };
+        Self { applied, restarts: 0, deaths: 0, made: false, crash_looping: false }
+    }
 }
 
 /// What came of a driver call.
@@ -72,7 +85,8 @@ pub struct Member {
     /// Deaths the budget still counts.
     recent: Vec<Time>,
     silent_since: Option<Time>,
-    failures: u8,
+    /// The action that fails, and how often in a row.
+    failing: Option<(Action, u8)>,
     trouble: Option<String>,
     refused: Option<Refusal>,
     port_taken: bool,
@@ -106,6 +120,7 @@ impl Member {
                 probed: Time(0),
                 wrote: Time(0),
                 write_proven: false,
+                made: stored.made,
                 started: Time(0),
                 checked: Time(0),
                 configured: None,
@@ -113,6 +128,7 @@ impl Member {
                 restarts: stored.restarts,
                 stop_failed: false,
                 not_before: Time(0),
+                look_after: Time(0),
             },
             stored,
             call: None,
@@ -121,7 +137,7 @@ impl Member {
             touched: true,
             recent: Vec::new(),
             silent_since: None,
-            failures: 0,
+            failing: None,
             trouble: None,
             refused: None,
             port_taken: false,
@@ -143,9 +159,10 @@ impl Member {
                 self.refused = None;
                 let applied = &mut self.stored.applied;
                 applied.pledged = applied.pledged.max(goal.term);
-                if applied.goal.restarts != goal.restarts || applied.goal.port != goal.port {
+                let key = |goal: &Goal| (goal.restarts, goal.port, goal.want);
+                if key(&applied.goal) != key(goal) {
                     // An order, or a way out of what failed: tried at once.
-                    (self.seen.not_before, self.failures, self.port_taken) = (Time(0), 0, false);
+                    (self.seen.not_before, self.failing, self.port_taken) = (Time(0), None, false);
                 }
                 applied.goal = goal.clone();
                 self.unsaved = true;
@@ -202,6 +219,8 @@ impl Member {
         if failed && none && self.goal().want != Want::Running {
             self.event(Event::Stop);
             self.touched = true;
+            self.recent.clear();
+            self.unsaved |= std::mem::take(&mut self.stored.crash_looping);
         }
     }
 
@@ -224,7 +243,7 @@ impl Member {
                 self.seen.process = Some(Process::Running { pid: *pid });
                 self.fresh_process(now);
             }
-            Outcome::Answered(answer) => self.answered(*answer, &call.action, now),
+            Outcome::Answered(answer) => self.answered(*answer, &call, now),
             Outcome::Read(readings) => {
                 self.seen.checked = now;
                 let judge = |(name, reading): &(String, Reading)| {
@@ -234,7 +253,8 @@ impl Member {
             }
             Outcome::Done => self.done(&call),
         }
-        self.failures = 0;
+        // A look between two tries does not make the second one the first.
+        self.failing.take_if(|(failing, _)| *failing == call.action);
     }
 
     fn done(&mut self, call: &Call) {
@@ -242,7 +262,8 @@ impl Member {
         match &call.action {
             Action::Initialize => {
                 self.event(Event::Initialized);
-                (self.stored.deaths, self.unsaved) = (0, true);
+                self.stored.deaths = 0;
+                self.made();
                 self.look_again();
             }
             Action::Configure => self.seen.configured = version,
@@ -254,15 +275,11 @@ impl Member {
                 self.seen.stop_failed = false;
                 self.look_again();
             }
-            Action::Seal(sealed) => {
-                self.event(if *sealed { Event::Seal } else { Event::Unseal });
-                self.look_again();
-            }
             Action::Remove => {
                 self.event(Event::Remove);
                 self.seen.directory = Some(Directory::Absent);
             }
-            Action::Discard => self.look_again(),
+            Action::Seal(_) | Action::Discard => self.look_again(),
             Action::Look | Action::Start | Action::Probe { .. } | Action::Check => {}
         }
         if !matches!(call.action, Action::Configure | Action::Prepare) {
@@ -272,17 +289,19 @@ impl Member {
 
     fn failed(&mut self, action: &Action, error: &driver::Error, now: Time) {
         self.trouble = Some(error.to_string());
-        self.failures = self.failures.saturating_add(1);
-        let wait = RETRY_STEP.times(1 << self.failures.min(10)).min(RETRY_MAX);
+        let before = self.failing.take_if(|(failing, _)| failing == action).map_or(0, |(_, n)| n);
+        self.failing = Some((action.clone(), before.saturating_add(1)));
+        let wait = RETRY_STEP.times(2 << before.min(10)).min(RETRY_MAX);
         self.seen.not_before = now + wait;
         match action {
             Action::Initialize => self.event(Event::Died),
             Action::Start => {
                 self.port_taken = matches!(error, driver::Error::PortTaken { .. });
                 self.event(Event::Died);
-                // Nothing ran: that is no death the budget counts, but it is no restart done either.
+                // Nothing ran: that is no death the budget counts.
             }
             Action::Stop(_) => (self.seen.stop_failed, self.seen.not_before) = (true, now),
+            Action::Look => self.seen.look_after = self.seen.not_before,
             Action::Check => self.seen.checked = now,
             Action::Probe { .. } => self.seen.probed = now,
             _ => {}
@@ -299,38 +318,52 @@ impl Member {
         (self.seen.answer, self.seen.write_proven) = (Answer::Unasked, false);
         (self.seen.prepared, self.silent_since) = (None, None);
         (self.seen.probed, self.seen.checked) = (Time(0), Time(0));
+        self.unsaved |= std::mem::take(&mut self.stored.crash_looping);
     }
 
     fn looked(&mut self, directory: Directory, process: Process, now: Time) {
         self.seen.looked = now;
-        let first = self.seen.state == State::Absent && directory != Directory::Absent;
-        if first {
-            self.find(&directory, process, now);
-        } else {
-            self.compare(process, now);
+        let wanted = self.goal().incarnation;
+        let (ours, sealed) = match directory {
+            Directory::Complete { incarnation } => (incarnation == wanted, false),
+            Directory::Sealed { incarnation } => (incarnation == wanted, true),
+            Directory::Absent | Directory::Partial | Directory::Foreign { .. } => (false, false),
+        };
+        if ours {
+            self.made();
         }
-        if let Directory::Foreign { why } = &directory {
-            self.trouble = Some(format!("its directory is somebody else's: {why}"));
+        match self.seen.state {
+            State::Absent if ours => self.find(sealed, process, now),
+            _ => self.compare(process, now),
+        }
+        match self.seen.state {
+            State::Stopped if ours && sealed => self.event(Event::Seal),
+            State::Sealed if ours && !sealed => self.event(Event::Unseal),
+            _ => {}
         }
         (self.seen.directory, self.seen.process) = (Some(directory), Some(process));
     }
 
+    fn made(&mut self) {
+        (self.seen.made, self.unsaved) = (true, self.unsaved || !self.stored.made);
+        self.stored.made = true;
+    }
+
     /// First look after an agent's start: what is there is adopted, through the machine's own steps.
-    fn find(&mut self, directory: &Directory, process: Process, now: Time) {
-        let steps: &[Event] = match (directory, process) {
-            (Directory::Absent | Directory::Partial | Directory::Foreign { .. }, _) => return,
-            (Directory::Sealed { .. }, _) => &[Event::Initialize, Event::Initialized, Event::Seal],
-            (Directory::Complete { .. }, Process::None | Process::Leftovers { .. }) => {
-                // It ran when the agent was away, or was never to run.
-                &[Event::Initialize, Event::Initialized]
+    fn find(&mut self, sealed: bool, process: Process, now: Time) {
+        [Event::Initialize, Event::Initialized].into_iter().for_each(|event| self.event(event));
+        match process {
+            _ if sealed => {}
+            Process::Running { .. } | Process::Frozen { .. } => {
+                self.event(Event::Start);
+                self.fresh_process(now);
             }
-            (Directory::Complete { .. }, Process::Running { .. } | Process::Frozen { .. }) => {
-                &[Event::Initialize, Event::Initialized, Event::Start]
+            // It ran when the agent was away, or was never to run.
+            Process::None | Process::Leftovers { .. } if self.stored.crash_looping => {
+                let spent = [Event::Start, Event::Died, Event::BudgetSpent];
+                spent.into_iter().for_each(|event| self.event(event));
             }
-        };
-        steps.iter().for_each(|&event| self.event(event));
-        if self.seen.state == State::Starting {
-            self.fresh_process(now);
+            Process::None | Process::Leftovers { .. } => {}
         }
     }
 
@@ -366,6 +399,7 @@ impl Member {
         self.trouble = Some(format!("its process died without an order, {recent} times lately"));
         if recent > usize::from(budget.tries_max) {
             self.event(Event::BudgetSpent);
+            self.stored.crash_looping = true;
         } else if let Some(doubled) = recent.checked_sub(2) {
             // The first restart is at once.
             let wait = budget.backoff.times(1 << doubled.min(16));
@@ -373,12 +407,12 @@ impl Member {
         }
     }
 
-    fn answered(&mut self, answer: Answer, action: &Action, now: Time) {
+    fn answered(&mut self, answer: Answer, call: &Call, now: Time) {
         let before = self.seen.answer;
         (self.seen.answer, self.seen.probed) = (answer, now);
         match answer {
             Answer::Silent | Answer::NotYet | Answer::Unasked => {
-                let since = *self.silent_since.get_or_insert(now);
+                let since = *self.silent_since.get_or_insert(call.since);
                 let limit = match self.seen.state {
                     State::Starting => START_MAX,
                     _ => HUNG_AFTER,
@@ -401,7 +435,7 @@ impl Member {
             }
             Answer::Accepting => {
                 // Asked to write and only let in: full of clients. It lives, nothing is proven.
-                if *action == (Action::Probe { write: true }) && self.seen.write_proven {
+                if call.action == (Action::Probe { write: true }) && self.seen.write_proven {
                     self.seen.wrote = now;
                 }
             }
@@ -429,6 +463,7 @@ impl Member {
         let goal = self.goal();
         let long = self.call.as_ref().filter(|_| self.is_late(now));
         let trouble = long.map(|call| format!("{:?} takes longer than {CALL_LONG}", call.action));
+        let trouble = trouble.or_else(|| reconcile::obstacle(goal, &self.seen));
         report::Member {
             member: goal.member,
             incarnation: self.stored.applied.incarnation,

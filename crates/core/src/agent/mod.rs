@@ -10,6 +10,7 @@
 //! - what is not in a goal is never started, stopped or removed.
 
 mod member;
+mod perform;
 pub mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use member::{Outcome, Stored};
+pub use perform::perform;
 pub use reconcile::Action;
 
 use crate::check::{Check, Reading, Result as CheckResult};
 use crate::digest::Digest;
-use crate::goal::{Applied, Goal, StoreId};
+use crate::goal::{Goal, StoreId};
 use crate::id::MemberId;
 use crate::kind::Kind;
 use crate::member::State;
@@ -252,12 +254,7 @@ impl Brain {
             match self.members.get_mut(&goal.member) {
                 Some(member) => member.take(goal),
                 None => {
-                    let applied = Applied {
-                        incarnation: goal.incarnation,
-                        pledged: goal.term,
-                        goal: goal.clone(),
-                    };
-                    let mut member = Member::new(Stored { applied, restarts: 0, deaths: 0 });
+                    let mut member = Member::new(Stored::first(goal.clone()));
                     member.unsaved = true;
                     self.members.insert(goal.member, member);
                 }

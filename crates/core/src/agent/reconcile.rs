@@ -74,6 +74,8 @@ pub struct Seen {
     pub wrote: Time,
     /// Whether one was since the process started.
     pub write_proven: bool,
+    /// Whether its directory was ever complete: what was made and is gone is never made anew.
+    pub made: bool,
     /// When its process was started or found.
     pub started: Time,
     /// When its checks were last run.
@@ -86,8 +88,10 @@ pub struct Seen {
     pub restarts: u32,
     /// A stop was asked for and not obeyed.
     pub stop_failed: bool,
-    /// Nothing that failed is tried again before this.
+    /// Nothing that failed is tried again before this, but looks are taken.
     pub not_before: Time,
+    /// A look that failed is not taken again before this.
+    pub look_after: Time,
 }
 
 /// First answers are waited for in steps as short as this.
@@ -99,7 +103,7 @@ const SLOW_STEP: Span = Span::millis(250);
 /// Between questions to a server in doubt.
 const DOUBT_STEP: Span = Span::secs(1);
 /// Between questions to a server that works.
-const READY_STEP: Span = Span::secs(3);
+const READY_STEP: Span = Span::secs(2);
 /// An idle member is written to this often and no more (DESIGN 4): idle databases must not ship
 /// a log segment a minute for ever.
 const WRITE_STEP: Span = Span::secs(60);
@@ -112,23 +116,59 @@ const LOOK_STEP: Span = Span::secs(30);
 #[must_use]
 pub fn next(goal: &Goal, seen: &Seen, now: Time) -> Next {
     let (Some(directory), Some(process)) = (&seen.directory, seen.process) else {
-        return Next::Do(Action::Look);
+        return due(seen.look_after, Span(0), Action::Look, now);
     };
+    if seen.state == State::Gone {
+        return Next::Settled;
+    }
     if now < seen.not_before {
         return Next::Wait(seen.not_before);
     }
-    match goal.want {
-        Want::Running => match process {
-            Process::None => start(goal, seen, directory),
-            Process::Leftovers { .. } => Next::Do(Action::Kill),
-            Process::Running { .. } | Process::Frozen { .. } => keep(goal, seen, process, now),
-        },
-        Want::Stopped | Want::Sealed | Want::Removed => match process {
-            // A frozen server hears no request to stop; what it acknowledged is in its log.
-            Process::Leftovers { .. } | Process::Frozen { .. } => Next::Do(Action::Kill),
-            Process::Running { .. } => Next::Do(stop(goal, seen)),
-            Process::None => put_away(goal.want, seen, directory, now),
-        },
+    if obstacle(goal, seen).is_some() {
+        return due(seen.looked, LOOK_STEP, Action::Look, now);
+    }
+    match (goal.want, process) {
+        (_, Process::Leftovers { .. }) => Next::Do(Action::Kill),
+        (Want::Running, Process::None) => start(goal, seen, directory),
+        (_, Process::None) => put_away(goal.want, directory, seen, now),
+        (Want::Running, _) if matches!(directory, Directory::Complete { .. }) => {
+            keep(goal, seen, process, now)
+        }
+        // A frozen server hears no request to stop; what it acknowledged is in its log. What runs
+        // on a half-made directory never served.
+        (_, Process::Frozen { .. }) => Next::Do(Action::Kill),
+        (_, Process::Running { .. }) if *directory == Directory::Partial => Next::Do(Action::Kill),
+        (_, Process::Running { .. }) => Next::Do(stop(goal, seen)),
+    }
+}
+
+/// Why nothing of this member may be touched, if so: it is looked at again and again, and only a
+/// person knows what became of it. A lost mount must not end in an empty database in its place.
+#[must_use]
+pub fn obstacle(goal: &Goal, seen: &Seen) -> Option<String> {
+    let (directory, process) = (seen.directory.as_ref()?, seen.process?);
+    match directory {
+        Directory::Foreign { why } => Some(format!("its directory is somebody else's: {why}")),
+        Directory::Complete { incarnation } | Directory::Sealed { incarnation } => {
+            let other = *incarnation != goal.incarnation;
+            other.then(|| {
+                let wanted = goal.incarnation;
+                format!("its directory is of incarnation {incarnation}, not of {wanted} as wanted")
+            })
+        }
+        Directory::Absent
+            if matches!(process, Process::Running { .. } | Process::Frozen { .. }) =>
+        {
+            Some("its server runs and its directory is gone".to_owned())
+        }
+        Directory::Absent | Directory::Partial => {
+            let lost = seen.made && goal.want != Want::Removed;
+            lost.then(|| {
+                "its directory was complete and is gone; bring it back (is its disk mounted?) or \
+                 terminate the service"
+                    .to_owned()
+            })
+        }
     }
 }
 
@@ -137,19 +177,15 @@ fn start(goal: &Goal, seen: &Seen, directory: &Directory) -> Next {
     Next::Do(match directory {
         Directory::Absent => Action::Initialize,
         Directory::Partial => Action::Discard,
-        Directory::Sealed { incarnation } if *incarnation == goal.incarnation => {
-            Action::Seal(false)
-        }
-        Directory::Complete { incarnation } if *incarnation == goal.incarnation => {
+        Directory::Sealed { .. } => Action::Seal(false),
+        Directory::Complete { .. } => {
             if seen.state == State::CrashLooping && seen.restarts == goal.restarts {
                 return Next::Settled;
             }
             if seen.configured != Some(version(goal)) { Action::Configure } else { Action::Start }
         }
-        // Another life's directory, or somebody else's: never touched.
-        Directory::Complete { .. } | Directory::Sealed { .. } | Directory::Foreign { .. } => {
-            return Next::Settled;
-        }
+        // An obstacle, see there.
+        Directory::Foreign { .. } => return Next::Settled,
     })
 }
 
@@ -168,15 +204,20 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     if seen.configured != Some(version(goal)) {
         return Next::Do(Action::Configure);
     }
+    let soon = now.since(seen.started) < STARTING_SOON;
     let every = match (seen.state, seen.answer) {
-        (State::Hung, _) | (_, Answer::Silent) => DOUBT_STEP,
-        (_, Answer::Accepting | Answer::Writing) => {
+        (state, Answer::Accepting | Answer::Writing) => {
             if seen.prepared != Some(version(goal)) {
                 return Next::Do(Action::Prepare);
             }
-            if !seen.write_proven || now.since(seen.wrote) >= WRITE_STEP {
-                let soon = now.since(seen.started) < STARTING_SOON;
-                let every = if soon { STARTING_STEP } else { SLOW_STEP };
+            // What hung is believed only after a write.
+            let hung = state == State::Hung;
+            if hung || !seen.write_proven || now.since(seen.wrote) >= WRITE_STEP {
+                let every = match hung {
+                    true => DOUBT_STEP,
+                    false if soon => STARTING_STEP,
+                    false => SLOW_STEP,
+                };
                 return due(seen.probed, every, Action::Probe { write: true }, now);
             }
             if now.since(seen.checked) >= CHECK_STEP {
@@ -184,7 +225,8 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
             }
             READY_STEP
         }
-        _ if now.since(seen.started) < STARTING_SOON => STARTING_STEP,
+        (State::Hung, _) | (_, Answer::Silent) => DOUBT_STEP,
+        _ if soon => STARTING_STEP,
         _ => SLOW_STEP,
     };
     match due(seen.looked, LOOK_STEP, Action::Look, now) {
@@ -197,24 +239,14 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
 }
 
 /// Nothing runs and nothing should.
-fn put_away(want: Want, seen: &Seen, directory: &Directory, now: Time) -> Next {
-    let rest = || due(seen.looked, LOOK_STEP, Action::Look, now);
+fn put_away(want: Want, directory: &Directory, seen: &Seen, now: Time) -> Next {
     match (want, directory) {
-        (Want::Removed, Directory::Absent) => {
-            if seen.state == State::Gone {
-                Next::Settled
-            } else {
-                Next::Do(Action::Remove)
-            }
-        }
-        // It never served: nothing is lost with it.
+        // It never served, or is half removed: nothing is lost with it.
         (_, Directory::Partial) => Next::Do(Action::Discard),
-        (Want::Removed, Directory::Complete { .. } | Directory::Sealed { .. }) => {
-            Next::Do(Action::Remove)
-        }
+        // Of an absent one too: it leaves the tombstone.
+        (Want::Removed, _) => Next::Do(Action::Remove),
         (Want::Sealed, Directory::Complete { .. }) => Next::Do(Action::Seal(true)),
-        (_, Directory::Foreign { .. }) => Next::Settled,
-        _ => rest(),
+        _ => due(seen.looked, LOOK_STEP, Action::Look, now),
     }
 }
 

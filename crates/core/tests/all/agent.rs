@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use evenkeel_core::agent::reconcile::{self, Next};
 use evenkeel_core::agent::{Action, Brain, Call, Config, Input, Outcome, Stored};
 use evenkeel_core::driver::{Answer, Directory, Error, Process};
-use evenkeel_core::goal::{Goal, Identity, RestartBudget, Role, StopMode, StoreId, Want};
+use evenkeel_core::goal::{Goal, Identity, Refusal, RestartBudget, Role, StopMode, StoreId, Want};
 use evenkeel_core::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
 use evenkeel_core::member::State;
 use evenkeel_core::name::ServiceName;
@@ -66,6 +67,7 @@ fn goal(revision: u64, want: Want, restarts: u32) -> Goal {
 }
 
 /// One host's disk and process table, and the mind over it.
+#[derive(Clone)]
 struct Host {
     brain: Brain,
     now: Time,
@@ -222,6 +224,37 @@ impl Host {
         }
     }
 
+    /// Whether all comes to what is wanted once everything works.
+    fn reaches_its_goal(&mut self) -> bool {
+        for minutes in [2, 4] {
+            // Most need seconds; nobody waits longer than back-offs and time-outs make it.
+            self.heal(Span::secs(3));
+            if !self.is_there() {
+                self.heal(Span::mins(minutes));
+            }
+            // A crash loop and a frozen server wait for an order, as they should.
+            let frozen = matches!(self.process, Process::Frozen { .. });
+            match self.state() {
+                State::CrashLooping => self.order(Want::Running, true),
+                State::Hung | State::Ready if frozen => self.order(Want::Running, true),
+                _ => break,
+            }
+        }
+        self.is_there()
+    }
+
+    fn is_there(&self) -> bool {
+        let runs = matches!(self.process, Process::Running { .. });
+        match (self.want, self.state()) {
+            (Want::Running, state) => state == State::Ready && runs,
+            _ if self.process != Process::None => false,
+            (_, State::Absent) => self.disk == Directory::Absent && self.want != Want::Removed,
+            (Want::Stopped, state) => matches!(state, State::Stopped | State::Sealed),
+            (Want::Sealed, state) => state == State::Sealed,
+            (Want::Removed, state) => state == State::Gone && self.disk == Directory::Absent,
+        }
+    }
+
     /// The agent's process ends and another begins, with what was on disk.
     fn restart_agent(&mut self) {
         self.pending.clear();
@@ -251,7 +284,10 @@ impl Host {
             15 => self.order(Want::Sealed, false),
             16 if dice.is_multiple_of(7) => self.order(Want::Removed, false),
             17 => self.restart_agent(),
-            18 if self.pending.is_empty() && self.disk == Directory::Absent => {
+            18 if self.pending.is_empty()
+                && self.disk == Directory::Absent
+                && self.want != Want::Removed =>
+            {
                 self.disk = Directory::Partial;
             }
             _ => {
@@ -285,24 +321,35 @@ fn whatever_happens_the_goal_is_reached_once_everything_works() {
         for _ in 0..60 {
             host.fate(next(&mut seed));
         }
-        host.heal(Span::mins(2));
-        // A crash loop and a frozen server wait for an order, as they should.
-        if matches!(host.state(), State::CrashLooping | State::Hung) {
-            host.order(Want::Running, true);
-            host.heal(Span::mins(2));
-        }
-        let expected = match host.want {
-            Want::Running => State::Ready,
-            Want::Stopped => State::Stopped,
-            Want::Sealed => State::Sealed,
-            Want::Removed => State::Gone,
-        };
-        let state = host.state();
-        let sealed_is_stopped = expected == State::Stopped && state == State::Sealed;
-        let never_made = host.disk == Directory::Absent && state == State::Absent;
-        let reached = state == expected || sealed_is_stopped || never_made;
-        assert!(reached, "walk {walk}: {state:?} instead of {expected:?}");
+        assert!(host.reaches_its_goal(), "walk {walk}: {:?}, not {:?}", host.state(), host.want);
     }
+}
+
+/// Every order of six things the world may do, from a fresh host and from a working one.
+#[test]
+fn every_state_has_an_exit_in_a_small_world_explored_exhaustively() {
+    fn explore(host: &Host, depth: u8, trail: &mut Vec<u32>, count: &mut u32) {
+        if depth == 0 {
+            *count += 1;
+            let mut end = host.clone();
+            assert!(end.reaches_its_goal(), "{trail:?}: {:?}, not {:?}", end.state(), end.want);
+            return;
+        }
+        // Numbers of `Host::fate`: well, badly, death, freeze, restart ordered, stop, agent, time.
+        for fate in [0, 7, 9, 10, 13, 14, 17, 39] {
+            let mut next = host.clone();
+            next.fate(fate);
+            trail.push(fate);
+            explore(&next, depth - 1, trail, count);
+            trail.pop();
+        }
+    }
+    let mut fresh = Host::new();
+    fresh.order(Want::Running, false);
+    let mut count = 0;
+    explore(&fresh, 5, &mut Vec::new(), &mut count);
+    explore(&ready(), 5, &mut Vec::new(), &mut count);
+    assert_eq!(count, 2 * 8_u32.pow(5));
 }
 
 fn ready() -> Host {
@@ -367,6 +414,265 @@ fn a_frozen_server_is_hung_after_five_seconds_of_no_answer() {
     host.order(Want::Running, true);
     host.heal(Span::secs(5));
     assert_eq!(host.state(), State::Ready);
+}
+
+/// Every combination of what is wanted, what is on disk, what runs and where the machine is.
+#[test]
+fn the_reconcilers_table_never_orders_what_must_not_be() {
+    use evenkeel_core::machine::Machine as _;
+    let ours = Incarnation(1);
+    let directories = [
+        Directory::Absent,
+        Directory::Partial,
+        Directory::Complete { incarnation: ours },
+        Directory::Complete { incarnation: Incarnation(2) },
+        Directory::Sealed { incarnation: ours },
+        Directory::Sealed { incarnation: Incarnation(2) },
+        Directory::Foreign { why: "another marker".into() },
+    ];
+    let processes = [
+        Process::None,
+        Process::Running { pid: 7 },
+        Process::Frozen { pid: 7 },
+        Process::Leftovers { count: 2 },
+    ];
+    let wants = [Want::Running, Want::Stopped, Want::Sealed, Want::Removed];
+    let now = Time(1_000_000);
+    let mut rows = 0;
+    for (want, made) in wants.into_iter().flat_map(|want| [(want, false), (want, true)]) {
+        for (directory, process) in
+            directories.iter().flat_map(|d| processes.iter().map(move |p| (d, *p)))
+        {
+            for &state in evenkeel_core::member::Machine::STATES {
+                let seen = seen(state, directory.clone(), process, made, now);
+                let next = reconcile::next(&goal(1, want, 0), &seen, now);
+                let at = format!("{want:?} {directory:?} {process:?} {state:?} made {made}");
+                allowed(want, directory, process, made, &next).unwrap_or_else(|why| {
+                    panic!("{at}: {next:?}: {why}");
+                });
+                rows += 1;
+            }
+        }
+    }
+    assert_eq!(rows, 4 * 2 * 7 * 4 * 12);
+}
+
+fn seen(
+    state: State,
+    directory: Directory,
+    process: Process,
+    made: bool,
+    now: Time,
+) -> reconcile::Seen {
+    reconcile::Seen {
+        state,
+        directory: Some(directory),
+        process: Some(process),
+        looked: now,
+        answer: Answer::Unasked,
+        probed: now,
+        wrote: now,
+        write_proven: false,
+        made,
+        started: now,
+        checked: now,
+        configured: Some((Term(1), Revision(1))),
+        prepared: None,
+        restarts: 0,
+        stop_failed: false,
+        not_before: Time(0),
+        look_after: Time(0),
+    }
+}
+
+/// What no row of the table may order, whatever the machine's state.
+fn allowed(
+    want: Want,
+    directory: &Directory,
+    process: Process,
+    made: bool,
+    next: &Next,
+) -> Result<(), &'static str> {
+    let Next::Do(action) = next else { return Ok(()) };
+    let ours = matches!(
+        directory,
+        Directory::Complete { incarnation: Incarnation(1) }
+            | Directory::Sealed { incarnation: Incarnation(1) }
+    );
+    let theirs = !ours && !matches!(directory, Directory::Absent | Directory::Partial);
+    let must = |holds: bool, why| if holds { Ok(()) } else { Err(why) };
+    must(!theirs || *action == Action::Look, "somebody else's is only looked at")?;
+    let quiet = process == Process::None;
+    match action {
+        Action::Look => Ok(()),
+        Action::Initialize => {
+            must(want == Want::Running && quiet && !made, "only what never was is made")
+        }
+        Action::Start => must(
+            want == Want::Running && quiet && matches!(directory, Directory::Complete { .. }),
+            "only a complete directory that should run and does not is started",
+        ),
+        Action::Discard => must(
+            quiet && *directory == Directory::Partial && (!made || want == Want::Removed),
+            "only what is half made, or half removed, is discarded",
+        ),
+        Action::Remove => must(want == Want::Removed && quiet, "removed by order and at rest"),
+        Action::Seal(sealed) => must(quiet && *sealed == (want == Want::Sealed), "sealed at rest"),
+        Action::Stop(_) | Action::Kill => must(!quiet, "there is nothing to stop"),
+        Action::Configure | Action::Prepare | Action::Probe { .. } | Action::Check => {
+            must(want == Want::Running && ours, "only what should run is worked on")
+        }
+    }
+}
+
+#[test]
+fn a_server_that_hung_and_thaws_is_ready_again_after_a_write() {
+    let mut host = ready();
+    host.process = Process::Frozen { pid: host.pid };
+    host.heal(Span::secs(10));
+    assert_eq!(host.state(), State::Hung);
+    host.process = Process::Running { pid: host.pid };
+    host.heal(Span::secs(3));
+    assert_eq!((host.state(), host.starts), (State::Ready, 1));
+}
+
+#[test]
+fn a_directory_that_was_complete_and_is_gone_is_never_made_anew() {
+    for restart in [false, true] {
+        let mut host = ready();
+        let disk = std::mem::replace(&mut host.disk, Directory::Absent);
+        host.process = Process::None;
+        host.turn(&[Input::Died { member: MEMBER }]);
+        if restart {
+            host.restart_agent();
+        }
+        host.heal(Span::mins(5));
+        assert_eq!(host.disk, Directory::Absent, "no empty database in its place");
+        let report = host.brain.members().next().expect("reported");
+        assert!(report.trouble.expect("said").contains("is its disk mounted?"));
+        host.disk = disk;
+        host.heal(Span::mins(1));
+        assert_eq!(host.state(), State::Ready, "the disk was mounted again");
+    }
+}
+
+#[test]
+fn a_directory_of_another_incarnation_is_left_alone() {
+    let mut host = ready();
+    let other = Directory::Complete { incarnation: Incarnation(2) };
+    host.disk = other.clone();
+    host.restart_agent();
+    let before = host.process;
+    for want in [Want::Running, Want::Stopped, Want::Removed] {
+        host.order(want, false);
+        host.heal(Span::mins(1));
+        assert_eq!((&host.disk, host.process), (&other, before));
+    }
+}
+
+#[test]
+fn what_goes_on_failing_is_tried_ever_more_seldom() {
+    let mut host = Host::new();
+    host.order(Want::Running, false);
+    let mut tries = Vec::new();
+    let end = host.now + Span::mins(5);
+    while host.now < end {
+        while let Some(call) = host.pending.last() {
+            let start = call.action == Action::Start;
+            if start {
+                tries.push(host.now);
+            }
+            host.happen(!start);
+        }
+        host.now = host.now + Span::millis(50);
+        host.turn(&[]);
+    }
+    let gaps: Vec<u64> = tries.windows(2).map(|pair| pair[1].since(pair[0]).0 / 1000).collect();
+    assert_eq!(gaps[..6], [1, 2, 4, 8, 16, 30], "{gaps:?}");
+    let report = host.brain.members().next().expect("reported");
+    assert!(report.port_taken && report.trouble.expect("said").contains("port 21001"));
+    host.order(Want::Running, true);
+    host.heal(Span::secs(2));
+    assert_eq!(host.state(), State::Ready, "an order is tried at once");
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_not_asked_in_a_loop() {
+    let mut host = ready();
+    host.process = Process::None;
+    host.turn(&[Input::Died { member: MEMBER }]);
+    let mut looks = 0;
+    let end = host.now + Span::secs(60);
+    while host.now < end {
+        while let Some(call) = host.pending.last() {
+            assert_eq!(call.action, Action::Look, "nothing is done unlooked");
+            looks += 1;
+            assert!(looks < 100, "asked in a loop");
+            host.happen(false);
+        }
+        host.now = host.now + Span::millis(50);
+        host.turn(&[]);
+    }
+    assert!((5..8).contains(&looks), "{looks} looks in a minute");
+    host.heal(Span::mins(1));
+    assert_eq!(host.state(), State::Ready);
+}
+
+#[test]
+fn a_crash_loop_outlasts_the_agent() {
+    let mut host = ready();
+    for _ in 0..4 {
+        host.process = Process::None;
+        host.turn(&[Input::Died { member: MEMBER }]);
+        host.heal(Span::secs(10));
+    }
+    assert_eq!(host.state(), State::CrashLooping);
+    let starts = host.starts;
+    host.restart_agent();
+    host.heal(Span::mins(5));
+    assert_eq!((host.state(), host.starts), (State::CrashLooping, starts));
+}
+
+#[test]
+fn an_old_goal_is_refused_and_said() {
+    let mut host = ready();
+    host.order(Want::Stopped, false);
+    host.heal(Span::secs(5));
+    let goals = vec![goal(1, Want::Running, 0)];
+    host.turn(&[Input::Message(ToAgent::Goals { whole: false, goals })]);
+    host.heal(Span::secs(5));
+    assert_eq!((host.state(), host.process), (State::Stopped, Process::None));
+    let refused = host.brain.members().next().expect("reported").refused;
+    assert!(matches!(refused, Some(Refusal::Stale { .. })), "{refused:?}");
+}
+
+#[test]
+fn an_idle_member_is_written_to_once_a_minute() {
+    let mut host = ready();
+    let mut writes = 0;
+    let end = host.now + Span::mins(10);
+    while host.now < end {
+        while let Some(call) = host.pending.last() {
+            writes += u32::from(call.action == Action::Probe { write: true });
+            host.happen(true);
+        }
+        host.now = host.now + Span::millis(250);
+        host.turn(&[]);
+    }
+    assert!((9..=10).contains(&writes), "{writes} writes in ten minutes");
+}
+
+#[test]
+fn the_same_inputs_give_the_same_outputs() {
+    let story = |seed: u64| {
+        let (mut seed, mut host) = (seed, Host::new());
+        host.order(Want::Running, false);
+        (0..200).for_each(|_| host.fate(next(&mut seed)));
+        (host.sent, host.disk_of_agent, host.now)
+    };
+    for seed in 0..20 {
+        assert_eq!(story(seed), story(seed));
+    }
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! Where an agent's drivers come from: a port, so that tests bring their own.
+
+use std::sync::{Mutex, PoisonError};
+
+use evenkeel_core::driver::{Driver, Error};
+use evenkeel_core::goal::Goal;
+use evenkeel_drivers::{Setup, image};
+
+use crate::Options;
+
+/// Makes drivers and what all of them share. Calls may block.
+pub trait Drivers: Send + Sync + 'static {
+    /// A driver for one member.
+    ///
+    /// # Errors
+    /// When there is none for its kind.
+    fn driver(&self, goal: &Goal) -> Result<Box<dyn Driver>, Error>;
+    /// Makes one more directory ready; false: there are enough.
+    ///
+    /// # Errors
+    /// [`Error`]; it is tried again later.
+    fn fill_pool(&self) -> Result<bool, Error>;
+    /// Looks for the software that new members run from; its digest.
+    fn image(&self) -> Option<String>;
+}
+
+/// The drivers of `evenkeel_drivers`.
+pub(crate) struct Real {
+    images_dir: std::path::PathBuf,
+    setup: Mutex<Setup>,
+}
+
+impl Real {
+    /// Nothing is looked at yet.
+    pub fn new(options: &Options) -> Self {
+        let setup = Setup {
+            host: options.host.clone(),
+            members_dir: options.dir.join("members"),
+            socket_root: options.socket_root.clone(),
+            pool_dir: options.dir.join("pool"),
+            pool_target: options.pool_target,
+            image: None,
+            launcher: options.launcher.clone(),
+            address: options.address.to_string(),
+        };
+        Self { images_dir: options.images_dir.clone(), setup: Mutex::new(setup) }
+    }
+
+    fn setup(&self) -> Setup {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drivers for Real {
+    fn driver(&self, goal: &Goal) -> Result<Box<dyn Driver>, Error> {
+        let kind = &goal.identity.kind;
+        let missing = || Error::Failed(format!("this release has no driver for kind {kind:?}"));
+        evenkeel_drivers::driver(kind, &self.setup()).ok_or_else(missing)
+    }
+
+    fn fill_pool(&self) -> Result<bool, Error> {
+        evenkeel_drivers::fill_pool(&self.setup())
+    }
+
+    fn image(&self) -> Option<String> {
+        let found = image::any(&self.images_dir);
+        let found = found.inspect_err(|error| tracing::debug!(error = crate::chain(error)));
+        let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        setup.image = found.ok();
+        setup.image.as_ref().map(|image| image.digest.to_string())
+    }
+}

@@ -1,0 +1,124 @@
+//! Driver calls on threads of their own: one at a time for a member, its driver handed to and fro.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use evenkeel_core::agent::{Action, Call, Outcome, perform};
+use evenkeel_core::driver::{Driver, Error};
+use evenkeel_core::id::MemberId;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::drivers::Drivers;
+use crate::pool::Making;
+use crate::shell::Event;
+
+/// Directories made at the same time: each keeps a core and the disk busy for a second.
+const INITIALIZING_MAX: usize = 2;
+
+/// A call that came back.
+pub(crate) struct Returned {
+    /// About which member.
+    pub member: MemberId,
+    /// The call's number.
+    pub number: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    driver: Option<Box<dyn Driver>>,
+}
+
+/// The drivers of this host's members.
+pub(crate) struct Workers {
+    drivers: Arc<dyn Drivers>,
+    idle: BTreeMap<MemberId, Box<dyn Driver>>,
+    under_way: usize,
+    initializing: Arc<Semaphore>,
+    making: Arc<Making>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Workers {
+    /// No driver is made before its first call.
+    pub fn new(
+        drivers: Arc<dyn Drivers>,
+        making: Arc<Making>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let initializing = Arc::new(Semaphore::new(INITIALIZING_MAX));
+        Self { drivers, idle: BTreeMap::new(), under_way: 0, initializing, making, events }
+    }
+
+    /// Whether no call is under way.
+    pub fn are_idle(&self) -> bool {
+        self.under_way == 0
+    }
+
+    /// Begins a call; it comes back as [`Event::Returned`].
+    pub fn call(&mut self, call: Call) {
+        tell(&call);
+        self.under_way += 1;
+        let driver = self.idle.remove(&call.member);
+        let (drivers, events) = (Arc::clone(&self.drivers), self.events.clone());
+        let making = (call.action == Action::Initialize).then(|| Making::begin(&self.making));
+        let initializing = Arc::clone(&self.initializing);
+        tokio::spawn(async move {
+            let permit = match &making {
+                Some(_) => initializing.acquire_owned().await.ok(),
+                None => None,
+            };
+            let (member, number) = (call.member, call.number);
+            let work = tokio::task::spawn_blocking(move || work(&*drivers, driver, &call));
+            let (driver, outcome) = work.await.unwrap_or_else(|error| {
+                let words = format!("the driver broke off: {error}");
+                (None, Outcome::Failed(Error::Failed(words)))
+            });
+            drop((permit, making));
+            let returned = Returned { member, number, outcome, driver };
+            // The shell has gone if it takes no event any more.
+            let _ = events.send(Event::Returned(returned)).await;
+        });
+    }
+
+    /// Takes a driver back.
+    pub fn back(&mut self, returned: &mut Returned) {
+        self.under_way -= 1;
+        // One that lacks its software is made anew with what is found then.
+        let lacks = matches!(returned.outcome, Outcome::Failed(Error::ProgramMissing { .. }));
+        if let Some(driver) = returned.driver.take().filter(|_| !lacks) {
+            self.idle.insert(returned.member, driver);
+        }
+    }
+
+    /// A member is gone for good.
+    pub fn forget(&mut self, member: MemberId) {
+        self.idle.remove(&member);
+    }
+}
+
+fn work(
+    drivers: &dyn Drivers,
+    driver: Option<Box<dyn Driver>>,
+    call: &Call,
+) -> (Option<Box<dyn Driver>>, Outcome) {
+    let mut driver = match driver.map_or_else(|| drivers.driver(&call.goal), Ok) {
+        Ok(driver) => driver,
+        Err(error) => return (None, Outcome::Failed(error)),
+    };
+    let kind = evenkeel_kinds::kind(&call.goal.identity.kind);
+    let checks = kind.map_or(&[][..], |kind| kind.checks());
+    let outcome = perform(&mut *driver, &call.goal, &call.action, checks);
+    if let Outcome::Failed(error) = &outcome {
+        tracing::warn!(member = %call.member, action = ?call.action, %error, "a driver call failed");
+    }
+    (Some(driver), outcome)
+}
+
+/// What changes something is worth a line; what only looks is not.
+fn tell(call: &Call) {
+    match call.action {
+        Action::Look | Action::Probe { .. } | Action::Check => {}
+        _ => {
+            let (service, member) = (&call.goal.identity.name, call.member);
+            tracing::info!(%service, %member, term = call.goal.term.0, action = ?call.action);
+        }
+    }
+}

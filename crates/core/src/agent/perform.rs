@@ -1,0 +1,44 @@
+//! A driver call made: the one place where an [`Action`] becomes a call of the port.
+
+use super::member::Outcome;
+use super::reconcile::Action;
+use crate::check::Check;
+use crate::driver::{Driver, Error};
+use crate::goal::Goal;
+
+/// Makes a call and says what came of it. It takes as long as the driver does.
+pub fn perform(
+    driver: &mut dyn Driver,
+    goal: &Goal,
+    action: &Action,
+    checks: &[&dyn Check],
+) -> Outcome {
+    let done = |result: Result<(), Error>| match result {
+        Ok(()) => Outcome::Done,
+        Err(error) => Outcome::Failed(error),
+    };
+    match action {
+        Action::Look => match (driver.directory(goal), driver.process(goal)) {
+            (Ok(directory), Ok(process)) => Outcome::Looked(directory, process),
+            (Err(error), _) | (_, Err(error)) => Outcome::Failed(error),
+        },
+        Action::Initialize => done(driver.initialize(goal)),
+        Action::Discard => done(driver.discard(goal)),
+        // A setting that needs a restart takes effect with the next ordered one.
+        Action::Configure => done(driver.configure(goal).map(|_restart| ())),
+        Action::Start => driver.start(goal).map_or_else(Outcome::Failed, Outcome::Started),
+        Action::Prepare => done(driver.prepare(goal)),
+        Action::Probe { write } => Outcome::Answered(driver.probe(goal, *write)),
+        Action::Check => {
+            let read = |check: &&dyn Check| {
+                let reading = driver.read(goal, check.question()).ok()?;
+                Some((check.name().to_owned(), reading))
+            };
+            Outcome::Read(checks.iter().filter_map(read).collect())
+        }
+        Action::Stop(mode) => done(driver.stop(goal, *mode)),
+        Action::Kill => done(driver.kill(goal)),
+        Action::Seal(sealed) => done(driver.seal(goal, *sealed)),
+        Action::Remove => done(driver.remove(goal)),
+    }
+}
