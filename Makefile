@@ -1,12 +1,43 @@
-# Evenkeel's commands. `make test` is everything CI runs.
+# Evenkeel's commands. `make demo` shows what it does, `make test` is everything CI runs.
 CARGO ?= cargo
+DATA ?= $(CURDIR)/target/fleet
 
-.PHONY: test lint unit
-test: lint unit
+.PHONY: help demo up test lint unit e2e sim bench
+help:
+	@echo "make demo   a fleet is started, used, broken and healed; everything is taken down again"
+	@echo "make up     a fleet in the foreground (DATA=dir)"
+	@echo "make test   everything CI runs"
+	@echo "make sim    the simulator's swarm, more seeds than CI runs (SEEDS=n)"
+	@echo "make bench  figures of this machine, as JSON"
+
+demo: target/release/evenkeel
+	target/release/evenkeel demo
+
+up: target/release/evenkeel
+	target/release/evenkeel up $(if $(filter command line environment,$(origin DATA)),--data $(DATA))
+
+.PHONY: target/release/evenkeel
+target/release/evenkeel:
+	$(CARGO) build --release --locked --bin evenkeel
+
+test: lint unit e2e
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 unit:
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --exclude evenkeel --locked
+
+# Fleets share one range of ports, so their tests take turns.
+e2e:
+	$(CARGO) test --package evenkeel --locked -- --test-threads 1 --nocapture
+
+SEEDS ?= 2000
+sim:
+	$(CARGO) run --release --locked --bin evenkeel -- sim --seeds $(SEEDS)
+
+bench: target/release/evenkeel
+	target/release/evenkeel bench engine --services 100000
+	target/release/evenkeel bench fleet
+	$(CARGO) run --release --locked --package evenkeel-store --example commit_bench

@@ -1,1 +1,26 @@
-//! The simulator.
+//! The simulator: the real cell, the real kinds and the real agents' minds on virtual time, in a
+//! world that is modelled and does what it can to break them.
+//!
+//! Purpose: the same decision code as in production meets thousands of unlucky days in seconds. One
+//! seed decides everything: the same seed gives the same bytes.
+//!
+//! A run has two halves. In the first anything happens: processes die, freeze and are killed in the
+//! middle of a turn, streams are cut, calls fail or are slow, people order what they like, and after
+//! every event the world is checked for *safety*. In the second nothing more breaks, and within
+//! [`HEAL`] every service must rest or serve: *liveness*.
+
+mod model;
+mod prng;
+mod swarm;
+mod world;
+
+pub use swarm::{Failure, Summary, run, swarm};
+pub use world::Fault;
+
+use evenkeel_core::time::Span;
+
+/// How long things break in a run.
+pub const TROUBLE: Span = Span::mins(4);
+/// How long a world may take to heal once nothing breaks any more. Budgets of remedies end in a
+/// page, and a person's order then helps: both are part of it.
+pub const HEAL: Span = Span::mins(12);

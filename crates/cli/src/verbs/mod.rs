@@ -6,6 +6,7 @@ mod completions;
 mod connect;
 mod controller;
 mod create;
+mod demo;
 mod doctor;
 mod down;
 mod explain;
@@ -17,6 +18,7 @@ mod list;
 mod operate;
 mod replay;
 mod show;
+mod sim;
 mod store;
 mod terminate;
 mod up;
@@ -49,6 +51,8 @@ pub enum Verb {
     Doctor(doctor::Doctor),
     Replay(replay::Replay),
     Store(store::Store),
+    Demo(demo::Demo),
+    Sim(sim::Sim),
     Bench(bench::Bench),
     Controller(controller::Controller),
     Agent(agent::Agent),
@@ -78,6 +82,8 @@ impl Verb {
             Self::Doctor(verb) => verb.run(context),
             Self::Replay(verb) => verb.run(context),
             Self::Store(verb) => verb.run(context),
+            Self::Demo(verb) => verb.run(),
+            Self::Sim(verb) => verb.run(context),
             Self::Bench(verb) => verb.run(),
             Self::Controller(verb) => verb.run(context),
             Self::Agent(verb) => verb.run(),

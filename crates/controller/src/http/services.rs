@@ -85,24 +85,28 @@ pub(crate) async fn url(
     let found = app.cell.ask(move |seen| {
         let service = seen.cell.service(&asked, seen.now)?;
         let (kind, secret) = seen.cell.secret(&asked)?;
-        let gateway =
-            seen.cell.fleet(seen.now).gateways.into_iter().min_by(|a, b| a.name.cmp(&b.name));
         let salt = kind.salt(secret).map(<[u8]>::to_vec);
-        Some((service, gateway, kind.scheme(), salt))
+        Some((service, kind.scheme(), salt))
     });
     let found = found.await?;
-    let (service, gateway, scheme, salt) =
+    let (service, scheme, salt) =
         found.ok_or_else(|| order::Error::NoSuchService { name: name.clone() })?;
     let place = if direct {
         let primary = service.members.iter().find(|member| member.role == "primary");
         primary.filter(|member| !member.address.is_empty()).map(|m| (m.address.clone(), m.port))
     } else {
-        gateway.filter(|_| service.url.is_some()).map(|g| (g.address, service.endpoint_port))
+        endpoint_address(&service).map(|address| (address, service.endpoint_port))
     };
     let Some((host, port)) = place else { return Err(no_endpoint(&service)) };
     let password = salt.map_or_else(String::new, |salt| app.key.password(&salt));
     let user = if password.is_empty() { String::new() } else { name.clone() };
     Ok(Json(answer(scheme, host, port, user, password, name)))
+}
+
+/// The address inside the endpoint's URL, which outlives the gateway's stream.
+fn endpoint_address(service: &view::Service) -> Option<String> {
+    let (_, place) = service.url.as_ref()?.split_once('@')?;
+    place.rsplit_once(':').map(|(address, _)| address.to_owned())
 }
 
 fn answer(

@@ -235,7 +235,10 @@ impl Cell {
         let state = self.state.hosts.get(&host).map(|h| h.state);
         let about_host = match (evidence, state) {
             (health::Evidence::Reached, Some(host::State::Down)) => Some(host::Event::Reached),
-            (health::Evidence::ConfirmedDown, Some(host::State::Uncertain)) => {
+            // One member may be down alone: a host is down when nothing on it is reached.
+            (health::Evidence::ConfirmedDown, Some(host::State::Uncertain))
+                if self.all_down(host, work.now) =>
+            {
                 Some(host::Event::ConfirmedDown)
             }
             _ => None,
@@ -253,6 +256,14 @@ impl Cell {
             let text = format!("health {} -> {}", word(was), word(next));
             work.note(topic, service.row.name.as_str(), text, words);
         }
+    }
+
+    /// Whether every member that should run on a host is down by its witnesses.
+    fn all_down(&self, host: HostId, now: Time) -> bool {
+        self.services_on(host).filter_map(|id| self.state.services.get(&id)).all(|service| {
+            let down = matches!(self.verdict(service, now), Some(Verdict::Down(_)));
+            down || service.row.primary().want != Want::Running
+        })
     }
 
     /// Moves a service's phase by an event.

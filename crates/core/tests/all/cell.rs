@@ -329,3 +329,18 @@ fn a_quiet_turn_writes_and_sends_nothing() {
     let explain = world.cell.explain("orders", world.now).expect("there");
     assert!(matches!(explain.decision, Decision::Hold(_)));
 }
+
+#[test]
+fn a_host_with_one_member_down_and_one_reached_is_not_down() {
+    let mut world = World::new(3);
+    world.order(Order::Drain { host: "h2".into() }).expect("accepted");
+    world.order(Order::Drain { host: "h3".into() }).expect("accepted");
+    world.create("orders").expect("accepted");
+    world.create("payments").expect("accepted");
+    world.sights.insert(evenkeel_core::id::MemberId(1), Sight::Refused);
+    world.kill_agent(0);
+    world.pass(Span::secs(60));
+    let states: Vec<State> = world.cell.services(world.now).iter().map(|s| s.state).collect();
+    assert_eq!(states, [State::Unavailable, State::Available]);
+    assert_eq!(world.cell.host("h1", world.now).expect("known").state, host::State::Uncertain);
+}

@@ -105,6 +105,8 @@ pub struct World {
     pub replies: Vec<Result<Accepted, Error>>,
     /// What witnesses see of every member, while they can see.
     pub sight: Sight,
+    /// What they see of some members alone.
+    pub sights: BTreeMap<MemberId, Sight>,
     pub links: u64,
     pub wake_at: Option<Time>,
     /// Every goal ever sent, to hold the protocol's promise against.
@@ -156,6 +158,7 @@ impl World {
             inbox: Vec::new(),
             replies: Vec::new(),
             sight: Sight::Answered,
+            sights: BTreeMap::new(),
             links: 0,
             wake_at: None,
             sent: BTreeMap::new(),
@@ -268,8 +271,10 @@ impl World {
                 self.inbox.push(Entry::Agent { link, message });
             }
             ToAgent::Ask(questions) => {
-                let sight = self.sight;
-                let answer = |q: report::Question| Answer { id: q.id, member: q.member, sight };
+                let answer = |q: report::Question| {
+                    let sight = self.sights.get(&q.member).copied().unwrap_or(self.sight);
+                    Answer { id: q.id, member: q.member, sight }
+                };
                 let answers = questions.into_iter().map(answer).collect();
                 self.inbox.push(Entry::Agent { link, message: FromAgent::Answers(answers) });
             }

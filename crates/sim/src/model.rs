@@ -1,0 +1,252 @@
+//! A modelled host: disks, a process table and PostgreSQL as far as it can be told from outside.
+//!
+//! The model is strict where a mistake would cost data: two servers on one directory, a start from a
+//! sealed one, a removal under a running server are failures of the run, not of a call.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::check::Reading;
+use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process};
+use evenkeel_core::goal::{Goal, StopMode};
+use evenkeel_core::id::MemberId;
+use evenkeel_core::report::Sight;
+use evenkeel_core::time::{Span, Time};
+
+use crate::prng::Prng;
+
+/// A clean start answers after this.
+const START: Span = Span::millis(60);
+/// A start over a log that must be replayed.
+const REPLAY: Span = Span::millis(900);
+
+/// One member's directory and server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// What is on disk.
+    pub directory: Directory,
+    /// What runs.
+    pub process: Process,
+    /// Where it listens.
+    pub port: u16,
+    /// When it takes clients.
+    ready: Time,
+    /// Whether the next start replays the log.
+    dirty: bool,
+    /// Rows on disk: all that was ever acknowledged.
+    pub rows: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            directory: Directory::Absent,
+            process: Process::None,
+            port: 0,
+            ready: Time(0),
+            dirty: false,
+            rows: 0,
+        }
+    }
+}
+
+/// A host's disk and processes.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// By member.
+    pub servers: BTreeMap<MemberId, Server>,
+    /// The moment, as the world sets it.
+    pub now: Time,
+    /// Calls of a hundred that fail.
+    pub failing: u64,
+    /// Ports held by others.
+    pub held: Vec<u16>,
+    /// What must never happen and did.
+    pub broken: Option<String>,
+    chance: Prng,
+    pid: u32,
+}
+
+impl Machine {
+    /// An empty host.
+    pub fn new(seed: u64, name: &str) -> Self {
+        Self {
+            servers: BTreeMap::new(),
+            now: Time(0),
+            failing: 0,
+            held: Vec::new(),
+            broken: None,
+            chance: Prng::new(seed, name),
+            pid: 100,
+        }
+    }
+
+    fn server(&mut self, goal: &Goal) -> &mut Server {
+        self.servers.entry(goal.member).or_default()
+    }
+
+    fn unlucky(&mut self, what: &str) -> Result<(), Error> {
+        let failing = self.failing;
+        if self.chance.percent(failing) {
+            return Err(Error::Failed(format!("{what} did not work")));
+        }
+        Ok(())
+    }
+
+    fn must(&mut self, holds: bool, what: &str) {
+        if !holds && self.broken.is_none() {
+            self.broken = Some(what.to_owned());
+        }
+    }
+
+    /// The process of a member dies; whether there was one.
+    pub fn kill(&mut self, member: MemberId) -> bool {
+        let leftovers = self.chance.percent(30);
+        let Some(server) = self.servers.get_mut(&member) else { return false };
+        if !matches!(server.process, Process::Running { .. } | Process::Frozen { .. }) {
+            return false;
+        }
+        server.process = if leftovers { Process::Leftovers { count: 3 } } else { Process::None };
+        server.dirty = true;
+        true
+    }
+
+    /// The process of a member stops without ending.
+    pub fn freeze(&mut self, member: MemberId) {
+        if let Some(server) = self.servers.get_mut(&member)
+            && let Process::Running { pid } = server.process
+        {
+            server.process = Process::Frozen { pid };
+        }
+    }
+
+    /// A client writes a row; whether it was acknowledged.
+    pub fn write(&mut self, port: u16, now: Time) -> Option<MemberId> {
+        let serving = |s: &Server| {
+            s.port == port && matches!(s.process, Process::Running { .. }) && now >= s.ready
+        };
+        let (member, server) = self.servers.iter_mut().find(|(_, server)| serving(server))?;
+        server.rows += 1;
+        Some(*member)
+    }
+
+    /// What a witness sees on a port.
+    pub fn sight(&self, port: u16) -> Sight {
+        let process = self.servers.values().find(|s| s.port == port).map(|s| s.process);
+        match process {
+            Some(Process::Running { .. }) => Sight::Answered,
+            Some(Process::Frozen { .. }) => Sight::Silent,
+            _ => Sight::Refused,
+        }
+    }
+}
+
+impl Driver for Machine {
+    fn directory(&mut self, goal: &Goal) -> Result<Directory, Error> {
+        Ok(self.server(goal).directory.clone())
+    }
+
+    fn process(&mut self, goal: &Goal) -> Result<Process, Error> {
+        Ok(self.server(goal).process)
+    }
+
+    fn initialize(&mut self, goal: &Goal) -> Result<(), Error> {
+        let failed = self.unlucky("initdb");
+        let server = self.server(goal);
+        if server.directory != Directory::Absent {
+            return Err(Error::Failed("there is something already".to_owned()));
+        }
+        let incarnation = goal.incarnation;
+        server.directory = match failed {
+            Ok(()) => Directory::Complete { incarnation },
+            Err(_) => Directory::Partial,
+        };
+        server.rows = 0;
+        failed
+    }
+
+    fn discard(&mut self, goal: &Goal) -> Result<(), Error> {
+        let partial = self.server(goal).directory == Directory::Partial;
+        self.must(partial, "a complete directory was discarded");
+        self.server(goal).directory = Directory::Absent;
+        Ok(())
+    }
+
+    fn configure(&mut self, _goal: &Goal) -> Result<bool, Error> {
+        self.unlucky("writing the settings").map(|()| false)
+    }
+
+    fn start(&mut self, goal: &Goal) -> Result<u32, Error> {
+        self.unlucky("the start")?;
+        if self.held.contains(&goal.port) {
+            return Err(Error::PortTaken { port: goal.port });
+        }
+        let (now, pid) = (self.now, self.pid + 1);
+        self.pid = pid;
+        let complete = matches!(self.server(goal).directory, Directory::Complete { .. });
+        let free = self.server(goal).process == Process::None;
+        self.must(complete, "a directory that is not complete, or sealed, was started");
+        self.must(free, "a second server was started on one directory");
+        let server = self.server(goal);
+        server.ready = now + if server.dirty { REPLAY } else { START };
+        (server.process, server.port, server.dirty) = (Process::Running { pid }, goal.port, true);
+        Ok(pid)
+    }
+
+    fn prepare(&mut self, _goal: &Goal) -> Result<(), Error> {
+        self.unlucky("making the database")
+    }
+
+    fn probe(&mut self, goal: &Goal, write: bool) -> Answer {
+        let now = self.now;
+        let server = self.server(goal);
+        match server.process {
+            Process::Running { .. } if now < server.ready => Answer::Recovering,
+            Process::Running { .. } if write => Answer::Writing,
+            Process::Running { .. } => Answer::Accepting,
+            Process::Frozen { .. } => Answer::Silent,
+            Process::None | Process::Leftovers { .. } => Answer::NotYet,
+        }
+    }
+
+    fn read(&mut self, _goal: &Goal, _question: &str) -> Result<Reading, Error> {
+        // Checks' judgement has tables of its own; here they are quiet.
+        Err(Error::Failed("the model answers no checks".to_owned()))
+    }
+
+    fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {
+        self.unlucky("the stop")?;
+        let server = self.server(goal);
+        if matches!(server.process, Process::Frozen { .. }) {
+            return Err(Error::Deadline { what: "stopping".to_owned(), limit_ms: 90_000 });
+        }
+        server.process = Process::None;
+        server.dirty = mode == StopMode::Immediate;
+        Ok(())
+    }
+
+    fn kill(&mut self, goal: &Goal) -> Result<(), Error> {
+        let server = self.server(goal);
+        (server.process, server.dirty) = (Process::None, true);
+        Ok(())
+    }
+
+    fn seal(&mut self, goal: &Goal, sealed: bool) -> Result<(), Error> {
+        self.unlucky("the seal")?;
+        let stopped = self.server(goal).process == Process::None;
+        self.must(stopped, "a running server's directory was sealed");
+        let incarnation = goal.incarnation;
+        self.server(goal).directory = match sealed {
+            true => Directory::Sealed { incarnation },
+            false => Directory::Complete { incarnation },
+        };
+        Ok(())
+    }
+
+    fn remove(&mut self, goal: &Goal) -> Result<(), Error> {
+        self.unlucky("the removal")?;
+        let stopped = self.server(goal).process == Process::None;
+        self.must(stopped, "a running server's directory was removed");
+        self.servers.insert(goal.member, Server::default());
+        Ok(())
+    }
+}
