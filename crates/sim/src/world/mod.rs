@@ -2,6 +2,8 @@
 //!
 //! Everything that happens is an event at a moment; ties are broken by the order of their making.
 
+mod faults;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::agent::{self, Brain, Call, Config, Input, Stored};
@@ -20,6 +22,8 @@ use evenkeel_store::memory::Memory;
 use crate::model::Machine;
 use crate::prng::Prng;
 
+pub use faults::{FAULTS, Fault};
+
 const CELL: CellId = CellId(1);
 /// Until a stopped process is asked again whether it goes on.
 const PAUSED: Span = Span::millis(100);
@@ -29,48 +33,6 @@ const REDIAL: Span = Span::millis(500);
 const BUSY_MAX: u64 = 20_000;
 /// Between a client's writes to one service.
 const WRITE: Span = Span::millis(200);
-
-/// Something that breaks, or somebody who orders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// A server's process is killed.
-    KillServer,
-    /// A server's process stops without ending.
-    FreezeServer,
-    /// An agent's process is killed; it is started again later.
-    KillAgent,
-    /// An agent is stopped for a while: its stream stays open and it says nothing.
-    PauseAgent,
-    /// The controller is killed between two turns.
-    KillController,
-    /// The controller is killed when it has recorded its next decision and not sent it.
-    KillAfterRecord,
-    /// The controller is killed when it has decided and not recorded.
-    KillBeforeRecord,
-    /// The gateway is killed.
-    KillGateway,
-    /// A stream is cut.
-    CutStream,
-    /// Driver calls of a host fail for a while.
-    FailCalls,
-    /// Somebody takes a port.
-    TakePort,
-}
-
-/// Every fault.
-pub const FAULTS: &[Fault] = &[
-    Fault::KillServer,
-    Fault::FreezeServer,
-    Fault::KillAgent,
-    Fault::PauseAgent,
-    Fault::KillController,
-    Fault::KillAfterRecord,
-    Fault::KillBeforeRecord,
-    Fault::KillGateway,
-    Fault::CutStream,
-    Fault::FailCalls,
-    Fault::TakePort,
-];
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -536,21 +498,6 @@ impl World {
         }
     }
 
-    fn kill_controller(&mut self) {
-        self.crash_next = None;
-        self.cell = None;
-        (self.cell_life, self.cell_wake) = (self.cell_life + 1, None);
-        // Streams end with the process; what was on its way to it is lost.
-        self.events.retain(|_, event| !matches!(event, Event::ToCell(_)));
-        for n in 0..self.hosts.len() {
-            if let Some(link) = self.hosts[n].link {
-                self.carry(link, false, Event::Cut(n, link));
-            }
-        }
-        self.gateway = None;
-        self.at(Span::secs(2), Event::Return(Process::Controller));
-    }
-
     /// Somebody orders something.
     pub fn order(&mut self, order: Order) {
         if let Order::Terminate { name, .. } = &order {
@@ -558,84 +505,6 @@ impl World {
         }
         let entry = Entry::Order { ticket: self.made, by: "somebody".to_owned(), order };
         self.turn(&[entry]);
-    }
-
-    /// Something breaks.
-    pub fn break_something(&mut self, fault: Fault, chance: &mut Prng) {
-        let hosts = u64::try_from(self.hosts.len()).unwrap_or(1);
-        let n = usize::try_from(chance.below(hosts)).unwrap_or(0);
-        let later = Span::millis(500 + chance.below(15_000));
-        let members: Vec<MemberId> = self.hosts[n].machine.servers.keys().copied().collect();
-        let count = u64::try_from(members.len()).unwrap_or(0);
-        let member = members.get(usize::try_from(chance.below(count)).unwrap_or(0)).copied();
-        match fault {
-            Fault::KillServer => {
-                if let Some(member) = member
-                    && self.hosts[n].machine.kill(member)
-                {
-                    let life = self.hosts[n].life;
-                    self.at(Span::millis(2), Event::Told(n, life, Input::Died { member }));
-                }
-            }
-            Fault::FreezeServer => {
-                if let Some(member) = member {
-                    self.hosts[n].machine.freeze(member);
-                }
-            }
-            Fault::KillAgent => {
-                self.hosts[n].brain = None;
-                (self.hosts[n].paused, self.hosts[n].life) = (false, self.hosts[n].life + 1);
-                self.hosts[n].wake = None;
-                self.hosts[n].waiting.clear();
-                if let Some(link) = self.hosts[n].link.take() {
-                    self.carry(link, true, Event::ToCell(Entry::AgentClosed { link }));
-                }
-                self.at(later, Event::Return(Process::Agent(n)));
-            }
-            Fault::PauseAgent => {
-                if self.hosts[n].brain.is_some() {
-                    self.hosts[n].paused = true;
-                    self.at(later, Event::Return(Process::Agent(n)));
-                }
-            }
-            Fault::KillController => {
-                if self.cell.is_some() {
-                    self.kill_controller();
-                }
-            }
-            Fault::KillAfterRecord | Fault::KillBeforeRecord => self.crash_next = Some(fault),
-            Fault::KillGateway => {
-                self.gateway_up = false;
-                if let Some(link) = self.gateway {
-                    self.cut(link);
-                }
-                self.at(later, Event::Return(Process::Gateway));
-            }
-            Fault::CutStream => {
-                if let Some(link) = self.hosts[n].link {
-                    self.cut(link);
-                }
-            }
-            Fault::FailCalls => {
-                self.hosts[n].machine.failing = 40;
-                self.at(later, Event::Return(Process::Calls(n)));
-            }
-            Fault::TakePort => {
-                let port = 21_000 + u16::try_from(chance.below(40)).unwrap_or(0);
-                self.hosts.iter_mut().for_each(|host| host.machine.held.push(port));
-            }
-        }
-    }
-
-    /// Nothing breaks any more, and what is down comes back.
-    pub fn heal(&mut self) {
-        self.crash_next = None;
-        for n in 0..self.hosts.len() {
-            self.hosts[n].machine.failing = 0;
-            self.come_back(Process::Agent(n));
-        }
-        self.come_back(Process::Controller);
-        self.gateway_up = true;
     }
 
     /// Every client writes once; what is acknowledged must be there for ever.
