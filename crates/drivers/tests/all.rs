@@ -279,6 +279,16 @@ real!(a_frozen_server_is_silent_and_answers_again_when_it_goes_on, |place| {
     assert_eq!(driver.process(&goal), Ok(Process::Running { pid }));
 });
 
+real!(a_stopped_postmaster_is_silent_though_its_sessions_go_on, |place| {
+    let (mut driver, goal, pid) = place.serving();
+    send(pid, Signal::STOP);
+    until(|| driver.process(&goal) == Ok(Process::Frozen { pid }));
+    assert_eq!(driver.probe(&goal, false), Answer::Silent);
+    assert_eq!(driver.probe(&goal, true), Answer::Silent);
+    send(pid, Signal::CONT);
+    until(|| driver.probe(&goal, true) == Answer::Writing);
+});
+
 real!(a_server_is_adopted_by_a_second_driver_and_stops_under_open_clients, |place| {
     let (_first, goal, pid) = place.serving();
     let mut second = place.driver();
@@ -324,7 +334,8 @@ real!(what_is_not_the_members_is_never_touched, |place| {
 real!(a_half_made_directory_is_told_and_made_anew, |place| {
     let (mut driver, goal) = (place.driver(), place.goal(1, 1));
     driver.initialize(&goal).expect("initialised");
-    fs::write(place.setup.members_dir.join("1/initializing"), "").expect("writable");
+    let root = place.setup.members_dir.join("1");
+    fs::copy(root.join("data/evenkeel.json"), root.join("initializing")).expect("copied");
     assert_eq!(driver.directory(&goal), Ok(Directory::Partial));
     assert!(driver.start(&goal).is_err());
     driver.discard(&goal).expect("discarded");

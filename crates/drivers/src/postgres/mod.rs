@@ -105,6 +105,13 @@ impl Driver for Postgres {
     }
 
     fn probe(&mut self, goal: &Goal, write: bool) -> Answer {
+        // Sessions of a stopped postmaster go on; nobody new is let in.
+        if matches!(server::find(&self.layout(goal).data), Process::Frozen { .. }) {
+            return Answer::Silent;
+        }
+        if write && session::greet(&self.setup, goal) == Answer::Silent {
+            return Answer::Silent;
+        }
         self.session.probe(&self.setup, goal, write)
     }
 
@@ -170,8 +177,11 @@ impl Driver for Postgres {
 /// # Errors
 /// [`Error::Deadline`] when something of it is left.
 pub fn stop_directory(data: &std::path::Path) -> Result<bool, Error> {
-    if server::find(data) == Process::None {
-        return Ok(false);
+    match server::find(data) {
+        Process::None => return Ok(false),
+        // It hears no request; its log is replayed at the next start.
+        Process::Frozen { .. } => return server::kill(data).map(|()| true),
+        Process::Running { .. } | Process::Leftovers { .. } => {}
     }
     server::stop(data, StopMode::Fast)
         .or_else(|_| server::stop(data, StopMode::Immediate))

@@ -1,17 +1,21 @@
 //! Asking a server: one kept connection of a low-privilege role, one question in flight, never
 //! cancelled. A question that was not answered in time stays asked, and its answer is taken later.
 
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use evenkeel_core::check::Reading;
 use evenkeel_core::driver::{Answer, Error};
 use evenkeel_core::goal::Goal;
+use evenkeel_core::kind::Kind;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
+use super::conf;
 use crate::Setup;
 
 /// How long an answer is waited for before the server counts as silent for now.
@@ -119,6 +123,27 @@ impl Session {
             (column.name().to_owned(), row.get(at).unwrap_or_default().to_owned())
         };
         Ok(Reading(row.columns().iter().enumerate().map(column).collect()))
+    }
+}
+
+/// Whether the postmaster lets anybody in: a kept session does not tell. `Accepting` or `NotYet` where
+/// it answers or refuses at once, `Silent` where it does neither.
+pub(super) fn greet(setup: &Setup, goal: &Goal) -> Answer {
+    let (greeting, _) = evenkeel_kinds::postgres::Postgres.greeting();
+    let Ok(mut stream) = UnixStream::connect(conf::socket(&setup.socket_root, goal.port)) else {
+        return Answer::NotYet;
+    };
+    let limited = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.write_all(greeting));
+    if limited.is_err() {
+        return Answer::NotYet;
+    }
+    let mut first = [0];
+    match stream.read_exact(&mut first) {
+        Ok(()) => Answer::Accepting,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            Answer::Silent
+        }
+        Err(_) => Answer::NotYet,
     }
 }
 
