@@ -39,5 +39,4 @@ sim:
 
 bench: target/release/evenkeel
 	target/release/evenkeel bench engine --services 100000
-	target/release/evenkeel bench fleet
 	$(CARGO) run --release --locked --package evenkeel-store --example commit_bench
