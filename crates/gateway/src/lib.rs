@@ -147,12 +147,15 @@ impl Gateway {
                     if changed.is_err() {
                         return;
                     }
-                    self.take(order.borrow_and_update().clone()).await;
+                    // A binding: a borrow that lasts through the await would block the stream.
+                    let newest = order.borrow_and_update().clone();
+                    self.take(newest).await;
                 }
                 _ = retry.tick() => {
                     if self.pending {
-                        self.take(order.borrow_and_update().clone()).await;
-                    } else if self.server.retry().await {
+                        let newest = order.borrow_and_update().clone();
+                        self.take(newest).await;
+                    } else if self.server.retry() {
                         self.tell(self.held());
                     }
                 }
@@ -183,7 +186,7 @@ impl Gateway {
             return self.tell(held);
         }
         self.change_to(table).await;
-        self.server.retry().await;
+        self.server.retry();
         self.tell(routes);
     }
 

@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not connections: listeners, the stream, files. One for each service of a host's
-/// endpoints is far below.
+/// Descriptors that are not connections: the stream, files, and one listener for each service. Where
+/// there are more services and the limit is low, accepting pauses until connections end.
 const RESERVED: u64 = 256;
 
 /// Raises the soft limit of open files to the hard one, and returns it; `None` is no limit.

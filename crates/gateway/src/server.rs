@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use evenkeel_core::id::ServiceId;
 use evenkeel_core::route::{Route, Target};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -19,6 +19,10 @@ use crate::table::Change;
 /// Pause after an accept that failed for want of descriptors or memory. The connection stays in the
 /// queue, so an accept at once would fail again, for ever.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections the system completes before they are accepted, up to its own limit (`somaxconn`). After a
+/// failover every client comes at once; past a short queue some would look connected and never be.
+const BACKLOG: u32 = 4096;
 
 /// Longest wait for connections to be cut at the end.
 const END_MAX: Duration = Duration::from_secs(1);
@@ -47,16 +51,16 @@ impl Server {
         for change in changes {
             match change {
                 Change::Close { service } => self.close(service).await,
-                Change::Listen(route) => self.listen(route).await,
+                Change::Listen(route) => self.listen(route),
                 Change::Retarget { service, target, cut } => self.retarget(service, target, cut),
             }
         }
     }
 
-    async fn listen(&mut self, route: Route) {
+    fn listen(&mut self, route: Route) {
         let Route { service, port, target, .. } = route;
         let (aim, aims) = watch::channel(Aim { target, cuts: 0 });
-        let accepts = listen_on(self.address, port, aims, &self.shared).await;
+        let accepts = listen_on(self.address, port, aims, &self.shared);
         match &accepts {
             Ok(_) => tracing::info!(%service, name = route.name, port, "listening"),
             Err(reason) => {
@@ -82,14 +86,14 @@ impl Server {
     }
 
     /// Tries the ports again that could not be listened on. Whether any is listened on now.
-    pub async fn retry(&mut self) -> bool {
+    pub fn retry(&mut self) -> bool {
         let mut any = false;
         for (service, endpoint) in &mut self.endpoints {
             if endpoint.accepts.is_ok() {
                 continue;
             }
             let aims = endpoint.aim.subscribe();
-            endpoint.accepts = listen_on(self.address, endpoint.port, aims, &self.shared).await;
+            endpoint.accepts = listen_on(self.address, endpoint.port, aims, &self.shared);
             if endpoint.accepts.is_ok() {
                 tracing::info!(%service, port = endpoint.port, "listening, at last");
                 any = true;
@@ -118,7 +122,15 @@ impl Server {
     }
 }
 
-async fn listen_on(
+fn bind(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // What is left of connections to a gateway that ended must not keep the next one out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
+
+fn listen_on(
     address: IpAddr,
     port: u16,
     aims: watch::Receiver<Aim>,
@@ -128,8 +140,7 @@ async fn listen_on(
         return Err("port 0 cannot be an endpoint".to_owned());
     }
     let at = SocketAddr::new(address, port);
-    let listener = TcpListener::bind(at).await;
-    let listener = listener.map_err(|error| format!("cannot listen on {at}: {error}"))?;
+    let listener = bind(at).map_err(|error| format!("cannot listen on {at}: {error}"))?;
     let shared = Arc::clone(shared);
     Ok(tokio::spawn(async move {
         tokio::select! {
@@ -152,12 +163,20 @@ async fn dropped(mut aims: watch::Receiver<Aim>) {
 }
 
 async fn accept(listener: TcpListener, aims: &watch::Receiver<Aim>, shared: &Arc<Shared>) {
+    let mut pausing = false;
     loop {
         match listener.accept().await {
-            Ok((client, _)) => admit(client, aims, shared),
+            Ok((client, _)) => {
+                pausing = false;
+                admit(client, aims, shared);
+            }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept, pausing");
+                // Once for each shortage: it may last, and its log must not fill the disk as well.
+                if !pausing {
+                    tracing::warn!(%error, "cannot accept, pausing until it works again");
+                }
+                pausing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -20,7 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::connection::Shared;
 
 /// Pause before the controller is dialed again. It doubles up to the second, and is short again once a
-/// controller sent routes.
+/// controller sent routes. Each gateway waits its own share of it.
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
@@ -84,7 +84,7 @@ impl Stream {
     pub async fn keep(mut self) {
         let mut pause = BACKOFF;
         let mut said = String::new();
-        loop {
+        for attempt in 0_u64.. {
             let mut welcome = false;
             let Err(error) = self.session(&mut welcome).await;
             if welcome {
@@ -96,7 +96,7 @@ impl Stream {
                 tracing::warn!(error, "no controller, serving the routes held");
                 said = error;
             }
-            sleep(pause).await;
+            sleep(jittered(&self.name, attempt, pause)).await;
             pause = BACKOFF_MAX.min(pause * 2);
         }
     }
@@ -151,10 +151,11 @@ impl Stream {
         match message {
             ToGateway::Routes { routes, all } => {
                 // Only the newest matter, but each asks for an answer.
-                self.orders.send_modify(|order| {
-                    if order.as_ref().is_none_or(|(newest, _)| routes >= *newest) {
-                        *order = Some((routes, all));
+                self.orders.send_modify(|order| match order {
+                    Some((newest, _)) if routes < *newest => {
+                        tracing::warn!(routes, newest, "routes older than received are refused");
                     }
+                    _ => *order = Some((routes, all)),
                 });
                 Ok(())
             }
@@ -171,6 +172,15 @@ impl Stream {
             refused: self.shared.refused.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Between half of a pause and all of it, by name and attempt (FNV-1a): the gateways of a cell do not
+/// all come at once to a controller that is back.
+fn jittered(name: &str, attempt: u64, pause: Duration) -> Duration {
+    let bytes = name.bytes().chain(attempt.to_be_bytes());
+    let hash = bytes
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    pause / 2 + pause / 2 * (hash % 1024) / 1024
 }
 
 /// The next state to tell. One whose sender is gone never changes again.
@@ -216,4 +226,20 @@ async fn open(controller: Controller) -> Result<(TcpStream, Decoder), Error> {
 fn chain(error: &dyn std::error::Error) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn pauses_differ_by_name_and_attempt_and_stay_in_their_half() {
+        let pauses: BTreeSet<_> = (0..8)
+            .flat_map(|n| (0..8).map(move |attempt| jittered(&format!("h{n}"), attempt, BACKOFF)))
+            .collect();
+        assert!(pauses.len() > 48, "{pauses:?}");
+        assert!(pauses.iter().all(|pause| (BACKOFF / 2..BACKOFF).contains(pause)), "{pauses:?}");
+    }
 }

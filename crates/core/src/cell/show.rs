@@ -59,8 +59,8 @@ impl Cell {
     #[must_use]
     pub fn fleet(&self, now: Time) -> view::Fleet {
         let count = |state: State| {
-            let has = |s: &&Service| shown(s.row.phase, s.row.health) == state;
-            (state, self.state.services.values().filter(has).count())
+            let services = self.state.services.values();
+            (state, services.filter(|s| shown(s.row.phase, s.row.health) == state).count())
         };
         let gateway = |g: &state::Gateway| view::Gateway {
             name: g.name.clone(),

@@ -30,8 +30,8 @@ pub struct State {
     pub now: Time,
     /// Hosts.
     pub hosts: BTreeMap<HostId, Host>,
-    /// Services.
-    pub services: BTreeMap<ServiceId, Service>,
+    /// Services, boxed: a map's half-filled nodes would waste as much as they hold.
+    pub services: BTreeMap<ServiceId, Box<Service>>,
     /// Services in order of name.
     pub by_name: Vec<ServiceId>,
     /// Which service a member belongs to.
@@ -225,7 +225,7 @@ impl State {
     /// A service by name.
     pub fn named(&self, name: &str) -> Option<&Service> {
         let at = self.search(name).ok()?;
-        self.services.get(&self.by_name[at])
+        self.services.get(&self.by_name[at]).map(Box::as_ref)
     }
 
     /// Where a name is, or would be, among [`State::by_name`].
@@ -284,11 +284,11 @@ impl State {
         if let Err(at) = self.search(name.as_str()) {
             self.by_name.insert(at, id);
         }
-        self.services.insert(id, service);
+        self.services.insert(id, Box::new(service));
     }
 
     /// Takes a service out of everything it is found by.
-    pub fn remove(&mut self, id: ServiceId) -> Option<Service> {
+    pub fn remove(&mut self, id: ServiceId) -> Option<Box<Service>> {
         if let Some(name) = self.services.get(&id).map(|s| s.row.name.clone())
             && let Ok(at) = self.search(name.as_str())
         {

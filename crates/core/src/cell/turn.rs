@@ -100,9 +100,9 @@ impl Cell {
         work.services.extend(self.state.services.keys().copied());
         work.hosts.extend(self.state.hosts.keys().copied());
         // A newer release may want more of members than the one that wrote the rows.
-        let ordered = |s: &&super::state::Service| s.row.primary().revision.0 > 0;
-        let ids: Vec<ServiceId> =
-            self.state.services.values().filter(ordered).map(|s| s.row.id).collect();
+        let services = self.state.services.values();
+        let ordered = services.filter(|service| service.row.primary().revision.0 > 0);
+        let ids: Vec<ServiceId> = ordered.map(|service| service.row.id).collect();
         ids.into_iter().for_each(|id| self.settle(id, work));
     }
 
