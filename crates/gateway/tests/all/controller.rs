@@ -95,7 +95,7 @@ impl Session {
             if let Some(message) = self.decoder.message().expect("frames are whole") {
                 return Some(message);
             }
-            let mut buffer = [0; 4096];
+            let mut buffer = vec![0; 4096];
             match soon("message", self.stream.read(&mut buffer)).await {
                 Ok(read) if read > 0 => self.decoder.push(&buffer[..read]),
                 _ => return None,
@@ -105,11 +105,14 @@ impl Session {
 
     /// The next word of routes taken: their sequence, and the ports that failed.
     pub async fn took(&mut self) -> (u64, Vec<(u16, String)>) {
-        loop {
-            if let FromGateway::Took { routes, failed } = self.next().await {
-                return (routes, failed);
+        soon("took", async {
+            loop {
+                if let FromGateway::Took { routes, failed } = self.next().await {
+                    return (routes, failed);
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Waits for a beat with these counts: connections open, accepted, refused.

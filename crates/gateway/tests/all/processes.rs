@@ -67,6 +67,9 @@ impl Drop for Process {
 async fn a_gateway_of_its_own() {
     let Some(state) = std::env::var_os(STATE) else { return };
     let file = std::env::var_os(CONTROLLER_FILE).expect("comes with the state");
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let usual = Rlimit { current: Some(1024), maximum };
+    setrlimit(Resource::Nofile, usual).expect("may be set");
     if let Some(greed) = std::env::var_os(GREED) {
         let few = Some(GREEDY_OPEN_FILES);
         setrlimit(Resource::Nofile, Rlimit { current: few, maximum: few }).expect("is lower");
