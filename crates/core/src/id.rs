@@ -58,9 +58,9 @@ id!(
 );
 id!(
     /// Grows with every recruiting of a service. The fence of the data path.
-    Term, u64, "t"
+    Term, u32, "t"
 );
 id!(
     /// Goal changes within one term, from 0.
-    Revision, u64, "r"
+    Revision, u32, "r"
 );

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// Longest service name, in bytes. PostgreSQL keeps 63 of an identifier; the rest is for suffixes.
 pub const LENGTH_MAX: usize = 48;
@@ -15,7 +16,7 @@ const RESERVED: &[&str] = &["evenkeel", "postgres", "template0", "template1", "p
 /// A valid service name: lower case letters, digits and `_` or `-`, beginning with a letter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ServiceName(Box<str>);
+pub struct ServiceName(SmolStr);
 
 /// Why a name was refused; each message names the input and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! Routes: where a gateway sends the connections of each service's endpoint.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{MemberId, ServiceId, Term};
@@ -67,16 +69,34 @@ pub enum FromGateway {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToGateway {
-    /// Every route of the cell.
+    /// Routes: all of them first on every stream, then those that change.
     Routes {
         /// Grows with every change.
         routes: u64,
-        /// All of them.
-        all: Vec<Route>,
+        /// Whether these are all: services not named have no route then.
+        whole: bool,
+        /// Routes that are new, or other than before.
+        changed: Vec<Route>,
+        /// Services without a route from now on.
+        gone: Vec<ServiceId>,
     },
     /// The stream is not welcome.
     Refused {
         /// For people.
         reason: String,
     },
+}
+
+/// Brings the routes held up to date with what a controller sent.
+pub fn merge(
+    held: &mut BTreeMap<ServiceId, Route>,
+    whole: bool,
+    changed: &[Route],
+    gone: &[ServiceId],
+) {
+    if whole {
+        held.clear();
+    }
+    gone.iter().for_each(|service| drop(held.remove(service)));
+    held.extend(changed.iter().map(|route| (route.service, route.clone())));
 }

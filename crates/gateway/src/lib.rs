@@ -172,7 +172,7 @@ impl Gateway {
             tracing::warn!(routes, held, "routes older than those held are refused");
             return self.tell(held);
         }
-        let (table, stale) = table::succeed(&self.table, all);
+        let (table, stale) = table::succeed(&self.table, all.into_values().collect());
         for stale in stale {
             let table::Stale { service, came, held } = stale;
             tracing::warn!(%service, %came, %held, "route of an older term is refused");

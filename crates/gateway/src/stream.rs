@@ -1,5 +1,6 @@
 //! The stream to the controller. It comes and goes; nothing that is served depends on it.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::net::IpAddr;
@@ -8,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use evenkeel_core::route::{FromGateway, Route, ToGateway};
+use evenkeel_core::id::ServiceId;
+use evenkeel_core::route::{self, FromGateway, Route, ToGateway};
 use evenkeel_core::wire::{self, Decoder, GATEWAY_PATH, Upgrade};
 use rustix::net::sockopt;
 use serde::Deserialize;
@@ -57,7 +59,7 @@ struct Controller {
 }
 
 /// What came from the controller last.
-pub(crate) type Order = Option<(u64, Vec<Route>)>;
+pub(crate) type Order = Option<(u64, BTreeMap<ServiceId, Route>)>;
 
 /// What the gateway answers.
 #[derive(Clone, Debug, Default)]
@@ -149,13 +151,17 @@ impl Stream {
 
     fn receive(&self, message: ToGateway, address: &str) -> Result<(), Error> {
         match message {
-            ToGateway::Routes { routes, all } => {
+            ToGateway::Routes { routes, whole, changed, gone } => {
                 // Only the newest matter, but each asks for an answer.
                 self.orders.send_modify(|order| match order {
                     Some((newest, _)) if routes < *newest => {
                         tracing::warn!(routes, newest, "routes older than received are refused");
                     }
-                    _ => *order = Some((routes, all)),
+                    _ => {
+                        let (newest, all) = order.get_or_insert_default();
+                        *newest = routes;
+                        route::merge(all, whole, &changed, &gone);
+                    }
                 });
                 Ok(())
             }

@@ -116,7 +116,7 @@ mod tests {
         route(1, 6001, 1, Some(member))
     }
 
-    fn route(service: u32, port: u16, term: u64, member: Option<u32>) -> Route {
+    fn route(service: u32, port: u16, term: u32, member: Option<u32>) -> Route {
         Route {
             service: ServiceId(service),
             name: format!("s{service}"),

@@ -20,7 +20,7 @@ pub const TOKEN: &str = "a good token";
 pub const STORE: &str = "store";
 
 /// A goal for a member; newer ones have a higher revision.
-pub fn goal(member: u32, revision: u64, want: Want) -> Goal {
+pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
     Goal {
         store: StoreId(STORE.to_owned()),
         identity: Identity {

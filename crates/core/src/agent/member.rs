@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::reconcile::{self, Action, Next, Seen};
 use crate::check::{self, Check, Reading};
-use crate::digest::Digest;
 use crate::driver::{self, Answer, Directory, Process};
 use crate::goal::{Accept, Applied, Goal, Refusal, Want, accept};
 use crate::id::{Revision, Term};
@@ -77,7 +76,7 @@ pub struct Member {
     /// The call under way.
     pub call: Option<Call>,
     /// Digest of its last report.
-    pub reported: Option<Digest>,
+    pub reported: Option<report::Mark>,
     /// Whether [`Member::stored`] is newer than the disk.
     pub unsaved: bool,
     /// Whether its report may differ from the last one sent.

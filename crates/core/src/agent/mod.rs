@@ -299,9 +299,9 @@ impl Brain {
                 continue;
             }
             let report = member.report(data_dir(&self.config, *id), now);
-            let digest = Some(Digest::of_json(&report));
-            if member.reported != digest {
-                member.reported = digest;
+            let mark = Some(report::mark(&report));
+            if member.reported != mark {
+                member.reported = mark;
                 self.digest = None;
                 changed.push(report);
             }
@@ -315,7 +315,7 @@ impl Brain {
         let mut members = Vec::new();
         for (id, member) in &mut self.members {
             let report = member.report(data_dir(&self.config, *id), now);
-            member.reported = Some(Digest::of_json(&report));
+            member.reported = Some(report::mark(&report));
             members.push(report);
         }
         self.digest = None;
@@ -331,10 +331,9 @@ impl Brain {
         self.beat = now + self.config.policy.beat;
         self.beats += 1;
         let members = &self.members;
-        let digest = *self.digest.get_or_insert_with(|| {
-            let digests: Vec<Digest> = members.values().filter_map(|m| m.reported).collect();
-            Digest::of_json(&digests)
-        });
+        let digest = *self
+            .digest
+            .get_or_insert_with(|| report::digest_of(members.values().filter_map(|m| m.reported)));
         out.send.push(FromAgent::Beat { number: self.beats, digest });
     }
 

@@ -3,9 +3,11 @@
 //! Invariant: equal (term, revision) means equal content. [`settle`] is the only place where a
 //! revision grows, and it does so exactly when the goal's content changed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Setup, rows, state};
 use crate::goal::{Goal, Identity, Login, RestartBudget, Role};
-use crate::id::Revision;
+use crate::id::{HostId, Revision, ServiceId};
 use crate::kind::{Kind, Plan};
 use crate::remedy::{Guard, Remedy};
 use crate::route::{Route, Target};
@@ -40,12 +42,23 @@ pub fn kind(setup: &Setup, name: &str) -> Option<&'static dyn Kind> {
 /// # Panics
 /// When a row names a kind or plan this release does not know: loading refuses such rows.
 pub fn plan(setup: &Setup, row: &rows::Service) -> (&'static dyn Kind, &'static Plan) {
-    let kind = kind(setup, row.kind.as_str()).expect("loading refuses kinds it does not know");
-    (kind, kind.plan(row.plan.as_str()).expect("loading refuses plans it does not know"))
+    let kind =
+        kind(setup, row.offer.kind.as_str()).expect("loading refuses kinds it does not know");
+    (kind, kind.plan(row.offer.plan.as_str()).expect("loading refuses plans it does not know"))
+}
+
+/// What goals name beside their service: taken apart from the services, so that a service can be
+/// changed by what it rests on.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// The cell's hosts.
+    pub hosts: &'a BTreeMap<HostId, state::Host>,
+    /// The cell's images.
+    pub images: &'a [String],
 }
 
 /// The goal of one member.
-pub fn goal(setup: &Setup, state: &state::State, row: &rows::Service, at: usize) -> Goal {
+pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -> Goal {
     let (kind, plan) = plan(setup, row);
     let member = &row.members[at];
     let role = row.name.as_str().to_owned();
@@ -55,8 +68,8 @@ pub fn goal(setup: &Setup, state: &state::State, row: &rows::Service, at: usize)
         identity: Identity {
             service: row.id,
             name: row.name.clone(),
-            kind: row.kind.as_str().to_owned(),
-            plan: row.plan.as_str().to_owned(),
+            kind: row.offer.kind.as_str().to_owned(),
+            plan: row.offer.plan.as_str().to_owned(),
             endpoint_port: row.endpoint_port,
             members: row.members.iter().map(|m| (m.id, m.host)).collect(),
             key: KEY.to_owned(),
@@ -67,8 +80,8 @@ pub fn goal(setup: &Setup, state: &state::State, row: &rows::Service, at: usize)
         revision: member.revision,
         want: member.want,
         role: Role::Primary { standbys: Vec::new(), acks: 0 },
-        image: state.row.images.get(usize::from(member.image)).cloned().unwrap_or_default(),
-        address: state.hosts.get(&member.host).map_or_else(String::new, |h| h.row.address.clone()),
+        image: around.images.get(usize::from(member.image)).cloned().unwrap_or_default(),
+        address: around.hosts.get(&member.host).map_or_else(String::new, |h| h.row.address.clone()),
         port: member.port,
         settings: kind.settings(plan),
         logins: kind.verifier(&row.secret).map(login).into_iter().collect(),
@@ -86,10 +99,10 @@ fn fingerprint(mut goal: Goal) -> u64 {
 }
 
 /// Gives every member whose goal's content changed its next revision. True if any did.
-pub fn settle(setup: &Setup, state: &state::State, row: &mut rows::Service) -> Vec<usize> {
+pub fn settle(setup: &Setup, around: Around<'_>, row: &mut rows::Service) -> Vec<usize> {
     let mut changed = Vec::new();
     for at in 0..row.members.len() {
-        let now = fingerprint(goal(setup, state, row, at));
+        let now = fingerprint(goal(setup, around, row, at));
         let member = &mut row.members[at];
         if member.goal != now {
             member.goal = now;
@@ -103,6 +116,21 @@ pub fn settle(setup: &Setup, state: &state::State, row: &mut rows::Service) -> V
 /// Every route of the cell, in order of service.
 pub fn routes(state: &state::State) -> Vec<Route> {
     state.services.values().filter(|s| s.row.open).map(|s| route(state, &s.row)).collect()
+}
+
+/// The routes of these services, and which of them have none.
+pub fn changed_routes(
+    state: &state::State,
+    services: &BTreeSet<ServiceId>,
+) -> (Vec<Route>, Vec<ServiceId>) {
+    let (mut changed, mut gone) = (Vec::new(), Vec::new());
+    for id in services {
+        match state.services.get(id).filter(|service| service.row.open) {
+            Some(service) => changed.push(route(state, &service.row)),
+            None => gone.push(*id),
+        }
+    }
+    (changed, gone)
 }
 
 fn route(state: &state::State, row: &rows::Service) -> Route {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use super::compact::Sorted;
 use super::state::{Due, Gateway, Host, Rare, Seen, Service};
 use super::turn::Work;
 use super::{Beat, Cell, Entry, Link, Send, rows};
 use crate::check;
-use crate::digest::Digest;
 use crate::host;
 use crate::id::{HostId, MemberId};
 use crate::journal::Topic;
-use crate::report::{Answer, FromAgent, Hello, Member, ToAgent};
+use crate::report::{self, Answer, FromAgent, Hello, Member, ToAgent};
 use crate::route::{FromGateway, ToGateway};
 use crate::time::Span;
 
@@ -91,7 +91,7 @@ impl Cell {
         }
         self.state.links.insert(link, id);
         host.hello = Some(Box::new(hello.clone()));
-        (host.digests, host.digest, host.misfits, host.whole) = (Vec::new(), None, 0, false);
+        (host.marks, host.digest, host.misfits, host.whole) = (Sorted::default(), None, 0, false);
         host.absent_until = None;
         let moved = host.row.address != hello.address || host.row.zone != hello.zone;
         if moved {
@@ -106,7 +106,7 @@ impl Cell {
         if moved {
             let services: BTreeSet<_> = self.services_on(id).collect();
             services.iter().for_each(|&service| self.settle(service, work));
-            work.routes |= !services.is_empty();
+            work.routes.extend(services);
         }
         self.heard(id, work);
     }
@@ -174,10 +174,8 @@ impl Cell {
         let Some(&id) = self.state.links.get(&beat.link) else { return };
         self.heard(id, work);
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
-        let digest = *host.digest.get_or_insert_with(|| {
-            let digests: Vec<Digest> = host.digests.iter().map(|(_, digest)| *digest).collect();
-            Digest::of_json(&digests)
-        });
+        let digest =
+            *host.digest.get_or_insert_with(|| report::digest_of(host.marks.values().copied()));
         if digest == beat.digest {
             host.misfits = 0;
             return;
@@ -193,16 +191,12 @@ impl Cell {
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
         host.digest = None;
         if whole {
-            host.digests.clear();
+            host.marks.clear();
             host.strays.clear();
             host.whole = true;
         }
         for member in members {
-            let digest = Digest::of_json(member);
-            match host.digests.binary_search_by_key(&member.member, |(id, _)| *id) {
-                Ok(at) => host.digests[at].1 = digest,
-                Err(at) => host.digests.insert(at, (member.member, digest)),
-            }
+            host.marks.insert(member.member, report::mark(member));
         }
         if whole {
             let named: BTreeSet<MemberId> = members.iter().map(|m| m.member).collect();
@@ -319,7 +313,7 @@ impl Cell {
                 // A gateway that holds later routes than this store gets still later ones.
                 if *routes > self.state.row.routes {
                     self.state.row.routes = *routes;
-                    work.routes = true;
+                    work.new_routes = true;
                 }
                 if self.state.row.endpoints.as_ref() != Some(address) {
                     self.state.row.endpoints = Some(address.clone());

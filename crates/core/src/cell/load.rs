@@ -72,9 +72,9 @@ impl Cell {
 
     fn take_row(&mut self, row: rows::Service) -> Result<(), Error> {
         let name = || row.name.as_str().to_owned();
-        let kind = goals::kind(&self.setup, row.kind.as_str());
-        if kind.and_then(|kind| kind.plan(row.plan.as_str())).is_none() {
-            let (kind, plan) = (row.kind.to_string(), row.plan.to_string());
+        let kind = goals::kind(&self.setup, row.offer.kind.as_str());
+        if kind.and_then(|kind| kind.plan(row.offer.plan.as_str())).is_none() {
+            let (kind, plan) = (row.offer.kind.to_string(), row.offer.plan.to_string());
             return Err(Error::Unknown { name: name(), kind, plan });
         }
         if row.members.is_empty() {

@@ -23,7 +23,7 @@ const RUNS_MAX: usize = 16;
 impl Cell {
     /// Looks at one service: assess, go on, decide. Leaves it with a timer unless it rests.
     pub(super) fn look(&mut self, id: ServiceId, work: &mut Work) {
-        if !self.state.services.contains_key(&id) {
+        if !self.state.services.contains(&id) {
             return;
         }
         self.doubt(id, work.now);
@@ -340,10 +340,11 @@ impl Cell {
             }
             Effect::OpenEndpoint | Effect::CloseEndpoint => {
                 let open = effect == Effect::OpenEndpoint;
-                work.routes |= service.row.open != open;
-                service.row.open = open;
+                if std::mem::replace(&mut service.row.open, open) != open {
+                    work.routes.insert(id);
+                }
                 // Routes get their next sequence at the end of this turn.
-                service.routed = self.state.row.routes + u64::from(work.routes);
+                service.routed = self.state.row.routes + u64::from(!work.routes.is_empty());
             }
             Effect::Stop => want(&mut service.row, Want::Stopped),
             Effect::Seal => want(&mut service.row, Want::Sealed),
@@ -392,7 +393,7 @@ impl Cell {
         }
         doubt.asked = Some(work.now);
         let primary = service.row.primary().clone();
-        let kind = service.row.kind.as_str().to_owned();
+        let kind = service.row.offer.kind.as_str().to_owned();
         let address = self.state.hosts.get(&primary.host).map(|h| h.row.address.clone());
         for witness in of {
             self.state.questions += 1;
@@ -449,7 +450,9 @@ impl Cell {
         work.note(Topic::Operation, &name, text, Vec::new());
         let Some(service) = self.state.services.get_mut(&id) else { return };
         service.row.members[at].port = port;
-        work.routes |= service.row.open;
+        if service.row.open {
+            work.routes.insert(id);
+        }
         work.cell = true;
         self.settle(id, work);
     }
@@ -467,7 +470,8 @@ impl Cell {
                 format!("endpoint port {port} is held by another process; it moves to {other}");
             work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
             service.row.endpoint_port = other;
-            (work.routes, work.cell) = (true, true);
+            work.routes.insert(id);
+            work.cell = true;
             service.routed = self.state.row.routes + 1;
             self.settle(id, work);
         }

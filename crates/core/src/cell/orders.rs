@@ -1,5 +1,9 @@
 //! Orders: accepted or refused in the turn they come in.
 
+use std::sync::Arc;
+
+use smallvec::smallvec;
+
 use super::turn::Work;
 use super::{Cell, goals, rows, state};
 use crate::goal::{StopMode, Want};
@@ -84,15 +88,14 @@ impl Cell {
         let row = rows::Service {
             id,
             name: name.clone(),
-            kind,
-            plan,
+            offer: Arc::new(rows::Offer { kind, plan }),
             phase: Phase::Installing,
             health: Health::Uncertain,
             open: false,
             endpoint_port,
             since: work.now,
             term: Term(1),
-            members: Box::new([rows::Member {
+            members: smallvec![rows::Member {
                 id: self.state.row.members,
                 host,
                 incarnation: Incarnation(1),
@@ -103,7 +106,7 @@ impl Cell {
                 stop: StopMode::Fast,
                 image,
                 goal: 0,
-            }]),
+            }],
             secret: secret.into(),
             operation: None,
             runs: None,
@@ -181,7 +184,7 @@ impl Cell {
         let (first, last) = (self.setup.policy.port_first, self.setup.policy.port_last);
         let start = self.state.row.port.clamp(first, last);
         // On from the last one drawn, so that a port just given back is not used at once.
-        let free = (start..=last).chain(first..start).find(|p| !self.state.ports.contains(p));
+        let free = (start..=last).chain(first..start).find(|p| !self.state.ports.contains(*p));
         let port = free.ok_or(Error::PortsUsedUp { first, last })?;
         self.state.ports.insert(port);
         self.state.row.port = if port == last { first } else { port + 1 };

@@ -3,7 +3,10 @@
 //! Invariant: a restarted controller knows from these rows alone what it wanted of everybody and
 //! how far every operation was; what was *seen* comes back with the agents' reports.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::decide::Run;
 use crate::goal::{StopMode, Want};
@@ -55,6 +58,18 @@ pub struct Host {
     pub draining: bool,
 }
 
+/// What was chosen when a service was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Offer {
+    /// Its kind.
+    pub kind: Label,
+    /// Its plan.
+    pub plan: Label,
+}
+
+/// A packed secret; the size is that of PostgreSQL's, held inline.
+pub type Secret = SmallVec<[u8; 80]>;
+
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -62,10 +77,9 @@ pub struct Service {
     pub id: ServiceId,
     /// Its name.
     pub name: ServiceName,
-    /// Its kind.
-    pub kind: Label,
-    /// Its plan.
-    pub plan: Label,
+    /// Its kind and plan; one for all services alike.
+    #[serde(flatten)]
+    pub offer: Arc<Offer>,
     /// What it is doing.
     pub phase: Phase,
     /// How it looked last.
@@ -79,10 +93,10 @@ pub struct Service {
     /// Its term.
     pub term: Term,
     /// Its members; the first takes writes.
-    pub members: Box<[Member]>,
+    pub members: SmallVec<[Member; 1]>,
     /// The owner's packed secret.
     #[serde(with = "hex")]
-    pub secret: Box<[u8]>,
+    pub secret: Secret,
     /// The operation under way.
     pub operation: Option<Box<Operation>>,
     /// When remedies ran, oldest first; `None` for a service that never needed one.
@@ -132,12 +146,12 @@ mod hex {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(bytes: &super::Secret, to: S) -> Result<S::Ok, S::Error> {
         let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         to.serialize_str(&text)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Box<[u8]>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<super::Secret, D::Error> {
         let text = String::deserialize(from)?;
         if !text.is_ascii() || text.len() % 2 != 0 {
             return Err(D::Error::custom("not an even number of hexadecimal digits"));

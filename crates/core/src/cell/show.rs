@@ -37,7 +37,7 @@ impl Cell {
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<(&'static dyn Kind, &[u8])> {
         let row = &self.state.named(name)?.row;
-        Some((goals::kind(&self.setup, row.kind.as_str())?, &row.secret))
+        Some((goals::kind(&self.setup, row.offer.kind.as_str())?, &row.secret))
     }
 
     /// Every host, in order of name.
@@ -159,8 +159,8 @@ impl Cell {
         view::Service {
             id: row.id,
             name: row.name.as_str().to_owned(),
-            kind: row.kind.to_string(),
-            plan: row.plan.to_string(),
+            kind: row.offer.kind.to_string(),
+            plan: row.offer.plan.to_string(),
             state: shown(row.phase, row.health),
             phase: row.phase,
             health: row.health,

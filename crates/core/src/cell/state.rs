@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
+use super::compact::{self, Ports, Sorted};
 use super::{Link, rows};
 use crate::check;
 use crate::digest::Digest;
@@ -16,7 +18,7 @@ use crate::host;
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
 use crate::knowing::Doubt;
 use crate::member;
-use crate::report::Hello;
+use crate::report::{self, Hello};
 use crate::time::Time;
 
 /// Everything a cell knows.
@@ -30,14 +32,14 @@ pub struct State {
     pub now: Time,
     /// Hosts.
     pub hosts: BTreeMap<HostId, Host>,
-    /// Services, boxed: a map's half-filled nodes would waste as much as they hold.
-    pub services: BTreeMap<ServiceId, Box<Service>>,
+    /// Services, side by side in one stretch: one of them alone has nothing else on the heap.
+    pub services: Sorted<ServiceId, Service>,
     /// Services in order of name.
     pub by_name: Vec<ServiceId>,
     /// Which service a member belongs to.
-    pub of_member: BTreeMap<MemberId, ServiceId>,
+    pub of_member: Sorted<MemberId, ServiceId>,
     /// Ports taken by endpoints and members.
-    pub ports: BTreeSet<u16>,
+    pub ports: Ports,
     /// Agents' streams.
     pub links: BTreeMap<Link, HostId>,
     /// Gateways' streams.
@@ -46,6 +48,8 @@ pub struct State {
     pub timers: BTreeSet<(Time, Due)>,
     /// Services with an operation under way.
     pub busy: BTreeSet<ServiceId>,
+    /// Kinds and plans in use, each kept once.
+    pub offers: BTreeSet<Arc<rows::Offer>>,
     /// Lists of failing checks, each kept once.
     pub checks: BTreeSet<Arc<Vec<check::Result>>>,
     /// The last question asked of a witness.
@@ -79,8 +83,8 @@ pub struct Host {
     pub heard: Option<Time>,
     /// Its agent said that it would be away until then.
     pub absent_until: Option<Time>,
-    /// Its newest report of every member, strays too, as digests in order of id.
-    pub digests: Vec<(MemberId, Digest)>,
+    /// Its newest report of every member, strays too, as marks.
+    pub marks: Sorted<MemberId, report::Mark>,
     /// The digest over those, until one of them changes.
     pub digest: Option<Digest>,
     /// Beats in a row whose digest did not fit.
@@ -116,7 +120,7 @@ pub struct Service {
     /// What is stored.
     pub row: rows::Service,
     /// What was reported of its members, in the order of the row.
-    pub seen: Box<[Option<Seen>]>,
+    pub seen: SmallVec<[Option<Seen>; 1]>,
     /// What is known while its primary's own news is missing or bad.
     pub doubt: Option<Box<Doubt>>,
     /// The sequence its newest change of route got; 0: none since this controller began.
@@ -186,7 +190,7 @@ pub struct Gateway {
 
 impl Host {
     /// A host as it is before its agent was heard.
-    pub const fn joining(row: rows::Host) -> Self {
+    pub fn joining(row: rows::Host) -> Self {
         Self {
             row,
             state: host::State::Joining,
@@ -194,7 +198,7 @@ impl Host {
             hello: None,
             heard: None,
             absent_until: None,
-            digests: Vec::new(),
+            marks: Sorted::default(),
             digest: None,
             misfits: 0,
             whole: false,
@@ -225,12 +229,15 @@ impl State {
     /// A service by name.
     pub fn named(&self, name: &str) -> Option<&Service> {
         let at = self.search(name).ok()?;
-        self.services.get(&self.by_name[at]).map(Box::as_ref)
+        self.services.get(&self.by_name[at])
     }
 
     /// Where a name is, or would be, among [`State::by_name`].
     pub fn search(&self, name: &str) -> Result<usize, usize> {
-        self.by_name.binary_search_by(|id| self.services[id].row.name.as_str().cmp(name))
+        self.by_name.binary_search_by(|id| {
+            let service = self.services.get(id).expect("names are of services there are");
+            service.row.name.as_str().cmp(name)
+        })
     }
 
     /// A host by name. Hosts are few.
@@ -265,45 +272,47 @@ impl State {
     }
 
     /// Puts a service where it is found by id, name, member and port.
-    pub fn insert(&mut self, service: Service) {
+    pub fn insert(&mut self, mut service: Service) {
+        let known = self.offers.get(&service.row.offer).map(Arc::clone);
+        match known {
+            Some(known) => service.row.offer = known,
+            None => drop(self.offers.insert(Arc::clone(&service.row.offer))),
+        }
         let row = &service.row;
         let (id, name) = (row.id, row.name.clone());
         self.ports.insert(row.endpoint_port);
         for member in &row.members {
             self.of_member.insert(member.id, id);
             self.ports.insert(member.port);
-            if let Some(host) = self.hosts.get_mut(&member.host)
-                && let Err(at) = host.members.binary_search(&member.id)
-            {
-                host.members.insert(at, member.id);
+            if let Some(host) = self.hosts.get_mut(&member.host) {
+                compact::insert(&mut host.members, member.id);
             }
         }
         if row.operation.is_some() {
             self.busy.insert(id);
         }
         if let Err(at) = self.search(name.as_str()) {
+            compact::grow(&mut self.by_name);
             self.by_name.insert(at, id);
         }
-        self.services.insert(id, Box::new(service));
+        self.services.insert(id, service);
     }
 
     /// Takes a service out of everything it is found by.
-    pub fn remove(&mut self, id: ServiceId) -> Option<Box<Service>> {
+    pub fn remove(&mut self, id: ServiceId) -> Option<Service> {
         if let Some(name) = self.services.get(&id).map(|s| s.row.name.clone())
             && let Ok(at) = self.search(name.as_str())
         {
             self.by_name.remove(at);
         }
         let service = self.services.remove(&id)?;
-        self.ports.remove(&service.row.endpoint_port);
+        self.ports.remove(service.row.endpoint_port);
         self.busy.remove(&id);
         for member in &service.row.members {
             self.of_member.remove(&member.id);
-            self.ports.remove(&member.port);
-            if let Some(host) = self.hosts.get_mut(&member.host)
-                && let Ok(at) = host.members.binary_search(&member.id)
-            {
-                host.members.remove(at);
+            self.ports.remove(member.port);
+            if let Some(host) = self.hosts.get_mut(&member.host) {
+                compact::remove(&mut host.members, &member.id);
             }
         }
         Some(service)

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::state::Due;
+use super::goals::Around;
+use super::state::{Due, State};
 use super::{Cell, Entry, Link, Send, Turn, goals};
 use crate::id::{HostId, MemberId, ServiceId};
 use crate::journal::{Entry as JournalEntry, Topic};
@@ -34,9 +35,11 @@ pub(super) struct Work {
     pub whole: BTreeSet<HostId>,
     /// Questions by witness.
     pub questions: BTreeMap<HostId, Vec<Question>>,
-    /// Whether any route changed.
-    pub routes: bool,
-    /// Gateways that get the routes though none changed.
+    /// Services whose route changed.
+    pub routes: BTreeSet<ServiceId>,
+    /// Routes get a new sequence though none changed.
+    pub new_routes: bool,
+    /// Gateways that get every route.
     pub gateways: BTreeSet<Link>,
     /// Whether the cell's own row changed.
     pub cell: bool,
@@ -97,7 +100,7 @@ impl Cell {
     /// First turn of a controller: everything stored is looked at once.
     fn begin(&mut self, work: &mut Work) {
         self.state.began = work.now;
-        work.services.extend(self.state.services.keys().copied());
+        work.services.extend(self.state.services.keys());
         work.hosts.extend(self.state.hosts.keys().copied());
         // A newer release may want more of members than the one that wrote the rows.
         let services = self.state.services.values();
@@ -108,24 +111,26 @@ impl Cell {
 
     /// Gives goals whose content changed a new revision, to be recorded and sent.
     pub(super) fn settle(&mut self, id: ServiceId, work: &mut Work) {
-        let Some(mut service) = self.state.services.remove(&id) else { return };
-        let changed = goals::settle(&self.setup, &self.state, &mut service.row);
+        let State { services, hosts, row, .. } = &mut self.state;
+        let Some(service) = services.get_mut(&id) else { return };
+        let around = Around { hosts, images: &row.images };
+        let changed = goals::settle(&self.setup, around, &mut service.row);
         if !changed.is_empty() {
             work.record(id);
             work.goals.extend(changed.iter().map(|&at| service.row.members[at].id));
         }
-        self.state.services.insert(id, service);
     }
 
     /// Encodes what changed and puts what goes out in order.
     fn finish(&mut self, mut work: Work) -> Turn {
-        if work.routes {
+        work.new_routes |= !work.routes.is_empty();
+        if work.new_routes {
             // Whoever waits for routes named the sequence they get, when it changed them.
             self.state.row.routes += 1;
-            work.gateways.extend(self.state.gateways.keys().copied());
         }
         let mut turn = Turn::default();
-        let records = work.cell || work.routes || !work.rows.is_empty() || !work.journal.is_empty();
+        let records =
+            work.cell || work.new_routes || !work.rows.is_empty() || !work.journal.is_empty();
         if records {
             self.state.row.sequence += 1;
             self.state.row.clock = work.now;
@@ -162,12 +167,13 @@ impl Cell {
     }
 
     fn send_goals(&self, work: &Work, turn: &mut Turn) {
+        let around = Around { hosts: &self.state.hosts, images: &self.state.row.images };
         let goal = |member: &MemberId| {
             let service = self.state.services.get(self.state.of_member.get(member)?)?;
             let at = service.row.members.iter().position(|m| m.id == *member)?;
             // A member nothing was ordered of yet has no goal.
             let ordered = service.row.members[at].revision.0 > 0;
-            ordered.then(|| goals::goal(&self.setup, &self.state, &service.row, at))
+            ordered.then(|| goals::goal(&self.setup, around, &service.row, at))
         };
         for host in &work.whole {
             let Some(host) = self.state.hosts.get(host) else { continue };
@@ -194,16 +200,27 @@ impl Cell {
         }
     }
 
+    /// Every route to gateways that are new here, to the others what changed.
     fn send_routes(&mut self, work: &Work, turn: &mut Turn) {
-        if work.gateways.is_empty() {
-            return;
-        }
-        let (routes, all) = (self.state.row.routes, goals::routes(&self.state));
-        for link in &work.gateways {
-            let Some(gateway) = self.state.gateways.get_mut(link) else { continue };
-            gateway.sent = routes;
-            let message = ToGateway::Routes { routes, all: all.clone() };
-            turn.sends.push(Send::Gateway { link: *link, message });
+        let routes = self.state.row.routes;
+        let links: Vec<Link> = self.state.gateways.keys().copied().collect();
+        let (mut all, mut some) = (None, None);
+        for link in links {
+            let (whole, changed, gone) = if work.gateways.contains(&link) {
+                let all = all.get_or_insert_with(|| goals::routes(&self.state)).clone();
+                (true, all, Vec::new())
+            } else if work.new_routes {
+                let of = || goals::changed_routes(&self.state, &work.routes);
+                let (changed, gone) = some.get_or_insert_with(of).clone();
+                (false, changed, gone)
+            } else {
+                continue;
+            };
+            let message = ToGateway::Routes { routes, whole, changed, gone };
+            turn.sends.push(Send::Gateway { link, message });
+            if let Some(gateway) = self.state.gateways.get_mut(&link) {
+                gateway.sent = routes;
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ fn config() -> Config {
     }
 }
 
-fn goal(revision: u64, want: Want, restarts: u32) -> Goal {
+fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
     Goal {
         store: StoreId("s".into()),
         identity: Identity {
@@ -78,7 +78,7 @@ struct Host {
     pending: Vec<Call>,
     sent: Vec<FromAgent>,
     looked_empty: bool,
-    revision: u64,
+    revision: u32,
     want: Want,
     restarts: u32,
     /// Starts since the newest goal.

@@ -10,7 +10,7 @@ use evenkeel_core::name::ServiceName;
 use evenkeel_core::row;
 use evenkeel_core::time::Span;
 
-fn goal(term: u64, revision: u64) -> Goal {
+fn goal(term: u32, revision: u32) -> Goal {
     Goal {
         store: StoreId("a".into()),
         identity: Identity {

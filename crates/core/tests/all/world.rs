@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::check::Check;
 use evenkeel_core::goal::{Goal, StoreId, Want};
-use evenkeel_core::id::{CellId, MemberId, Term};
+use evenkeel_core::id::{CellId, MemberId, ServiceId, Term};
 use evenkeel_core::kind::{Kind, Plan};
 use evenkeel_core::label::Label;
 use evenkeel_core::member;
@@ -16,7 +16,7 @@ use evenkeel_core::order::{Accepted, Error, Order};
 use evenkeel_core::policy::Policy;
 use evenkeel_core::remedy::{Budget, Guard, Level, Remedy};
 use evenkeel_core::report::{self, Answer, FromAgent, Hello, Member, Sight, ToAgent};
-use evenkeel_core::route::{FromGateway, Route, ToGateway};
+use evenkeel_core::route::{self, FromGateway, Route, ToGateway};
 use evenkeel_core::row::Key;
 use evenkeel_core::service::State;
 use evenkeel_core::time::{Span, Time};
@@ -100,7 +100,7 @@ pub struct World {
     pub journal: Vec<String>,
     pub agents: Vec<Agent>,
     pub gateway: Option<Link>,
-    pub routes: Vec<Route>,
+    pub routes: BTreeMap<ServiceId, Route>,
     pub inbox: Vec<Entry>,
     pub replies: Vec<Result<Accepted, Error>>,
     /// What witnesses see of every member, while they can see.
@@ -110,7 +110,7 @@ pub struct World {
     pub links: u64,
     pub wake_at: Option<Time>,
     /// Every goal ever sent, to hold the protocol's promise against.
-    pub sent: BTreeMap<(MemberId, Term, u64), Goal>,
+    pub sent: BTreeMap<(MemberId, Term, u32), Goal>,
     pub removed_without_order: BTreeSet<MemberId>,
     pub terminates: bool,
     /// The rules, and with them how finely time passes: half a beat.
@@ -154,7 +154,7 @@ impl World {
             journal: Vec::new(),
             agents: (0..hosts).map(agent).collect(),
             gateway: None,
-            routes: Vec::new(),
+            routes: BTreeMap::new(),
             inbox: Vec::new(),
             replies: Vec::new(),
             sight: Sight::Answered,
@@ -249,9 +249,9 @@ impl World {
     fn deliver(&mut self, send: Send) {
         match send {
             Send::Agent { link, message } => self.agent_hears(link, message),
-            Send::Gateway { link, message: ToGateway::Routes { routes, all } } => {
+            Send::Gateway { link, message: ToGateway::Routes { routes, whole, changed, gone } } => {
                 if self.gateway == Some(link) {
-                    self.routes = all;
+                    route::merge(&mut self.routes, whole, &changed, &gone);
                     let message = FromGateway::Took { routes, failed: Vec::new() };
                     self.inbox.push(Entry::Gateway { link, message });
                 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use evenkeel_core::id::ServiceId;
 use evenkeel_core::route::{FromGateway, Route, ToGateway};
 use evenkeel_core::wire::{self, Decoder, GATEWAY_PATH, PROTOCOL};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,7 +132,12 @@ impl Session {
 
     /// Sends routes; false when the gateway is gone.
     pub async fn send(&mut self, routes: u64, all: Vec<Route>) -> bool {
-        let frame = wire::encode(&ToGateway::Routes { routes, all });
+        self.frame(ToGateway::Routes { routes, whole: true, changed: all, gone: Vec::new() }).await
+    }
+
+    /// Sends any message; false when the gateway is gone.
+    pub async fn frame(&mut self, message: ToGateway) -> bool {
+        let frame = wire::encode(&message);
         self.stream.write_all(&frame).await.is_ok()
     }
 
@@ -139,6 +145,13 @@ impl Session {
     pub async fn order(&mut self, routes: u64, all: Vec<Route>) -> (u64, Vec<(u16, String)>) {
         assert!(self.send(routes, all).await, "stream is open");
         self.took().await
+    }
+
+    /// Sends what changed and awaits the answer.
+    pub async fn update(&mut self, routes: u64, changed: Vec<Route>, gone: Vec<ServiceId>) {
+        let message = ToGateway::Routes { routes, whole: false, changed, gone };
+        assert!(self.frame(message).await, "stream is open");
+        assert_eq!(self.took().await.0, routes);
     }
 
     /// The highest sequence that was taken, once the gateway is gone.

@@ -105,7 +105,8 @@ async fn killed_at_any_moment_it_starts_with_routes_it_was_sent() {
     let routes_of = |routes: u64| {
         let which = usize::from(routes % 2 == 1);
         let member = u32::try_from(which).unwrap();
-        let mut route = route(port, routes, Some((member, servers[which].port)));
+        let mut route =
+            route(port, u32::try_from(routes).expect("few"), Some((member, servers[which].port)));
         route.name = "n".repeat(1 << 20);
         vec![route]
     };

@@ -43,6 +43,31 @@ async fn open_connections_are_cut_only_when_another_member_takes_over() {
 }
 
 #[tokio::test]
+async fn what_changed_is_taken_in_beside_what_is_held() {
+    let place = Place::new().await;
+    let gateway = Gateway::start(place.options());
+    let mut session = place.controller.accept().await;
+    let (one, two, three) = (free_port(), free_port(), free_port());
+    let (a, b) = (Server::start(b'a'), Server::start(b'b'));
+    let to = |port, server: &Server| route(port, 1, Some((u32::from(server.port), server.port)));
+    session.order(1, vec![to(one, &a), to(two, &a)]).await;
+    let (mut kept, mut moved) = (connect(one).await, connect(two).await);
+    assert_eq!((letter(&mut kept).await, letter(&mut moved).await), (b'a', b'a'));
+
+    session.update(2, vec![to(two, &b), to(three, &b)], Vec::new()).await;
+    assert_cut(&mut moved).await;
+    assert_eq!(letter(&mut connect(two).await).await, b'b');
+    assert_eq!(letter(&mut connect(three).await).await, b'b');
+    assert_echo(&mut kept, b"not named and not touched").await;
+
+    session.update(3, Vec::new(), vec![to(one, &a).service]).await;
+    assert_cut(&mut kept).await;
+    assert_closed(one).await;
+    assert_eq!(letter(&mut connect(two).await).await, b'b');
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_route_that_is_dropped_closes_its_port_and_no_other() {
     let place = Place::new().await;
     let gateway = Gateway::start(place.options());

@@ -86,7 +86,7 @@ impl Server {
 }
 
 /// Where connections of a service with this number go; `member` is where the server listens.
-pub fn route(port: u16, term: u64, member: Option<(u32, u16)>) -> Route {
+pub fn route(port: u16, term: u32, member: Option<(u32, u16)>) -> Route {
     let target = member.map(|(member, port)| Target {
         member: MemberId(member),
         address: HERE.to_string(),

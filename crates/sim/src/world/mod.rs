@@ -10,11 +10,11 @@ use evenkeel_core::agent::{self, Brain, Call, Config, Input, Stored};
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup};
 use evenkeel_core::digest::Digest;
 use evenkeel_core::goal::{StoreId, Want};
-use evenkeel_core::id::{CellId, MemberId, Revision, Term};
+use evenkeel_core::id::{CellId, MemberId, Revision, ServiceId, Term};
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::report::{Answer, Hello, ToAgent};
-use evenkeel_core::route::{FromGateway, Route, ToGateway};
+use evenkeel_core::route::{self, FromGateway, Route, ToGateway};
 use evenkeel_core::time::{Span, Time};
 use evenkeel_store::Store;
 use evenkeel_store::memory::Memory;
@@ -102,7 +102,7 @@ pub struct World {
     crash_next: Option<Fault>,
     gateway_up: bool,
     gateway: Option<Link>,
-    routes: (u64, Vec<Route>),
+    routes: (u64, BTreeMap<ServiceId, Route>),
     links: u64,
     /// Last arrival per stream and direction: messages of one stream stay in order.
     order: BTreeMap<(Link, bool), Time>,
@@ -152,7 +152,7 @@ impl World {
             crash_next: None,
             gateway_up: true,
             gateway: None,
-            routes: (0, Vec::new()),
+            routes: (0, BTreeMap::new()),
             links: 0,
             order: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -383,9 +383,10 @@ impl World {
         if self.gateway != Some(link) || !self.gateway_up {
             return;
         }
-        if let ToGateway::Routes { routes, all } = message {
+        if let ToGateway::Routes { routes, whole, changed, gone } = message {
             if routes >= self.routes.0 {
-                self.routes = (routes, all);
+                self.routes.0 = routes;
+                route::merge(&mut self.routes.1, whole, &changed, &gone);
             }
             let message = FromGateway::Took { routes: self.routes.0, failed: Vec::new() };
             self.carry(link, true, Event::ToCell(Entry::Gateway { link, message }));
@@ -513,7 +514,7 @@ impl World {
             return;
         }
         let ports: Vec<u16> =
-            self.routes.1.iter().filter_map(|r| r.target.as_ref()).map(|t| t.port).collect();
+            self.routes.1.values().filter_map(|r| r.target.as_ref()).map(|t| t.port).collect();
         for port in ports {
             let now = self.now;
             let wrote = self.hosts.iter_mut().find_map(|host| host.machine.write(port, now));

@@ -3,18 +3,19 @@
 //! The fleet is made through cells' own inboxes, as agents would make it. Ports are unique within a
 //! cell, so many services are many cells, as in production.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use evenkeel_core::cell::{Beat, Cell, Entry, Link, Send, Setup};
 use evenkeel_core::check;
 use evenkeel_core::goal::{Goal, StoreId};
-use evenkeel_core::id::CellId;
+use evenkeel_core::id::{CellId, MemberId};
 use evenkeel_core::member::State;
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
-use evenkeel_core::report::{self, FromAgent, Hello, Member, ToAgent};
+use evenkeel_core::report::{self, FromAgent, Hello, Mark, Member, ToAgent};
 use evenkeel_core::route::{FromGateway, ToGateway};
-use evenkeel_core::time::Time;
+use evenkeel_core::time::{Span, Time};
 
 use crate::failure::{Failure, Kind};
 use crate::print;
@@ -24,13 +25,17 @@ const PER_CELL: u32 = 5_000;
 /// Hosts of one cell.
 const HOSTS: u64 = 10;
 /// Services created in one turn.
-const BATCH: usize = 250;
+const BATCH: usize = 50;
+/// Seconds after which nothing of an install is pending any more.
+const QUIET_AFTER_S: u32 = 1200;
 /// Turns measured in one run, and runs.
 const TURNS: usize = 10_000;
 const RUNS: usize = 5;
 
 /// Measures and prints.
 pub fn run(services: u32) -> Result<(), Failure> {
+    // One for all: its bytes do not matter here, and making them would take minutes.
+    let secret = evenkeel_kinds::KINDS[0].secret("", &[0; 16]);
     let before = resident_bytes()?;
     let began = Instant::now();
     let mut worlds: Vec<World> = Vec::new();
@@ -38,7 +43,7 @@ pub fn run(services: u32) -> Result<(), Failure> {
     while left > 0 {
         let here = left.min(PER_CELL);
         let number = u32::try_from(worlds.len()).unwrap_or(u32::MAX);
-        worlds.push(World::new(number, here));
+        worlds.push(World::new(number, here, &secret));
         left -= here;
     }
     let created_s = began.elapsed().as_secs_f64();
@@ -49,7 +54,7 @@ pub fn run(services: u32) -> Result<(), Failure> {
         let began = Instant::now();
         for turn in 0..TURNS {
             let at = turn % worlds.len();
-            worlds[at].quiet_turn();
+            worlds[at].quiet_turn(Span::millis(100));
         }
         let turns = u32::try_from(TURNS).unwrap_or(u32::MAX);
         micros.push(began.elapsed().as_secs_f64() * 1e6 / f64::from(turns));
@@ -82,7 +87,7 @@ struct World {
 }
 
 impl World {
-    fn new(number: u32, services: u32) -> Self {
+    fn new(number: u32, services: u32, secret: &[u8]) -> Self {
         let setup = Setup {
             cell: CellId(number),
             store: StoreId("bench".to_owned()),
@@ -101,24 +106,28 @@ impl World {
         };
         cell.turn(now, &hellos);
         cell.turn(now, &[Entry::Gateway { link: Link(0), message: gateway }]);
-        let mut members: Vec<Vec<Member>> = (0..HOSTS).map(|_| Vec::new()).collect();
+        let mut members: Vec<BTreeMap<MemberId, Mark>> =
+            (0..HOSTS).map(|_| BTreeMap::new()).collect();
         // In batches, as an import would be: what a turn needs for itself is not measured with it.
         let numbers: Vec<u32> = (0..services).collect();
         for batch in numbers.chunks(BATCH) {
-            let mut inbox: Vec<Entry> = batch.iter().map(|n| create(number, *n)).collect();
+            let mut inbox: Vec<Entry> = batch.iter().map(|n| create(number, *n, secret)).collect();
             while !inbox.is_empty() {
                 let turn = cell.turn(now, &inbox);
                 inbox = answers(turn.sends, &mut members);
             }
         }
-        let digests = members.iter().map(report::digest).collect();
-        Self { cell, now, digests, beats: 0 }
+        let digests = members.iter().map(|m| report::digest_of(m.values().copied())).collect();
+        let mut world = Self { cell, now, digests, beats: 0 };
+        // Until the deadlines of its installs have passed, a service is not quiet.
+        (0..QUIET_AFTER_S).for_each(|_| world.quiet_turn(Span::secs(1)));
+        world
     }
 
     /// A window's beats, and nothing else.
-    fn quiet_turn(&mut self) {
+    fn quiet_turn(&mut self, later: Span) {
         self.beats += 1;
-        self.now = self.now + evenkeel_core::time::Span::millis(100);
+        self.now = self.now + later;
         let beat = |(host, digest): (u64, &evenkeel_core::digest::Digest)| Beat {
             link: Link(host),
             number: self.beats,
@@ -147,13 +156,12 @@ fn hello(host: u64) -> [Entry; 2] {
     [Entry::Agent { link, message: FromAgent::Hello(hello) }, Entry::Agent { link, message: none }]
 }
 
-fn create(cell: u32, number: u32) -> Entry {
+fn create(cell: u32, number: u32, secret: &[u8]) -> Entry {
     let kind = evenkeel_kinds::KINDS[0];
     let mut salt = [0; 16];
     salt[..4].copy_from_slice(&number.to_be_bytes());
     salt[4..8].copy_from_slice(&cell.to_be_bytes());
-    // A packed secret has this size; its bytes do not matter here, its making would take minutes.
-    let mut secret = kind.secret("", &[0; 16]);
+    let mut secret = secret.to_vec();
     secret[..16].copy_from_slice(&salt);
     let order = Order::Create {
         name: format!("customer-{cell}-{number}"),
@@ -165,15 +173,14 @@ fn create(cell: u32, number: u32) -> Entry {
 }
 
 /// What obedient agents and a gateway answer.
-fn answers(sends: Vec<Send>, members: &mut [Vec<Member>]) -> Vec<Entry> {
+fn answers(sends: Vec<Send>, members: &mut [BTreeMap<MemberId, Mark>]) -> Vec<Entry> {
     let mut inbox = Vec::new();
     for send in sends {
         match send {
             Send::Agent { link, message: ToAgent::Goals { goals, .. } } => {
                 let reports: Vec<Member> = goals.iter().map(ready).collect();
                 let host = usize::try_from(link.0 - 1).unwrap_or(0);
-                members[host].extend(reports.iter().cloned());
-                members[host].sort_by_key(|member| member.member);
+                members[host].extend(reports.iter().map(|m| (m.member, report::mark(m))));
                 let message = FromAgent::Members { whole: false, members: reports };
                 inbox.push(Entry::Agent { link, message });
             }
