@@ -160,7 +160,7 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("members", "integer"),
             ("heard_ms", "integer?"),
             ("draining", "boolean"),
-            ("drain_held_by", "[string]"),
+            ("operation", "Operation?"),
             ("findings", "[Finding]"),
         ],
     ),

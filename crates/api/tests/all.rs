@@ -70,7 +70,7 @@ fn a_host() -> view::Host {
         members: 0,
         heard_ms: None,
         draining: false,
-        drain_held_by: vec![],
+        operation: None,
         findings: vec![],
     }
 }

@@ -158,10 +158,10 @@ pub struct Host {
     pub members: usize,
     /// How long ago it was heard, in milliseconds; none if never since this controller began.
     pub heard_ms: Option<Span>,
-    /// Whether it is being drained.
+    /// Whether it takes no new members.
     pub draining: bool,
-    /// What keeps a drain from ending.
-    pub drain_held_by: Vec<String>,
+    /// The operation under way: a drain.
+    pub operation: Option<Operation>,
     /// What is not as it should be.
     pub findings: Vec<Finding>,
 }

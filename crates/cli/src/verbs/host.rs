@@ -80,7 +80,11 @@ fn list(context: &Context, hosts: &[view::Host]) -> Result<(), Failure> {
             host.members.to_string(),
             host.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             heard.unwrap_or_else(|| "never".to_owned()),
-            if host.draining { "draining".to_owned() } else { worst },
+            match (&host.operation, host.draining) {
+                (Some(operation), _) => operation.name.clone(),
+                (None, true) => "drained".to_owned(),
+                (None, false) => worst,
+            },
         ]);
     }
     print::table(&rows);
@@ -101,9 +105,9 @@ fn page(context: &Context, host: &view::Host) -> Result<(), Failure> {
         vec!["image".into(), host.image.clone().unwrap_or_else(|| "none".to_owned())],
     ]);
     if host.draining {
-        print::heading("draining");
-        host.drain_held_by.iter().for_each(|held| print::line(&format!("  held by {held}")));
+        print::line("it takes no new members");
     }
+    show::operation(host.operation.as_ref());
     show::findings(&host.findings);
     Ok(())
 }

@@ -54,13 +54,13 @@ pub fn service_page(service: &view::Service) {
         ]);
     }
     print::table(&rows);
-    operation(service);
+    operation(service.operation.as_ref());
     findings(&service.findings);
 }
 
 /// The operation under way, step by step.
-pub fn operation(service: &view::Service) {
-    let Some(operation) = &service.operation else { return };
+pub fn operation(operation: Option<&view::Operation>) {
+    let Some(operation) = operation else { return };
     let claim = if operation.claimed { "" } else { ", waits its turn" };
     let since = print::span(operation.since_ms);
     print::heading(&format!(

@@ -100,6 +100,7 @@ impl Cell {
 
     /// Looks at one host: is it late, is it silent, when is that known next?
     pub(super) fn assess_host(&mut self, id: HostId, work: &mut Work) {
+        self.advance_host(id, work);
         let Some(host) = self.state.hosts.get(&id) else { return };
         if host.absent_until.is_some_and(|until| until > work.now) {
             let until = host.absent_until.unwrap_or(work.now);

@@ -144,6 +144,7 @@ impl Cell {
             zone: hello.zone.clone(),
             address: hello.address.clone(),
             draining: false,
+            operation: None,
         };
         let text = format!("joined in zone {} at {}", row.zone, row.address);
         work.note(Topic::Fleet, &row.name, text, Vec::new());

@@ -13,6 +13,7 @@
 
 mod assess;
 mod compact;
+mod drain;
 mod goals;
 mod learn;
 pub mod load;

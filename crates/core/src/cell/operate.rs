@@ -1,5 +1,7 @@
 //! Operating: one service looked at from end to end. Its operation goes on, or it is decided about.
 
+use std::cmp::Ordering;
+
 use super::state::{Due, Seen, Service};
 use super::turn::Work;
 use super::{Cell, rows, state};
@@ -12,10 +14,11 @@ use crate::journal::Topic;
 use crate::knowing;
 use crate::label::Label;
 use crate::member;
-use crate::operation::{Cause, Effect, Kind, Operation, Past, Proof};
+use crate::operation::{Cause, Effect, Kind, Operation, Past, Proof, Step};
 use crate::report::Question;
 use crate::service::phase;
 use crate::time::Time;
+use crate::view;
 
 /// Runs of remedies a row remembers; budgets count fewer.
 const RUNS_MAX: usize = 16;
@@ -246,7 +249,7 @@ impl Cell {
     }
 
     /// Ends the operation under way and moves the phase.
-    fn end(&mut self, id: ServiceId, event: phase::Event, how: &str, work: &mut Work) {
+    fn end(&mut self, id: ServiceId, event: Option<phase::Event>, how: &str, work: &mut Work) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(operation) = service.row.operation.take() else { return };
         let host = service.row.primary().host;
@@ -255,16 +258,19 @@ impl Cell {
         let text = format!("{} {} {how} in {took}", operation.spec().name, operation.id);
         work.note(Topic::Operation, &name, text, Vec::new());
         self.state.busy.remove(&id);
-        self.phase_event(id, event, work);
+        if let Some(event) = event {
+            self.phase_event(id, event, work);
+        }
         self.release(host, &operation, work);
         work.record(id);
         work.services.insert(id);
-        if event == phase::Event::Removed {
+        if event == Some(phase::Event::Removed) {
             let text = "nothing remains but this journal".to_owned();
             work.note(Topic::Transition, &name, text, Vec::new());
             self.state.remove(id);
             // Its host forgets the goal with the next whole list.
             work.whole.insert(host);
+            work.hosts.insert(host);
         }
     }
 
@@ -286,7 +292,8 @@ impl Cell {
             Past::GiveUp => {
                 let text = format!("{what} failed");
                 work.note(Topic::Operation, &name, text, missing);
-                self.end(id, phase::Event::GivenUp, "given up", work);
+                let event = operation.spec().ends.map(|_| phase::Event::GivenUp);
+                self.end(id, event, "given up", work);
                 true
             }
             Past::Insist { tries } => {
@@ -349,6 +356,7 @@ impl Cell {
             Effect::Stop => want(&mut service.row, Want::Stopped),
             Effect::Seal => want(&mut service.row, Want::Sealed),
             Effect::Remove => want(&mut service.row, Want::Removed),
+            Effect::CloseHost | Effect::EmptyHost => {}
         }
         work.record(id);
         self.settle(id, work);
@@ -509,9 +517,34 @@ fn unproven(service: &Service, member: &rows::Member, seen: &Seen, proof: Proof)
         Proof::Stopped => matches!(seen.state, S::Stopped | S::Sealed),
         Proof::Sealed => seen.state == S::Sealed,
         Proof::Gone => seen.state == S::Gone,
-        Proof::Routed => true,
+        Proof::Routed | Proof::HostClosed | Proof::HostEmpty => true,
     };
     (!done).then(|| format!("is {}{}", seen.state, trouble()))
+}
+
+/// An operation as people see it; `missing` is of the step under way.
+pub(super) fn show(operation: &Operation, missing: Vec<String>, now: Time) -> view::Operation {
+    let (spec, at) = (operation.spec(), usize::from(operation.step));
+    let mut missing = Some(missing);
+    let step = |(n, step): (usize, &Step)| {
+        let progress = match n.cmp(&at) {
+            Ordering::Less => view::Progress::Done,
+            Ordering::Equal if operation.claimed => view::Progress::UnderWay,
+            _ => view::Progress::Ahead,
+        };
+        let under_way = progress == view::Progress::UnderWay;
+        let missing = missing.take_if(|_| under_way).unwrap_or_default();
+        view::Step { name: step.name.to_owned(), progress, missing }
+    };
+    view::Operation {
+        id: operation.id,
+        name: spec.name.to_owned(),
+        cause: cause(&operation.cause),
+        story: spec.story.to_owned(),
+        since_ms: now.since(operation.begun),
+        claimed: operation.claimed,
+        steps: spec.steps.iter().enumerate().map(step).collect(),
+    }
 }
 
 /// A cause in words.

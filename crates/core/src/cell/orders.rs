@@ -46,8 +46,8 @@ impl Cell {
                 Some(_) => Error::Unconfirmed { name: name.clone() },
                 None => Error::NoSuchService { name: name.clone() },
             }),
-            Order::Drain { host } => self.drain(host, true, work),
-            Order::Return { host } => self.drain(host, false, work),
+            Order::Drain { host } => self.drain(by, host, work),
+            Order::Return { host } => self.take_back(host, work),
             Order::RemoveHost { host } => self.remove_host(host, work),
         };
         let text = match &result {
@@ -243,26 +243,6 @@ impl Cell {
         let service = self.state.services.get(&id);
         let operation = service.and_then(|s| s.row.operation.as_ref()).map(|o| o.id);
         Accepted { service: Some(id), operation, text }
-    }
-
-    fn drain(&mut self, name: &str, draining: bool, work: &mut Work) -> Result<Accepted, Error> {
-        let Some(host) = self.state.host_named(name) else {
-            return Err(Error::NoSuchHost { name: name.to_owned() });
-        };
-        let (id, members) = (host.row.id, host.members.len());
-        if let Some(host) = self.state.hosts.get_mut(&id) {
-            host.row.draining = draining;
-        }
-        work.record_host(id);
-        let text = match (draining, members) {
-            (true, 0) => format!("{name} takes no members any more and is empty"),
-            (true, members) => format!(
-                "{name} takes no members any more; {members} are on it, and what has its only \
-                 copy there stays until it is retired or terminated"
-            ),
-            (false, _) => format!("{name} takes members again"),
-        };
-        Ok(Accepted { service: None, operation: None, text })
     }
 
     fn remove_host(&mut self, name: &str, work: &mut Work) -> Result<Accepted, Error> {

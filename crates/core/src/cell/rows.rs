@@ -54,8 +54,11 @@ pub struct Host {
     pub zone: String,
     /// Address its members listen on.
     pub address: String,
-    /// Whether it is being drained.
+    /// Whether it takes no new members.
     pub draining: bool,
+    /// The operation under way: it is being drained.
+    #[serde(default)]
+    pub operation: Option<Box<Operation>>,
 }
 
 /// What was chosen when a service was created.

@@ -1,8 +1,7 @@
 //! Showing: views of services, hosts and decisions, made from the state when asked for.
 
-use super::operate::cause;
 use super::state::{self, Service};
-use super::{Cell, goals};
+use super::{Cell, goals, operate};
 use crate::check::Severity;
 use crate::host;
 use crate::id::ServiceId;
@@ -169,7 +168,10 @@ impl Cell {
             url,
             endpoint_port: row.endpoint_port,
             members: (0..row.members.len()).map(|at| self.show_member(service, at)).collect(),
-            operation: row.operation.as_ref().map(|o| self.show_operation(service, o, now)),
+            operation: row
+                .operation
+                .as_ref()
+                .map(|o| operate::show(o, self.missing(service, o), now)),
             findings: self.findings(row.id, now),
         }
     }
@@ -202,35 +204,6 @@ impl Cell {
             applied: seen.map(|s| s.applied),
             deaths: seen.map_or(0, |s| s.deaths),
             trouble: seen.and_then(|s| s.rare.as_ref()).and_then(|r| r.trouble.clone()),
-        }
-    }
-
-    fn show_operation(
-        &self,
-        service: &Service,
-        operation: &crate::operation::Operation,
-        now: Time,
-    ) -> view::Operation {
-        let spec = operation.spec();
-        let at = usize::from(operation.step);
-        let step = |(n, step): (usize, &crate::operation::Step)| {
-            let progress = match n.cmp(&at) {
-                std::cmp::Ordering::Less => view::Progress::Done,
-                std::cmp::Ordering::Equal if operation.claimed => view::Progress::UnderWay,
-                _ => view::Progress::Ahead,
-            };
-            let under_way = progress == view::Progress::UnderWay;
-            let missing = if under_way { self.missing(service, operation) } else { Vec::new() };
-            view::Step { name: step.name.to_owned(), progress, missing }
-        };
-        view::Operation {
-            id: operation.id,
-            name: spec.name.to_owned(),
-            cause: cause(&operation.cause),
-            story: spec.story.to_owned(),
-            since_ms: now.since(operation.begun),
-            claimed: operation.claimed,
-            steps: spec.steps.iter().enumerate().map(step).collect(),
         }
     }
 
@@ -328,11 +301,6 @@ impl Cell {
                 since_ms: Span(0),
             });
         }
-        let only_copy = |id: &crate::id::MemberId| {
-            let service = self.state.services.get(self.state.of_member.get(id)?)?;
-            (service.row.members.len() == 1)
-                .then(|| format!("{}: its only copy is here", service.row.name))
-        };
         view::Host {
             id: host.row.id,
             name: host.row.name.clone(),
@@ -345,11 +313,7 @@ impl Cell {
             members: host.members.len(),
             heard_ms: host.heard.map(|heard| now.since(heard)),
             draining: host.row.draining,
-            drain_held_by: if host.row.draining {
-                host.members.iter().filter_map(only_copy).collect()
-            } else {
-                Vec::new()
-            },
+            operation: self.show_host_operation(host),
             findings,
         }
     }

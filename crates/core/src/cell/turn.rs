@@ -88,11 +88,15 @@ impl Cell {
                 Due::Service(service) => work.services.insert(service),
             };
         }
-        while let Some(host) = work.hosts.pop_first() {
-            self.assess_host(host, &mut work);
-        }
-        while let Some(service) = work.services.pop_first() {
-            self.look(service, &mut work);
+        loop {
+            // Hosts first: what they are is evidence about their services.
+            if let Some(host) = work.hosts.pop_first() {
+                self.assess_host(host, &mut work);
+            } else if let Some(service) = work.services.pop_first() {
+                self.look(service, &mut work);
+            } else {
+                break;
+            }
         }
         self.finish(work)
     }

@@ -12,7 +12,7 @@ pub const SPEC: Spec = Spec {
     story: "Initialise a member on its host, start it, prove a write, open the endpoint.",
     lane: Lane::Free,
     begins: None,
-    ends: phase::Event::Installed,
+    ends: Some(phase::Event::Installed),
     outage_seconds: 0,
     manual_minutes: 30,
     steps: &[

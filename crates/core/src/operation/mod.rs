@@ -4,6 +4,7 @@
 //! orders, what proves it done, how long that may take, what happens past that, and what the step
 //! becomes if the member dies meanwhile. The cell executes them; nothing else knows any by name.
 
+mod drain;
 mod install;
 mod recover;
 mod restart;
@@ -36,6 +37,8 @@ pub enum Kind {
     Revive,
     /// Close, stop, remove.
     Terminate,
+    /// Empty a host.
+    Drain,
 }
 
 /// What a step wants of the world. Every effect is an "ensure": safe to repeat.
@@ -56,6 +59,10 @@ pub enum Effect {
     Seal,
     /// Members' directories are removed.
     Remove,
+    /// The host takes no new members.
+    CloseHost,
+    /// The host's members go elsewhere.
+    EmptyHost,
 }
 
 /// The observation that proves a step done.
@@ -72,6 +79,10 @@ pub enum Proof {
     Sealed,
     /// Every member applied the goal and is gone.
     Gone,
+    /// The host takes no new members.
+    HostClosed,
+    /// The host holds no members.
+    HostEmpty,
 }
 
 /// What happens when a step's deadline passes without its proof.
@@ -129,8 +140,8 @@ pub struct Spec {
     pub lane: Lane,
     /// The phase event it begins with.
     pub begins: Option<phase::Event>,
-    /// The phase event its last proof is.
-    pub ends: phase::Event,
+    /// The phase event its last proof is, if it moves its service's phase.
+    pub ends: Option<phase::Event>,
     /// Seconds of write outage it is expected to cost.
     pub outage_seconds: u32,
     /// Minutes a person would need for the same, for the toil ledger.
@@ -147,6 +158,7 @@ pub const SPECS: &[&Spec] = &[
     &retire::SPEC,
     &revive::SPEC,
     &terminate::SPEC,
+    &drain::SPEC,
 ];
 
 /// An operation's runbook by its kind.
@@ -228,7 +240,7 @@ pub const fn preempts(order: Kind, running: Kind) -> bool {
         Kind::Terminate => !matches!(running, Kind::Terminate),
         Kind::Retire => matches!(running, Kind::Restart | Kind::Recover | Kind::Revive),
         Kind::Revive => matches!(running, Kind::Retire),
-        Kind::Install | Kind::Restart | Kind::Recover => false,
+        Kind::Install | Kind::Restart | Kind::Recover | Kind::Drain => false,
     }
 }
 
@@ -245,6 +257,7 @@ mod tests {
             Kind::Retire,
             Kind::Revive,
             Kind::Terminate,
+            Kind::Drain,
         ];
         for kind in kinds {
             assert_eq!(SPECS.iter().filter(|s| s.kind == kind).count(), 1, "{kind:?}");
@@ -263,6 +276,18 @@ mod tests {
         for spec in SPECS {
             for step in spec.steps.iter().filter(|s| s.past == Past::GoOn) {
                 assert_eq!(step.proof, Proof::Routed, "{}: {}", spec.name, step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_hosts_and_of_services_is_never_mixed() {
+        for spec in SPECS {
+            for step in spec.steps {
+                let host = matches!(step.order, Effect::CloseHost | Effect::EmptyHost);
+                assert_eq!(host, spec.kind == Kind::Drain, "{}: {}", spec.name, step.name);
+                let proof = matches!(step.proof, Proof::HostClosed | Proof::HostEmpty);
+                assert_eq!(host, proof, "{}: {}", spec.name, step.name);
             }
         }
     }

@@ -13,7 +13,7 @@ pub const SPEC: Spec = Spec {
     story: "End what is left of the server, start it with a fresh budget of restarts, prove a write.",
     lane: Lane::Emergency,
     begins: Some(phase::Event::RestartBegun),
-    ends: phase::Event::Proven,
+    ends: Some(phase::Event::Proven),
     outage_seconds: 2,
     manual_minutes: 20,
     steps: &[Step {

@@ -13,7 +13,7 @@ pub const SPEC: Spec = Spec {
     story: "Stop the server with a checkpoint, start it, prove a write.",
     lane: Lane::Planned,
     begins: Some(phase::Event::RestartBegun),
-    ends: phase::Event::Proven,
+    ends: Some(phase::Event::Proven),
     outage_seconds: 1,
     manual_minutes: 5,
     steps: &[Step {

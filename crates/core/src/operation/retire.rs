@@ -13,7 +13,7 @@ pub const SPEC: Spec = Spec {
     story: "Close the endpoint, stop the server cleanly, seal its directory.",
     lane: Lane::Planned,
     begins: Some(phase::Event::RetireBegun),
-    ends: phase::Event::Sealed,
+    ends: Some(phase::Event::Sealed),
     outage_seconds: 0,
     manual_minutes: 15,
     steps: &[

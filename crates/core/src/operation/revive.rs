@@ -12,7 +12,7 @@ pub const SPEC: Spec = Spec {
     story: "Lift the seal, start the server, prove a write, open the endpoint.",
     lane: Lane::Free,
     begins: Some(phase::Event::ReviveBegun),
-    ends: phase::Event::Proven,
+    ends: Some(phase::Event::Proven),
     outage_seconds: 0,
     manual_minutes: 15,
     steps: &[

@@ -13,7 +13,7 @@ pub const SPEC: Spec = Spec {
     story: "Close the endpoint, stop the server, remove its directory.",
     lane: Lane::Planned,
     begins: Some(phase::Event::TerminateBegun),
-    ends: phase::Event::Removed,
+    ends: Some(phase::Event::Removed),
     outage_seconds: 0,
     manual_minutes: 10,
     steps: &[

@@ -265,10 +265,30 @@ fn a_drained_host_takes_nothing_and_says_what_holds_it() {
     }
     let host = world.cell.host(&home, world.now).expect("known");
     assert_eq!((host.members, host.draining), (1, true));
-    assert_eq!(host.drain_held_by, ["orders: its only copy is here"]);
+    let waits = host.operation.expect("it drains").steps[1].missing.clone();
+    assert_eq!(waits, ["m1 of orders: its only copy; retire or terminate it"]);
+    world.restart_controller();
+    world.pass(Span::mins(11));
+    assert!(world.said("page: drain"), "a person is told that it waits");
     order(&mut world, "terminate").expect("accepted");
+    let host = world.cell.host(&home, world.now).expect("known");
+    assert!(host.operation.is_none() && host.draining, "drained, and closed until it is returned");
     world.order(Order::RemoveHost { host: home.clone() }).expect("it is empty now");
     assert!(world.cell.host(&home, world.now).is_none());
+}
+
+#[test]
+fn a_host_that_is_returned_takes_members_again() {
+    let mut world = with_service();
+    let homes: Vec<String> = world.agents.iter().map(|agent| agent.name.clone()).collect();
+    homes.iter().for_each(|host| {
+        world.order(Order::Drain { host: host.clone() }).expect("accepted");
+    });
+    let refused = world.create("second").expect_err("every host is closed").to_string();
+    assert!(refused.contains("it is draining"), "{refused}");
+    world.order(Order::Return { host: homes[0].clone() }).expect("accepted");
+    world.create("third").expect("accepted");
+    assert!(world.cell.host(&homes[0], world.now).expect("known").operation.is_none());
 }
 
 #[test]
