@@ -30,6 +30,18 @@ pub struct Route {
     pub term: Term,
     /// `None`: no primary now; new connections are held.
     pub target: Option<Target>,
+    /// The target takes no clients at the moment, and will: new connections are held. Believed only
+    /// while the stream is open that said so, as a gateway alone must lead clients where they went.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds: bool,
+}
+
+impl Route {
+    /// Where new connections go now; `None` holds them.
+    #[must_use]
+    pub fn leads_to(&self) -> Option<&Target> {
+        self.target.as_ref().filter(|_| !self.holds)
+    }
 }
 
 /// What a gateway sends to its controller.

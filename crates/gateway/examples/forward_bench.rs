@@ -86,7 +86,7 @@ fn start(
 ) -> io::Result<impl Future<Output = Result<(), evenkeel_gateway::Error>> + Send + 'static> {
     let target = Target { member: MemberId(1), address: HERE.to_string(), port: server };
     let (service, name, term) = (ServiceId(1), "bench".to_owned(), Term(1));
-    let all = [Route { service, name, port, term, target: Some(target) }];
+    let all = [Route { service, name, port, term, target: Some(target), holds: false }];
     let kept = serde_json::json!({ "version": 1, "routes": 1, "all": all });
     std::fs::write(dir.join("routes.json"), kept.to_string())?;
     let options = Options::new("bench".to_owned(), HERE, dir.into(), dir.join("controller.json"));

@@ -175,7 +175,17 @@ mod tests {
 
     fn kept() -> Kept {
         let (service, term) = (ServiceId(1), Term(2));
-        Kept::new(9, vec![Route { service, name: "a".to_owned(), port: 6001, term, target: None }])
+        Kept::new(
+            9,
+            vec![Route {
+                service,
+                name: "a".to_owned(),
+                port: 6001,
+                term,
+                target: None,
+                holds: false,
+            }],
+        )
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use evenkeel_core::route::Route;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -31,7 +32,7 @@ pub use crate::disk::Error;
 use crate::disk::{Kept, Lock};
 use crate::server::Server;
 use crate::stream::{Order, Stream, Taken};
-use crate::table::Table;
+use crate::table::{Standing, Table};
 
 /// How often ports that could not be listened on, and routes that could not be stored, are tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -177,7 +178,9 @@ impl Gateway {
             let table::Stale { service, came, held } = stale;
             tracing::warn!(%service, %came, %held, "route of an older term is refused");
         }
-        let all = table.values().map(|standing| standing.route.clone()).collect();
+        // A hold is a word of the moment: what is started later does not know it.
+        let kept = |standing: &Standing| Route { holds: false, ..standing.route.clone() };
+        let all = table.values().map(kept).collect();
         let stored = store(&self.dir, Kept::new(routes, all)).await;
         self.pending = stored.is_err();
         if let Err(error) = stored {

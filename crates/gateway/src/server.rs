@@ -58,7 +58,7 @@ impl Server {
     }
 
     fn listen(&mut self, route: Route) {
-        let Route { service, port, target, .. } = route;
+        let (service, port, target) = (route.service, route.port, route.leads_to().cloned());
         let (aim, aims) = watch::channel(Aim { target, cuts: 0 });
         let accepts = listen_on(self.address, port, aims, &self.shared);
         match &accepts {

@@ -89,6 +89,7 @@ impl Stream {
         for attempt in 0_u64.. {
             let mut welcome = false;
             let Err(error) = self.session(&mut welcome).await;
+            self.let_go();
             if welcome {
                 (pause, said) = (BACKOFF, String::new());
             }
@@ -169,6 +170,15 @@ impl Stream {
                 Err(Error::Refused { address: address.to_owned(), reason })
             }
         }
+    }
+
+    /// Nobody is left who would end a hold.
+    fn let_go(&self) {
+        self.orders.send_if_modified(|order| {
+            let Some((_, all)) = order else { return false };
+            let held = all.values_mut().filter(|route| route.holds);
+            held.map(|route| route.holds = false).count() > 0
+        });
     }
 
     fn beat(&self) -> FromGateway {

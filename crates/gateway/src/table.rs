@@ -95,9 +95,9 @@ pub fn plan(old: &Table, new: &Table) -> Vec<Change> {
         let route = &standing.route;
         match old.get(&service) {
             Some(before) if before.route.port == route.port => {
-                if before.route.target != route.target {
-                    let cut = before.leads_to.is_some() && before.leads_to != standing.leads_to;
-                    let target = route.target.clone();
+                let cut = before.leads_to.is_some() && before.leads_to != standing.leads_to;
+                if cut || before.route.leads_to() != route.leads_to() {
+                    let target = route.leads_to().cloned();
                     changes.push(Change::Retarget { service, target, cut });
                 }
             }
@@ -123,7 +123,13 @@ mod tests {
             port,
             term: Term(term),
             target: member.map(target),
+            holds: false,
         }
+    }
+
+    /// The same, while its target takes no clients.
+    fn held(member: u32) -> Route {
+        Route { holds: true, ..to(member) }
     }
 
     fn target(member: u32) -> Target {
@@ -173,6 +179,9 @@ mod tests {
             ("other member", vec![vec![to(7)], vec![to(8)]], vec![retarget(Some(8), true)]),
             ("other address", vec![vec![to(7)], vec![moved_host]], vec![readdressed]),
             ("no target", vec![vec![to(7)], vec![none()]], vec![retarget(None, false)]),
+            ("held", vec![vec![to(7)], vec![held(7)]], vec![retarget(None, false)]),
+            ("let go", vec![vec![held(7)], vec![to(7)]], vec![retarget(Some(7), false)]),
+            ("held elsewhere", vec![vec![held(7)], vec![held(8)]], vec![retarget(None, true)]),
             ("back", vec![vec![to(7)], vec![none()], vec![to(7)]], vec![retarget(Some(7), false)]),
             ("over", vec![vec![to(7)], vec![none()], vec![to(8)]], vec![retarget(Some(8), true)]),
             ("found", vec![vec![none()], vec![to(8)]], vec![retarget(Some(8), false)]),

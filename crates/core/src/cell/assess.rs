@@ -267,6 +267,20 @@ impl Cell {
         })
     }
 
+    /// Has gateways hold new connections while the primary, by its agent's word, takes none, so that
+    /// clients meet a pause and not a server that is starting up.
+    pub(super) fn hold(&mut self, id: ServiceId, work: &mut Work) {
+        use member::State as S;
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let host = self.state.hosts.get(&service.row.primary().host);
+        let speaks = host.is_some_and(state::Host::speaks);
+        let closed = |seen: &Seen| !matches!(seen.state, S::Ready | S::Hung);
+        let holds = speaks && service.seen[0].as_ref().is_some_and(closed);
+        if std::mem::replace(&mut service.holds, holds) != holds && service.row.open {
+            work.routes.insert(id);
+        }
+    }
+
     /// Moves a service's phase by an event.
     ///
     /// # Panics

@@ -115,7 +115,7 @@ pub fn settle(setup: &Setup, around: Around<'_>, row: &mut rows::Service) -> Vec
 
 /// Every route of the cell, in order of service.
 pub fn routes(state: &state::State) -> Vec<Route> {
-    state.services.values().filter(|s| s.row.open).map(|s| route(state, &s.row)).collect()
+    state.services.values().filter(|s| s.row.open).map(|s| route(state, s)).collect()
 }
 
 /// The routes of these services, and which of them have none.
@@ -126,14 +126,15 @@ pub fn changed_routes(
     let (mut changed, mut gone) = (Vec::new(), Vec::new());
     for id in services {
         match state.services.get(id).filter(|service| service.row.open) {
-            Some(service) => changed.push(route(state, &service.row)),
+            Some(service) => changed.push(route(state, service)),
             None => gone.push(*id),
         }
     }
     (changed, gone)
 }
 
-fn route(state: &state::State, row: &rows::Service) -> Route {
+fn route(state: &state::State, service: &state::Service) -> Route {
+    let row = &service.row;
     let primary = row.primary();
     let target = state.hosts.get(&primary.host).map(|host| Target {
         member: primary.id,
@@ -146,5 +147,6 @@ fn route(state: &state::State, row: &rows::Service) -> Route {
         port: row.endpoint_port,
         term: row.term,
         target,
+        holds: service.holds,
     }
 }

@@ -31,6 +31,7 @@ impl Cell {
         }
         self.doubt(id, work.now);
         self.judge(id, work);
+        self.hold(id, work);
         self.free_port(id, work);
         self.advance(id, work);
         let Some(decision) = self.decision(id, work.now) else { return };

@@ -125,6 +125,9 @@ pub struct Service {
     pub doubt: Option<Box<Doubt>>,
     /// The sequence its newest change of route got; 0: none since this controller began.
     pub routed: u64,
+    /// Its primary takes no clients, by its agent's word: gateways hold new connections.
+    #[serde(default)]
+    pub holds: bool,
     /// What was decided last, as a number, so that the journal tells of changes only.
     pub decided: u8,
 }
@@ -221,7 +224,7 @@ impl Service {
     /// A service nothing was seen of yet.
     pub fn of(row: rows::Service) -> Self {
         let seen = row.members.iter().map(|_| None).collect();
-        Self { row, seen, doubt: None, routed: 0, decided: 0 }
+        Self { row, seen, doubt: None, routed: 0, holds: false, decided: 0 }
     }
 }
 

@@ -364,3 +364,18 @@ fn a_host_with_one_member_down_and_one_reached_is_not_down() {
     assert_eq!(states, [State::Unavailable, State::Available]);
     assert_eq!(world.cell.host("h1", world.now).expect("known").state, host::State::Uncertain);
 }
+
+#[test]
+fn new_connections_are_held_while_the_primary_takes_none() {
+    let mut world = with_service();
+    let home = world.home();
+    let holds = |world: &World| world.routes.values().next().expect("open").holds;
+    assert!(!holds(&world));
+    world.report(home, M::Recovering);
+    assert!(holds(&world), "it replays its log");
+    world.report(home, M::Ready);
+    assert!(!holds(&world));
+    // Hung, or not heard of: it may well serve, and nobody here knows better.
+    world.report(home, M::Hung);
+    assert!(!holds(&world));
+}

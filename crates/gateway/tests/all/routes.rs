@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use evenkeel_core::route::Route;
 use evenkeel_gateway::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -64,6 +65,27 @@ async fn what_changed_is_taken_in_beside_what_is_held() {
     assert_cut(&mut kept).await;
     assert_closed(one).await;
     assert_eq!(letter(&mut connect(two).await).await, b'b');
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_hold_ends_with_the_stream_that_said_it() {
+    let place = Place::new().await;
+    let gateway = Gateway::start(place.options());
+    let mut session = place.controller.accept().await;
+    let (port, a) = (free_port(), Server::start(b'a'));
+    let open = route(port, 1, Some((1, a.port)));
+    session.order(1, vec![open.clone()]).await;
+    let mut client = connect(port).await;
+    assert_eq!(letter(&mut client).await, b'a');
+
+    session.order(2, vec![Route { holds: true, ..open }]).await;
+    let mut held = connect(port).await;
+    let soon = timeout(Duration::from_millis(200), held.read_u8()).await;
+    assert!(soon.is_err(), "a new connection waits: {soon:?}");
+    assert_echo(&mut client, b"an open one goes on").await;
+    drop(session);
+    assert_eq!(letter(&mut held).await, b'a');
     gateway.stop().await;
 }
 

@@ -93,7 +93,7 @@ pub fn route(port: u16, term: u32, member: Option<(u32, u16)>) -> Route {
         port,
     });
     let service = ServiceId(u32::from(port));
-    Route { service, name: format!("s{port}"), port, term: Term(term), target }
+    Route { service, name: format!("s{port}"), port, term: Term(term), target, holds: false }
 }
 
 /// Held while a process is started.
