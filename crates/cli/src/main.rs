@@ -7,6 +7,7 @@
 mod failure;
 mod find;
 mod print;
+mod stage;
 mod up;
 mod verbs;
 

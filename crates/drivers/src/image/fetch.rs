@@ -3,6 +3,7 @@
 //! No root and no change to the machine: apt works in a private state with the system's own sources
 //! and keys, so what is fetched is as trusted as what an administrator would install.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -206,13 +207,43 @@ impl Apt {
 }
 
 /// The system's record of installed packages less those of PostgreSQL, so that an image always has
-/// its own, and nothing of the rest twice.
+/// its own, and nothing of the rest twice. What needs one of those goes too, and what needs that in
+/// turn: apt does nothing over a record with holes.
 fn without_postgres(status: &str) -> String {
-    let ours = |stanza: &&str| {
-        let name = stanza.lines().find_map(|line| line.strip_prefix("Package: "));
-        !name.is_some_and(|name| name.starts_with("postgresql") || name == "libpq5")
+    let stanzas: Vec<&str> = status.split_inclusive("\n\n").collect();
+    let mut gone: BTreeSet<&str> = BTreeSet::new();
+    loop {
+        let before = gone.len();
+        for stanza in &stanzas {
+            let name = field(stanza, "Package").unwrap_or_default();
+            let needs = ["Depends", "Pre-Depends"].into_iter().filter_map(|f| field(stanza, f));
+            let ours = name.starts_with("postgresql") || name == "libpq5";
+            if ours || needs.into_iter().any(|needs| unmet(needs, &gone)) {
+                gone.insert(name);
+            }
+        }
+        if gone.len() == before {
+            break;
+        }
+    }
+    let stays = |stanza: &&&str| !gone.contains(field(stanza, "Package").unwrap_or_default());
+    stanzas.iter().filter(stays).copied().collect()
+}
+
+/// A field of a package's record.
+fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
+    let lines = stanza.lines();
+    let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    values.next().map(str::trim)
+}
+
+/// Whether some needed package is among those gone, with every alternative that is named for it.
+fn unmet(needs: &str, gone: &BTreeSet<&str>) -> bool {
+    let name = |package: &str| -> String {
+        package.trim().chars().take_while(|c| !" (:".contains(*c)).collect()
     };
-    status.split_inclusive("\n\n").filter(ours).collect()
+    let lost = |package: &str| gone.contains(name(package).as_str());
+    needs.split(',').any(|alternatives| alternatives.split('|').all(lost))
 }
 
 fn run(command: &mut Command, what: &str) -> Result<String, Error> {
@@ -239,6 +270,17 @@ mod tests {
                       Package: libpq5\n\nPackage: libpq5-extra\n\n";
         let left = without_postgres(status);
         assert_eq!(left, "Package: libc6\nStatus: x\n\nPackage: libpq5-extra\n\n");
+    }
+
+    #[test]
+    fn what_needs_the_systems_postgres_does_not_count_either() {
+        let status = "Package: maps\nDepends: libc6, gdal (>= 3)\n\n\
+                      Package: gdal\nDepends: libpq5 (>= 9), libc6\n\n\
+                      Package: either\nDepends: libpq5:any | libc6\n\n\
+                      Package: early\nPre-Depends: libpq5:amd64\n\n\
+                      Package: libc6\n\nPackage: libpq5\n\n";
+        let left = without_postgres(status);
+        assert_eq!(left, "Package: either\nDepends: libpq5:any | libc6\n\nPackage: libc6\n\n");
     }
 
     #[test]

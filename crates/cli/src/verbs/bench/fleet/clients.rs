@@ -1,0 +1,103 @@
+//! Clients as people run them: psql for one statement, psql kept open, pgbench.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use evenkeel_drivers::image::Image;
+
+use crate::failure::{Failure, Kind};
+
+/// Longest wait for a write.
+const WRITE_MAX: Duration = Duration::from_secs(120);
+
+/// A program of the image, in its environment; failing that, the one on the path.
+fn program(image: &Image, name: &str) -> Command {
+    let mut command = image.command(name).unwrap_or_else(|_| Command::new(name));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env("PGCONNECT_TIMEOUT", "10");
+    command
+}
+
+/// One statement over a connection of its own. Whether it was acknowledged.
+pub fn sql(image: &Image, url: &str, statement: &str) -> bool {
+    let mut psql = program(image, "psql");
+    psql.args([url, "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statement]);
+    psql.status().is_ok_and(|status| status.success())
+}
+
+/// Seconds from `began` until a write is acknowledged, tried over new connections again and again.
+pub fn until_written(image: &Image, url: &str, began: Instant) -> Result<f64, Failure> {
+    while !sql(image, url, "CREATE TABLE IF NOT EXISTS beat (n int); INSERT INTO beat VALUES (1)") {
+        if began.elapsed() > WRITE_MAX {
+            return Err(Failure::new(Kind::Failed, format!("no write within {WRITE_MAX:?}")));
+        }
+    }
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// A connection that stays open.
+pub struct Session {
+    psql: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Session {
+    /// Connects and asks once.
+    pub fn open(image: &Image, url: &str) -> Result<Self, Failure> {
+        let mut psql = program(image, "psql");
+        psql.args([url, "-qAtX"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut psql = psql.spawn()?;
+        let (Some(to), Some(from)) = (psql.stdin.take(), psql.stdout.take()) else {
+            return Err(Failure::new(Kind::Failed, "psql has no pipes"));
+        };
+        let mut session = Self { psql, to, from: BufReader::new(from) };
+        if session.answers() {
+            Ok(session)
+        } else {
+            Err(Failure::new(Kind::Failed, format!("{url} cannot be connected to")))
+        }
+    }
+
+    /// Whether the same connection still answers. psql does not connect anew by itself: when its
+    /// input is no terminal it ends with its connection.
+    pub fn answers(&mut self) -> bool {
+        let asked = writeln!(self.to, "SELECT 'here';").and_then(|()| self.to.flush());
+        let mut line = String::new();
+        asked.is_ok() && self.from.read_line(&mut line).is_ok() && line.trim() == "here"
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.psql.kill();
+        let _ = self.psql.wait();
+    }
+}
+
+/// Load that goes on until it is dropped or its connections break.
+pub struct Load(Child);
+
+impl Load {
+    /// Fills pgbench's tables.
+    pub fn prepare(image: &Image, url: &str, scale: u32) -> Result<(), Failure> {
+        let scale = scale.to_string();
+        let made = program(image, "pgbench").args(["-i", "-q", "-s", &scale, url]).status()?;
+        if made.success() { Ok(()) } else { Err(Failure::new(Kind::Failed, "pgbench -i failed")) }
+    }
+
+    /// Starts pgbench with this many clients.
+    pub fn start(image: &Image, url: &str, clients: u32) -> Result<Self, Failure> {
+        let clients = clients.to_string();
+        let mut pgbench = program(image, "pgbench");
+        Ok(Self(pgbench.args(["-n", "-c", &clients, "-T", "3600", url]).spawn()?))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
