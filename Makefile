@@ -2,6 +2,9 @@
 CARGO ?= cargo
 DATA ?= $(CURDIR)/target/fleet
 
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
 .PHONY: help demo up test lint unit e2e sim bench
 help:
 	@echo "make demo   a fleet is started, used, broken and healed; everything is taken down again"
@@ -20,14 +23,18 @@ up: target/release/evenkeel
 target/release/evenkeel:
 	$(CARGO) build --release --locked --bin evenkeel
 
-test: lint unit e2e
+# What could not run here (no root, no tool) says so in a line, and the sum is the last one.
+test: lint
+	@mkdir -p target
+	$(MAKE) --no-print-directory unit e2e 2>&1 | tee target/test.log
+	@awk '/^[0-9]+ not run: /{n+=$$1} END{print n+0 " not run"}' target/test.log
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 unit:
-	$(CARGO) test --workspace --exclude evenkeel --locked
+	$(CARGO) test --workspace --exclude evenkeel --locked -- --show-output
 
 # Fleets share one range of ports, so their tests take turns.
 e2e:
@@ -40,3 +47,4 @@ sim:
 bench: target/release/evenkeel
 	target/release/evenkeel bench engine --services 100000
 	$(CARGO) run --release --locked --package evenkeel-store --example commit_bench
+	target/release/evenkeel bench fleet --services 100

@@ -128,6 +128,13 @@ impl Stage {
         })
     }
 
+    /// Starts controller and agents anew, with these flags.
+    pub fn start_again(&mut self, flags: &[&str]) -> Result<(), Failure> {
+        self.kill_control_plane()?;
+        self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self.start()
+    }
+
     /// Waits for a condition; fails when the fleet ends or patience does.
     pub fn until(
         &mut self,

@@ -285,6 +285,9 @@ real!(a_stopped_postmaster_is_silent_though_its_sessions_go_on, |place| {
     until(|| driver.process(&goal) == Ok(Process::Frozen { pid }));
     assert_eq!(driver.probe(&goal, false), Answer::Silent);
     assert_eq!(driver.probe(&goal, true), Answer::Silent);
+    // It is not waited for: whoever asked goes on to what helps.
+    let refused = driver.stop(&goal, StopMode::Immediate).expect_err("it hears nothing");
+    assert!(refused.to_string().contains("hears nothing"), "{refused}");
     send(pid, Signal::CONT);
     until(|| driver.probe(&goal, true) == Answer::Writing);
 });

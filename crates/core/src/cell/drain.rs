@@ -3,7 +3,7 @@
 
 use super::state::{Due, Host};
 use super::turn::Work;
-use super::{Cell, operate};
+use super::{Cell, steps};
 use crate::id::{HostId, MemberId};
 use crate::journal::Topic;
 use crate::operation::{Cause, Effect, Kind, Operation, Past, Proof};
@@ -168,7 +168,7 @@ impl Cell {
     pub(super) fn show_host_operation(&self, host: &Host) -> Option<crate::view::Operation> {
         let operation = host.row.operation.as_ref()?;
         let missing = self.host_missing(host, operation.at().proof);
-        Some(operate::show(operation, missing, self.state.now))
+        Some(steps::show(operation, missing, self.state.now))
     }
 }
 

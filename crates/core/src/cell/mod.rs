@@ -19,9 +19,11 @@ mod learn;
 pub mod load;
 mod operate;
 mod orders;
+mod ports;
 mod rows;
 mod show;
 mod state;
+mod steps;
 mod turn;
 
 pub use assess::Posture;

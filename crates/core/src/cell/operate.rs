@@ -1,24 +1,20 @@
 //! Operating: one service looked at from end to end. Its operation goes on, or it is decided about.
 
-use std::cmp::Ordering;
-
-use super::state::{Due, Seen, Service};
+use super::state::{Due, Service};
+use super::steps::{all_failed, cause};
 use super::turn::Work;
-use super::{Cell, rows, state};
+use super::{Cell, rows};
 use crate::claim::{self, Lane};
 use crate::decide::{self, Decision, Hearing, Input, Plan, Primary, Run, Underway};
-use crate::goal::{StopMode, Want};
 use crate::host::State as Known;
 use crate::id::{HostId, ServiceId};
 use crate::journal::Topic;
 use crate::knowing;
 use crate::label::Label;
-use crate::member;
-use crate::operation::{Cause, Effect, Kind, Operation, Past, Proof, Step};
+use crate::operation::{Cause, Kind, Operation, Past};
 use crate::report::Question;
 use crate::service::phase;
 use crate::time::Time;
-use crate::view;
 
 /// Runs of remedies a row remembers; budgets count fewer.
 const RUNS_MAX: usize = 16;
@@ -320,79 +316,6 @@ impl Cell {
         }
     }
 
-    /// Orders the step at hand. Every effect is an ensure.
-    fn order_step(&mut self, id: ServiceId, work: &mut Work) {
-        let Some(service) = self.state.services.get_mut(&id) else { return };
-        let Some(operation) = &service.row.operation else { return };
-        let (effect, again) = (operation.at().order, operation.tries > 0);
-        let want = |row: &mut rows::Service, want: Want| {
-            row.members.iter_mut().for_each(|m| (m.want, m.stop) = (want, StopMode::Fast));
-        };
-        match effect {
-            Effect::Run => {
-                let seen = &service.seen;
-                for (member, seen) in service.row.members.iter_mut().zip(seen) {
-                    let ready = seen.as_ref().is_some_and(|s| s.state == member::State::Ready);
-                    member.want = Want::Running;
-                    if again && !ready {
-                        member.restarts += 1;
-                        member.stop = StopMode::Immediate;
-                    }
-                }
-            }
-            Effect::Restart(mode) => {
-                for member in &mut service.row.members {
-                    (member.want, member.stop) = (Want::Running, mode);
-                    member.restarts += 1;
-                }
-            }
-            Effect::OpenEndpoint | Effect::CloseEndpoint => {
-                let open = effect == Effect::OpenEndpoint;
-                if std::mem::replace(&mut service.row.open, open) != open {
-                    work.routes.insert(id);
-                }
-                // Routes get their next sequence at the end of this turn.
-                service.routed = self.state.row.routes + u64::from(!work.routes.is_empty());
-            }
-            Effect::Stop => want(&mut service.row, Want::Stopped),
-            Effect::Seal => want(&mut service.row, Want::Sealed),
-            Effect::Remove => want(&mut service.row, Want::Removed),
-            Effect::CloseHost | Effect::EmptyHost => {}
-        }
-        work.record(id);
-        self.settle(id, work);
-    }
-
-    /// What is still missing to call a step done, in words; empty: it is proven.
-    pub(super) fn missing(&self, service: &Service, operation: &Operation) -> Vec<String> {
-        let proof = operation.at().proof;
-        if proof == Proof::Routed {
-            return self.unrouted(service);
-        }
-        let members = service.row.members.iter().zip(&service.seen);
-        members
-            .filter_map(|(member, seen)| {
-                let host = self.state.hosts.get(&member.host);
-                if !host.is_some_and(state::Host::speaks) {
-                    let host = self.state.host_name(member.host);
-                    return Some(format!("{}: the agent of {host} is not heard", member.id));
-                }
-                let Some(seen) = seen else {
-                    return Some(format!("{}: not reported yet", member.id));
-                };
-                unproven(service, member, seen, proof).map(|what| format!("{}: {what}", member.id))
-            })
-            .collect()
-    }
-
-    fn unrouted(&self, service: &Service) -> Vec<String> {
-        if self.state.gateways.is_empty() {
-            return vec!["no gateway is heard".to_owned()];
-        }
-        let behind = self.state.gateways.values().filter(|g| g.took < service.routed);
-        behind.map(|g| format!("gateway {} has not taken the route yet", g.name)).collect()
-    }
-
     fn ask(&mut self, id: ServiceId, of: &[HostId], work: &mut Work) {
         let every = self.setup.policy.ask_every;
         let Some(service) = self.state.services.get_mut(&id) else { return };
@@ -441,117 +364,5 @@ impl Cell {
             let text = decision.to_string();
             work.note(Topic::Decision, service.row.name.as_str(), text, evidence);
         }
-    }
-
-    /// A port held by somebody else is left to them: the member gets another.
-    fn free_port(&mut self, id: ServiceId, work: &mut Work) {
-        let Some(service) = self.state.services.get(&id) else { return };
-        let row = &service.row;
-        let current = |(member, seen): (&rows::Member, &Option<Seen>)| {
-            seen.as_ref().is_some_and(|s| {
-                s.port_taken && s.applied == (row.term, member.revision) && s.pid == 0
-            })
-        };
-        let Some(at) = row.members.iter().zip(&service.seen).position(current) else { return };
-        let (name, old) = (row.name.as_str().to_owned(), row.members[at].port);
-        let Ok(port) = self.draw_port() else { return };
-        let text = format!("port {old} is held by another process; the member moves to {port}");
-        work.note(Topic::Operation, &name, text, Vec::new());
-        let Some(service) = self.state.services.get_mut(&id) else { return };
-        service.row.members[at].port = port;
-        if service.row.open {
-            work.routes.insert(id);
-        }
-        work.cell = true;
-        self.settle(id, work);
-    }
-
-    /// Endpoints a gateway cannot listen on: new ones move, known ones are told of by findings.
-    pub(super) fn unlistened(&mut self, failed: &[(u16, String)], work: &mut Work) {
-        for (port, _) in failed {
-            let new = self.state.services.values().find(|s| {
-                s.row.endpoint_port == *port && s.row.phase == crate::service::Phase::Installing
-            });
-            let Some(id) = new.map(|s| s.row.id) else { continue };
-            let Ok(other) = self.draw_port() else { continue };
-            let Some(service) = self.state.services.get_mut(&id) else { continue };
-            let text =
-                format!("endpoint port {port} is held by another process; it moves to {other}");
-            work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
-            service.row.endpoint_port = other;
-            work.routes.insert(id);
-            work.cell = true;
-            service.routed = self.state.row.routes + 1;
-            self.settle(id, work);
-        }
-    }
-}
-
-/// Whether every member a step waits for has given up: nothing is gained by waiting longer.
-fn all_failed(service: &Service, operation: &Operation) -> bool {
-    operation.at().proof == Proof::Writing
-        && service.row.members.iter().zip(&service.seen).all(|(member, seen)| {
-            seen.as_ref().is_some_and(|seen| {
-                seen.state == member::State::CrashLooping
-                    && seen.applied == (service.row.term, member.revision)
-            })
-        })
-}
-
-/// Why a member's report does not prove a step.
-fn unproven(service: &Service, member: &rows::Member, seen: &Seen, proof: Proof) -> Option<String> {
-    let trouble = || {
-        let words = seen.rare.as_ref().and_then(|r| r.trouble.as_deref());
-        words.map_or(String::new(), |words| format!(" ({words})"))
-    };
-    if seen.incarnation != member.incarnation {
-        return Some(format!("its directory is {}, not {}", seen.incarnation, member.incarnation));
-    }
-    if seen.applied != (service.row.term, member.revision) {
-        return Some(format!("has not applied its goal yet{}", trouble()));
-    }
-    use member::State as S;
-    let done = match proof {
-        Proof::Writing => {
-            seen.state == S::Ready && seen.write_proven && seen.restarts == member.restarts
-        }
-        Proof::Stopped => matches!(seen.state, S::Stopped | S::Sealed),
-        Proof::Sealed => seen.state == S::Sealed,
-        Proof::Gone => seen.state == S::Gone,
-        Proof::Routed | Proof::HostClosed | Proof::HostEmpty => true,
-    };
-    (!done).then(|| format!("is {}{}", seen.state, trouble()))
-}
-
-/// An operation as people see it; `missing` is of the step under way.
-pub(super) fn show(operation: &Operation, missing: Vec<String>, now: Time) -> view::Operation {
-    let (spec, at) = (operation.spec(), usize::from(operation.step));
-    let mut missing = Some(missing);
-    let step = |(n, step): (usize, &Step)| {
-        let progress = match n.cmp(&at) {
-            Ordering::Less => view::Progress::Done,
-            Ordering::Equal if operation.claimed => view::Progress::UnderWay,
-            _ => view::Progress::Ahead,
-        };
-        let under_way = progress == view::Progress::UnderWay;
-        let missing = missing.take_if(|_| under_way).unwrap_or_default();
-        view::Step { name: step.name.to_owned(), progress, missing }
-    };
-    view::Operation {
-        id: operation.id,
-        name: spec.name.to_owned(),
-        cause: cause(&operation.cause),
-        story: spec.story.to_owned(),
-        since_ms: now.since(operation.begun),
-        claimed: operation.claimed,
-        steps: spec.steps.iter().enumerate().map(step).collect(),
-    }
-}
-
-/// A cause in words.
-pub(super) fn cause(cause: &Cause) -> String {
-    match cause {
-        Cause::Order { by } => format!("ordered by {by}"),
-        Cause::Remedy { name } => format!("remedy {name}"),
     }
 }

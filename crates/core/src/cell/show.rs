@@ -1,7 +1,7 @@
 //! Showing: views of services, hosts and decisions, made from the state when asked for.
 
 use super::state::{self, Service};
-use super::{Cell, goals, operate};
+use super::{Cell, goals, steps};
 use crate::check::Severity;
 use crate::host;
 use crate::id::ServiceId;
@@ -171,7 +171,7 @@ impl Cell {
             operation: row
                 .operation
                 .as_ref()
-                .map(|o| operate::show(o, self.missing(service, o), now)),
+                .map(|o| steps::show(o, self.missing(service, o), now)),
             findings: self.findings(row.id, now),
         }
     }

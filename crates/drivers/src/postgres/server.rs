@@ -165,7 +165,13 @@ pub fn stop(data: &Path, mode: StopMode) -> Result<(), Error> {
     };
     match find(data) {
         Process::None => return Ok(()),
-        Process::Running { pid } | Process::Frozen { pid } => {
+        // Waiting for it would be waiting for nothing.
+        Process::Frozen { .. } => {
+            return Err(Error::Failed(
+                "the server is stopped by a signal and hears nothing".into(),
+            ));
+        }
+        Process::Running { pid } => {
             let descriptor = send(pid, which)?;
             if descriptor.is_some_and(|descriptor| !process::wait_gone(&descriptor, limit)) {
                 return Err(late("stopping the server", limit));

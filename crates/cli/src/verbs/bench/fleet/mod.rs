@@ -31,6 +31,8 @@ const LOAD: Duration = Duration::from_secs(5);
 const SCALE: u32 = 5;
 /// How long idle processes are watched.
 const IDLE: Duration = Duration::from_secs(30);
+/// How the fleet is started: what is killed stays dead.
+const FLAGS: [&str; 2] = ["--respawn-after", "never"];
 /// Services that are also connected to past the gateway.
 const DIRECT: usize = 10;
 
@@ -47,7 +49,7 @@ pub enum Part {
 
 /// Measures and prints.
 pub fn run(services: usize, only: &[Part]) -> Result<(), Failure> {
-    let mut bench = Bench { stage: Stage::new("bench", &["--respawn-after", "never"])? };
+    let mut bench = Bench { stage: Stage::new("bench", &FLAGS)? };
     let measured = bench.measure(services, only);
     let down = bench.stage.down();
     bench.stage.put_away(measured.is_ok() && down.is_ok());
@@ -66,8 +68,8 @@ impl Bench {
         let mut figures = Map::new();
         self.stage.start()?;
         if wanted(Part::Create) {
-            figures.insert("create_to_first_write_warm_s".into(), self.creates(true)?);
             figures.insert("create_to_first_write_cold_s".into(), self.creates(false)?);
+            figures.insert("create_to_first_write_warm_s".into(), self.creates(true)?);
         }
         if wanted(Part::Kill) {
             figures.insert("kill_9_under_load_to_next_write".into(), self.kills()?);
@@ -100,16 +102,18 @@ impl Bench {
         HOSTS.iter().map(ready).sum()
     }
 
-    /// Create -> first committed write, one at a time; with every pool full, or with every pool empty.
+    /// Create -> first committed write, one at a time; with every pool full, or without pools.
     fn creates(&mut self, warm: bool) -> Result<Value, Failure> {
         let image = self.stage.image()?;
+        let pool = if warm { 1 } else { 0 };
+        self.stage.start_again(&[&FLAGS[..], &["--pool", &pool.to_string()]].concat())?;
+        if !warm {
+            self.empty_pools()?;
+        }
         let mut took = Vec::new();
         for run in 0..RUNS {
             let name = format!("one-{}-{run}", if warm { "warm" } else { "cold" });
-            self.stage.until("full pool", |stage| Self::pooled(stage) == HOSTS.len())?;
-            if !warm {
-                self.empty_pools()?;
-            }
+            self.stage.until("pool as wanted", |s| Self::pooled(s) == HOSTS.len() * pool)?;
             let began = Instant::now();
             self.create(&name)?;
             let url = self.url(&name, &[])?;
@@ -171,8 +175,7 @@ impl Bench {
         let (ours, theirs) = (spread(ours), spread(theirs));
         let more = ours["median"].as_f64().zip(theirs["median"].as_f64()).map(|(a, b)| a - b);
         // The agent of that host is back with the whole fleet.
-        self.stage.kill_control_plane()?;
-        self.stage.start()?;
+        self.stage.start_again(&FLAGS)?;
         for name in ["healed", "by-hand"] {
             self.stage.until("service", |stage| stage.state(name) == "available")?;
             self.terminate(name)?;

@@ -1,0 +1,157 @@
+//! Steps: what an operation's step asks of members and gateways, and what proves it done.
+
+use std::cmp::Ordering;
+
+use super::state::{self, Seen, Service};
+use super::turn::Work;
+use super::{Cell, rows};
+use crate::goal::{StopMode, Want};
+use crate::id::ServiceId;
+use crate::member;
+use crate::operation::{Cause, Effect, Operation, Proof, Step};
+use crate::time::Time;
+use crate::view;
+
+impl Cell {
+    /// Orders the step at hand. Every effect is an ensure.
+    pub(super) fn order_step(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let Some(operation) = &service.row.operation else { return };
+        let (effect, again) = (operation.at().order, operation.tries > 0);
+        let want = |row: &mut rows::Service, want: Want| {
+            row.members.iter_mut().for_each(|m| (m.want, m.stop) = (want, StopMode::Fast));
+        };
+        match effect {
+            Effect::Run => {
+                let seen = &service.seen;
+                for (member, seen) in service.row.members.iter_mut().zip(seen) {
+                    let ready = seen.as_ref().is_some_and(|s| s.state == member::State::Ready);
+                    member.want = Want::Running;
+                    if again && !ready {
+                        member.restarts += 1;
+                        member.stop = StopMode::Immediate;
+                    }
+                }
+            }
+            Effect::Restart(mode) => {
+                for member in &mut service.row.members {
+                    (member.want, member.stop) = (Want::Running, mode);
+                    member.restarts += 1;
+                }
+            }
+            Effect::OpenEndpoint | Effect::CloseEndpoint => {
+                let open = effect == Effect::OpenEndpoint;
+                if std::mem::replace(&mut service.row.open, open) != open {
+                    work.routes.insert(id);
+                }
+                // Routes get their next sequence at the end of this turn.
+                service.routed = self.state.row.routes + u64::from(!work.routes.is_empty());
+            }
+            Effect::Stop => want(&mut service.row, Want::Stopped),
+            Effect::Seal => want(&mut service.row, Want::Sealed),
+            Effect::Remove => want(&mut service.row, Want::Removed),
+            Effect::CloseHost | Effect::EmptyHost => {}
+        }
+        work.record(id);
+        self.settle(id, work);
+    }
+
+    /// What is still missing to call a step done, in words; empty: it is proven.
+    pub(super) fn missing(&self, service: &Service, operation: &Operation) -> Vec<String> {
+        let proof = operation.at().proof;
+        if proof == Proof::Routed {
+            return self.unrouted(service);
+        }
+        let members = service.row.members.iter().zip(&service.seen);
+        members
+            .filter_map(|(member, seen)| {
+                let host = self.state.hosts.get(&member.host);
+                if !host.is_some_and(state::Host::speaks) {
+                    let host = self.state.host_name(member.host);
+                    return Some(format!("{}: the agent of {host} is not heard", member.id));
+                }
+                let Some(seen) = seen else {
+                    return Some(format!("{}: not reported yet", member.id));
+                };
+                unproven(service, member, seen, proof).map(|what| format!("{}: {what}", member.id))
+            })
+            .collect()
+    }
+
+    fn unrouted(&self, service: &Service) -> Vec<String> {
+        if self.state.gateways.is_empty() {
+            return vec!["no gateway is heard".to_owned()];
+        }
+        let behind = self.state.gateways.values().filter(|g| g.took < service.routed);
+        behind.map(|g| format!("gateway {} has not taken the route yet", g.name)).collect()
+    }
+}
+
+/// Whether every member a step waits for has given up: nothing is gained by waiting longer.
+pub(super) fn all_failed(service: &Service, operation: &Operation) -> bool {
+    operation.at().proof == Proof::Writing
+        && service.row.members.iter().zip(&service.seen).all(|(member, seen)| {
+            seen.as_ref().is_some_and(|seen| {
+                seen.state == member::State::CrashLooping
+                    && seen.applied == (service.row.term, member.revision)
+            })
+        })
+}
+
+/// Why a member's report does not prove a step.
+fn unproven(service: &Service, member: &rows::Member, seen: &Seen, proof: Proof) -> Option<String> {
+    let trouble = || {
+        let words = seen.rare.as_ref().and_then(|r| r.trouble.as_deref());
+        words.map_or(String::new(), |words| format!(" ({words})"))
+    };
+    if seen.incarnation != member.incarnation {
+        return Some(format!("its directory is {}, not {}", seen.incarnation, member.incarnation));
+    }
+    if seen.applied != (service.row.term, member.revision) {
+        return Some(format!("has not applied its goal yet{}", trouble()));
+    }
+    use member::State as S;
+    let done = match proof {
+        Proof::Writing => {
+            seen.state == S::Ready && seen.write_proven && seen.restarts == member.restarts
+        }
+        Proof::Stopped => matches!(seen.state, S::Stopped | S::Sealed),
+        Proof::Sealed => seen.state == S::Sealed,
+        Proof::Gone => seen.state == S::Gone,
+        Proof::Routed | Proof::HostClosed | Proof::HostEmpty => true,
+    };
+    (!done).then(|| format!("is {}{}", seen.state, trouble()))
+}
+
+/// An operation as people see it; `missing` is of the step under way.
+pub(super) fn show(operation: &Operation, missing: Vec<String>, now: Time) -> view::Operation {
+    let (spec, at) = (operation.spec(), usize::from(operation.step));
+    let mut missing = Some(missing);
+    let step = |(n, step): (usize, &Step)| {
+        let progress = match n.cmp(&at) {
+            Ordering::Less => view::Progress::Done,
+            Ordering::Equal if operation.claimed => view::Progress::UnderWay,
+            _ => view::Progress::Ahead,
+        };
+        let under_way = progress == view::Progress::UnderWay;
+        let missing = missing.take_if(|_| under_way).unwrap_or_default();
+        view::Step { name: step.name.to_owned(), progress, missing }
+    };
+    view::Operation {
+        id: operation.id,
+        name: spec.name.to_owned(),
+        cause: cause(&operation.cause),
+        story: spec.story.to_owned(),
+        since_ms: now.since(operation.begun),
+        claimed: operation.claimed,
+        steps: spec.steps.iter().enumerate().map(step).collect(),
+    }
+}
+
+/// A cause in words.
+pub(super) fn cause(cause: &Cause) -> String {
+    match cause {
+        Cause::Order { by } => format!("ordered by {by}"),
+        Cause::Remedy { name } => format!("remedy {name}"),
+    }
+}
