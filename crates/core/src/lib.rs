@@ -31,6 +31,7 @@ pub mod operation;
 pub mod order;
 pub mod placement;
 pub mod policy;
+pub mod promise;
 pub mod remedy;
 pub mod report;
 pub mod route;

@@ -2,6 +2,7 @@
 mod agent;
 mod cell;
 mod machines;
+mod promise;
 mod protocol;
 mod small_world;
 mod world;

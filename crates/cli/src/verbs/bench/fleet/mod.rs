@@ -8,6 +8,7 @@ mod usage;
 
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ pub enum Part {
 /// Measures and prints.
 pub fn run(services: usize, only: &[Part]) -> Result<(), Failure> {
     let mut bench = Bench { stage: Stage::new("bench", &FLAGS)? };
+    let data = bench.stage.data().display().to_string();
+    print::note(&format!("if this is interrupted: evenkeel down --data {data}"));
     let measured = bench.measure(services, only);
     let down = bench.stage.down();
     bench.stage.put_away(measured.is_ok() && down.is_ok());
@@ -150,7 +153,8 @@ impl Bench {
             return Err(Failure::new(Kind::Failed, "both services are on one host"));
         }
         let server = self.stage.server("by-hand")?;
-        let mut hand = Hand::of(server, self.stage.owner()?)?;
+        let mut hand =
+            Hand::of(server, self.stage.owner()?, &self.stage.data().join("by-hand.log"))?;
         let (healed, by_hand) = (self.url("healed", &[])?, self.url("by-hand", &["--direct"])?);
         signal(self.stage.process(&format!("hosts/{host}/pid.json"))?, Signal::KILL)?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -163,6 +167,8 @@ impl Bench {
             ours.push(clients::until_written(&image, &healed, began)?);
             drop(load);
             self.stage.until("new server", |s| s.server("healed").is_ok_and(|now| now != pid))?;
+            // An ordered restart: deaths before it no longer slow the agent down.
+            self.stage.verb(&["restart", "healed"])?;
 
             let load = Load::start(&image, &by_hand, CLIENTS)?;
             std::thread::sleep(LOAD);
@@ -272,11 +278,12 @@ struct Hand {
     pid: u32,
     command: Command,
     started: Option<Child>,
+    locks: Vec<PathBuf>,
 }
 
 impl Hand {
     /// Learns how a server was started.
-    fn of(pid: u32, (uid, gid): (u32, u32)) -> Result<Self, Failure> {
+    fn of(pid: u32, (uid, gid): (u32, u32), log: &Path) -> Result<Self, Failure> {
         let split = |name: &str| -> Result<Vec<String>, Failure> {
             let bytes = fs::read(format!("/proc/{pid}/{name}"))?;
             let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
@@ -287,12 +294,18 @@ impl Hand {
         command.env_clear().args(arguments.iter().skip(1));
         let environment = split("environ")?;
         command.envs(environment.iter().filter_map(|pair| pair.split_once('=')));
-        command.current_dir(fs::read_link(format!("/proc/{pid}/cwd"))?);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let data = fs::read_link(format!("/proc/{pid}/cwd"))?;
+        let value = |name: &str| arguments.iter().find_map(|text| text.strip_prefix(name));
+        let (sockets, port) = (value("unix_socket_directories="), value("port="));
+        let socket = format!(".s.PGSQL.{}.lock", port.unwrap_or_default());
+        let locks =
+            vec![data.join("postmaster.pid"), Path::new(sockets.unwrap_or_default()).join(socket)];
+        command.current_dir(data);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(log)?);
         if rustix::process::getuid().is_root() {
             command.uid(uid).gid(gid);
         }
-        Ok(Self { pid, command, started: None })
+        Ok(Self { pid, command, started: None, locks })
     }
 
     /// Kills the server and starts it at once, as soon as nothing of it is left.
@@ -307,6 +320,11 @@ impl Hand {
             if let Ok(descriptor) = process::pidfd(child) {
                 let _ = process::wait_gone(&descriptor, Duration::from_secs(10));
             }
+        }
+        // Where nobody reaps it the dead server looks alive to the next one, which a person would see
+        // and remove.
+        for lock in &self.locks {
+            let _ = fs::remove_file(lock);
         }
         let child = self.command.spawn()?;
         self.pid = child.id();
