@@ -11,6 +11,7 @@
 
 mod model;
 mod prng;
+pub mod scenario;
 mod swarm;
 mod world;
 

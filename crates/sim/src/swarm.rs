@@ -4,15 +4,19 @@ use std::fmt;
 
 use evenkeel_core::digest::Digest;
 use evenkeel_core::order::Order;
+use evenkeel_core::policy::Policy;
 use evenkeel_core::service::State;
 use evenkeel_core::time::Span;
 
 use crate::prng::Prng;
-use crate::world::{FAULTS, Fault, World};
+use crate::world::{FAULTS, Fault, Options, Weather, World};
 use crate::{HEAL, TROUBLE};
 
 /// Names of services that people create, and end, and create again.
 const NAMES: [&str; 5] = ["orders", "payments", "search", "users", "stock"];
+
+/// Between a client's writes to one service.
+const WRITE: Span = Span::millis(200);
 
 /// What a run was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +57,14 @@ impl fmt::Display for Failure {
 pub fn run(seed: u64) -> Result<Summary, Failure> {
     let mut chance = Prng::new(seed, "fate");
     let hosts = usize::try_from(1 + chance.below(4)).unwrap_or(3);
-    let mut world = World::new(seed, hosts);
+    let mut world = World::new(Options {
+        seed,
+        hosts,
+        weather: Weather::Rough,
+        policy: Policy::default(),
+        write_every: WRITE,
+        chronicle: false,
+    });
     let fail = |world: &World, what: String, subject: &str| Failure {
         seed,
         what,
@@ -70,7 +81,8 @@ pub fn run(seed: u64) -> Result<Summary, Failure> {
             world.order(order);
         } else if !mix.is_empty() {
             let at = usize::try_from(chance.below(u64::try_from(mix.len()).unwrap_or(1)));
-            world.break_something(mix[at.unwrap_or(0)], &mut chance);
+            let draw = chance.next();
+            world.break_something(mix[at.unwrap_or(0)], draw);
         }
         world.check_ledger();
         if let Some(what) = world.broken.clone() {
