@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::{Args, Subcommand};
+use evenkeel_sim::Plan;
 use evenkeel_sim::scenario::{self, Script};
 
 use crate::failure::{Failure, Kind, chain};
@@ -16,6 +17,7 @@ use crate::print::{self, Progress};
   evenkeel sim                        # a swarm of 100 seeds
   evenkeel sim --seed 42              # one run again, byte for byte
   evenkeel sim --from 1000 --seeds 5000
+  evenkeel sim --plan \"7 on 2 hosts for 9000 ms: 100 create orders, 5000 kill-server 17\"
   evenkeel sim list                   # the bundled scenarios
   evenkeel sim scenario lost-host     # one of them, told as it happens
   evenkeel sim scenario ./mine.toml   # your own")]
@@ -25,6 +27,9 @@ pub struct Sim {
     /// One run of this seed.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
+    /// One run of this plan, as a failure prints it.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "from"])]
+    plan: Option<Plan>,
     /// How many seeds.
     #[arg(long, default_value_t = 100)]
     seeds: u64,
@@ -65,7 +70,7 @@ impl Sim {
         let (mut runs, mut steps, mut writes) = (0_u64, 0, 0);
         let mut progress = Progress::default();
         let mut trace = None;
-        let result = evenkeel_sim::swarm(seeds, |summary| {
+        let mut each = |summary: &evenkeel_sim::Summary| {
             runs += 1;
             steps += summary.steps;
             writes += summary.writes;
@@ -73,7 +78,11 @@ impl Sim {
             if runs.is_multiple_of(100) {
                 progress.show(&format!("{runs} seeds, {writes} acknowledged writes"));
             }
-        });
+        };
+        let result = match &self.plan {
+            Some(plan) => evenkeel_sim::rerun(plan).map(|summary| each(&summary)),
+            None => evenkeel_sim::swarm(seeds, each),
+        };
         progress.end();
         result.map_err(|failure| Failure::new(Kind::Unwell, failure.to_string()))?;
         if context.json {
@@ -84,8 +93,8 @@ impl Sim {
         print::line(&format!(
             "{runs} seeds, {steps} events, {writes} acknowledged writes: nothing lost, all healed"
         ));
-        if let (Some(seed), Some(trace)) = (self.seed, trace) {
-            print::line(&format!("trace of seed {seed}: {trace}"));
+        if let Some(trace) = trace.filter(|_| runs == 1) {
+            print::line(&format!("trace: {trace}"));
         }
         Ok(())
     }
