@@ -11,10 +11,11 @@
 
 mod model;
 mod prng;
+pub mod scenario;
 mod swarm;
 mod world;
 
-pub use swarm::{Failure, Summary, run, swarm};
+pub use swarm::{Act, Failure, Plan, PlanError, Summary, Verb, What, Wrong, rerun, run, swarm};
 pub use world::Fault;
 
 use evenkeel_core::time::Span;

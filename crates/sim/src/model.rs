@@ -13,6 +13,7 @@ use evenkeel_core::report::Sight;
 use evenkeel_core::time::{Span, Time};
 
 use crate::prng::Prng;
+use crate::world::Weather;
 
 /// A clean start answers after this.
 const START: Span = Span::millis(60);
@@ -32,6 +33,10 @@ pub struct Server {
     ready: Time,
     /// Whether the next start replays the log.
     dirty: bool,
+    /// Whether it dies after every start.
+    doomed: bool,
+    /// How often it was started.
+    pub starts: u64,
     /// Rows on disk: all that was ever acknowledged.
     pub rows: u64,
 }
@@ -44,6 +49,8 @@ impl Default for Server {
             port: 0,
             ready: Time(0),
             dirty: false,
+            doomed: false,
+            starts: 0,
             rows: 0,
         }
     }
@@ -62,19 +69,21 @@ pub struct Machine {
     pub held: Vec<u16>,
     /// What must never happen and did.
     pub broken: Option<String>,
+    weather: Weather,
     chance: Prng,
     pid: u32,
 }
 
 impl Machine {
     /// An empty host.
-    pub fn new(seed: u64, name: &str) -> Self {
+    pub fn new(seed: u64, name: &str, weather: Weather) -> Self {
         Self {
             servers: BTreeMap::new(),
             now: Time(0),
             failing: 0,
             held: Vec::new(),
             broken: None,
+            weather,
             chance: Prng::new(seed, name),
             pid: 100,
         }
@@ -100,7 +109,7 @@ impl Machine {
 
     /// The process of a member dies; whether there was one.
     pub fn kill(&mut self, member: MemberId) -> bool {
-        let leftovers = self.chance.percent(30);
+        let leftovers = self.weather == Weather::Rough && self.chance.percent(30);
         let Some(server) = self.servers.get_mut(&member) else { return false };
         if !matches!(server.process, Process::Running { .. } | Process::Frozen { .. }) {
             return false;
@@ -129,14 +138,45 @@ impl Machine {
         Some(*member)
     }
 
-    /// What a witness sees on a port.
-    pub fn sight(&self, port: u16) -> Sight {
-        let process = self.servers.values().find(|s| s.port == port).map(|s| s.process);
-        match process {
-            Some(Process::Running { .. }) => Sight::Answered,
-            Some(Process::Frozen { .. }) => Sight::Silent,
-            _ => Sight::Refused,
+    /// Whether a member's server dies after every start from now on.
+    pub fn doom(&mut self, member: MemberId, doomed: bool) {
+        if let Some(server) = self.servers.get_mut(&member) {
+            server.doomed = doomed;
         }
+    }
+
+    /// Whether a member's server dies after every start.
+    pub fn is_doomed(&self, member: MemberId) -> bool {
+        self.servers.get(&member).is_some_and(|server| server.doomed)
+    }
+
+    /// Whether a member's server is this process.
+    pub fn runs(&self, member: MemberId, pid: u32) -> bool {
+        self.servers.get(&member).is_some_and(|s| s.process == Process::Running { pid })
+    }
+
+    /// Every process ends at once.
+    pub fn lose_power(&mut self) {
+        for server in self.servers.values_mut() {
+            server.dirty |= server.process != Process::None;
+            server.process = Process::None;
+        }
+    }
+
+    /// Nothing fails any more.
+    pub fn heal(&mut self) {
+        self.failing = 0;
+        self.servers.values_mut().for_each(|server| server.doomed = false);
+    }
+
+    /// What a witness sees on a port; `None` where no server of this host ever had it.
+    pub fn sight(&self, port: u16) -> Option<Sight> {
+        let server = self.servers.values().find(|s| s.port == port)?;
+        Some(match server.process {
+            Process::Running { .. } => Sight::Answered,
+            Process::Frozen { .. } => Sight::Silent,
+            Process::None | Process::Leftovers { .. } => Sight::Refused,
+        })
     }
 }
 
@@ -188,6 +228,7 @@ impl Driver for Machine {
         self.must(free, "a second server was started on one directory");
         let server = self.server(goal);
         server.ready = now + if server.dirty { REPLAY } else { START };
+        server.starts += 1;
         (server.process, server.port, server.dirty) = (Process::Running { pid }, goal.port, true);
         Ok(pid)
     }

@@ -1,24 +1,30 @@
 //! What breaks, and how it comes back.
 
-use evenkeel_core::agent::Input;
+use std::fmt;
+
 use evenkeel_core::cell::Entry;
+use evenkeel_core::goal::Want;
 use evenkeel_core::id::MemberId;
 use evenkeel_core::time::Span;
 
 use super::{Event, Process, World};
 use crate::prng::Prng;
 
-/// Something that breaks, or somebody who orders.
+/// Something that breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// A server's process is killed.
     KillServer,
     /// A server's process stops without ending.
     FreezeServer,
+    /// A server dies after every start, for a while.
+    CrashLoop,
     /// An agent's process is killed; it is started again later.
     KillAgent,
     /// An agent is stopped for a while: its stream stays open and it says nothing.
     PauseAgent,
+    /// A host loses its power, and has it again later.
+    PowerOff,
     /// The controller is killed between two turns.
     KillController,
     /// The controller is killed when it has recorded its next decision and not sent it.
@@ -39,8 +45,10 @@ pub enum Fault {
 pub const FAULTS: &[Fault] = &[
     Fault::KillServer,
     Fault::FreezeServer,
+    Fault::CrashLoop,
     Fault::KillAgent,
     Fault::PauseAgent,
+    Fault::PowerOff,
     Fault::KillController,
     Fault::KillAfterRecord,
     Fault::KillBeforeRecord,
@@ -50,71 +58,141 @@ pub const FAULTS: &[Fault] = &[
     Fault::TakePort,
 ];
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KillServer => "kill-server",
+            Self::FreezeServer => "freeze-server",
+            Self::CrashLoop => "crash-loop",
+            Self::KillAgent => "kill-agent",
+            Self::PauseAgent => "pause-agent",
+            Self::PowerOff => "power-off",
+            Self::KillController => "kill-controller",
+            Self::KillAfterRecord => "kill-after-record",
+            Self::KillBeforeRecord => "kill-before-record",
+            Self::KillGateway => "kill-gateway",
+            Self::CutStream => "cut-stream",
+            Self::FailCalls => "fail-calls",
+            Self::TakePort => "take-port",
+        })
+    }
+}
+
 impl World {
-    /// Something breaks.
-    pub fn break_something(&mut self, fault: Fault, chance: &mut Prng) {
+    /// Something breaks. Where, and for how long, follows from `draw` and from what is there.
+    pub fn break_something(&mut self, fault: Fault, draw: u64) {
+        let mut chance = Prng::new(draw, "fault");
         let hosts = u64::try_from(self.hosts.len()).unwrap_or(1);
         let n = usize::try_from(chance.below(hosts)).unwrap_or(0);
         let later = Span::millis(500 + chance.below(15_000));
         let members: Vec<MemberId> = self.hosts[n].machine.servers.keys().copied().collect();
         let count = u64::try_from(members.len()).unwrap_or(0);
         let member = members.get(usize::try_from(chance.below(count)).unwrap_or(0)).copied();
-        match fault {
-            Fault::KillServer => {
-                if let Some(member) = member
-                    && self.hosts[n].machine.kill(member)
-                {
-                    let life = self.hosts[n].life;
-                    self.at(Span::millis(2), Event::Told(n, life, Input::Died { member }));
-                }
+        match (fault, member) {
+            (Fault::KillServer, Some(member)) => self.kill_server(n, member),
+            (Fault::FreezeServer, Some(member)) => self.freeze_server(n, member),
+            (Fault::CrashLoop, Some(member)) => {
+                self.doom_server(n, member);
+                self.at(later, Event::Return(Process::Server(n, member)));
             }
-            Fault::FreezeServer => {
-                if let Some(member) = member {
-                    self.hosts[n].machine.freeze(member);
-                }
-            }
-            Fault::KillAgent => {
-                self.hosts[n].brain = None;
-                (self.hosts[n].paused, self.hosts[n].life) = (false, self.hosts[n].life + 1);
-                self.hosts[n].wake = None;
-                self.hosts[n].waiting.clear();
-                if let Some(link) = self.hosts[n].link.take() {
-                    self.carry(link, true, Event::ToCell(Entry::AgentClosed { link }));
-                }
+            (Fault::KillServer | Fault::FreezeServer | Fault::CrashLoop, None) => {}
+            (Fault::KillAgent, _) => {
+                self.kill_agent(n);
                 self.at(later, Event::Return(Process::Agent(n)));
             }
-            Fault::PauseAgent => {
-                if self.hosts[n].brain.is_some() {
-                    self.hosts[n].paused = true;
-                    self.at(later, Event::Return(Process::Agent(n)));
-                }
+            (Fault::PauseAgent, _) => {
+                self.pause_agent(n);
+                self.at(later, Event::Return(Process::Agent(n)));
             }
-            Fault::KillController => {
-                if self.cell.is_some() {
-                    self.kill_controller();
-                }
+            (Fault::PowerOff, _) => {
+                self.power_off(n);
+                self.at(later, Event::Return(Process::Host(n)));
             }
-            Fault::KillAfterRecord | Fault::KillBeforeRecord => self.crash_next = Some(fault),
-            Fault::KillGateway => {
-                self.gateway_up = false;
-                if let Some(link) = self.gateway {
-                    self.cut(link);
-                }
+            (Fault::KillController, _) => self.kill_controller(),
+            (Fault::KillAfterRecord | Fault::KillBeforeRecord, _) => {
+                self.kill_controller_in_turn(fault);
+            }
+            (Fault::KillGateway, _) => {
+                self.kill_gateway();
                 self.at(later, Event::Return(Process::Gateway));
             }
-            Fault::CutStream => {
-                if let Some(link) = self.hosts[n].link {
-                    self.cut(link);
-                }
-            }
-            Fault::FailCalls => {
+            (Fault::CutStream, _) => self.cut_stream(n),
+            (Fault::FailCalls, _) => {
                 self.hosts[n].machine.failing = 40;
                 self.at(later, Event::Return(Process::Calls(n)));
             }
-            Fault::TakePort => {
+            (Fault::TakePort, _) => {
                 let port = 21_000 + u16::try_from(chance.below(40)).unwrap_or(0);
                 self.hosts.iter_mut().for_each(|host| host.machine.held.push(port));
             }
+        }
+    }
+
+    /// A server's process is killed.
+    pub fn kill_server(&mut self, n: usize, member: MemberId) {
+        if self.hosts[n].machine.kill(member) {
+            self.mourn(n, member);
+        }
+    }
+
+    /// A server's process stops without ending.
+    pub fn freeze_server(&mut self, n: usize, member: MemberId) {
+        self.hosts[n].machine.freeze(member);
+    }
+
+    /// A server dies now and after every start, until [`Process::Server`] comes back.
+    pub fn doom_server(&mut self, n: usize, member: MemberId) {
+        self.hosts[n].machine.doom(member, true);
+        self.kill_server(n, member);
+    }
+
+    /// An agent's process is killed; what it ran runs on.
+    pub fn kill_agent(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        host.brain = None;
+        (host.paused, host.wake, host.life) = (false, None, host.life + 1);
+        host.waiting.clear();
+        if let Some(link) = host.link.take() {
+            self.carry(link, true, Event::ToCell(Entry::AgentClosed { link }));
+        }
+    }
+
+    /// An agent stops without ending.
+    pub fn pause_agent(&mut self, n: usize) {
+        self.hosts[n].paused = self.hosts[n].brain.is_some();
+    }
+
+    /// A host's power goes, and with it every process of it.
+    pub fn power_off(&mut self, n: usize) {
+        // Nobody is left to close its stream: the controller hears nothing any more.
+        self.hosts[n].link = None;
+        self.kill_agent(n);
+        let host = &mut self.hosts[n];
+        host.on = false;
+        host.machine.lose_power();
+    }
+
+    /// A host's power is back; what is set to start at boot starts.
+    pub fn power_on(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        if !host.on {
+            (host.on, host.boots) = (true, host.boots + 1);
+        }
+        self.start_agent(n);
+    }
+
+    /// The gateway's process is killed.
+    pub fn kill_gateway(&mut self) {
+        self.gateway_up = false;
+        if let Some(link) = self.gateway {
+            self.cut(link);
+        }
+    }
+
+    /// The stream between an agent and the controller is cut.
+    pub fn cut_stream(&mut self, n: usize) {
+        if let Some(link) = self.hosts[n].link {
+            self.cut(link);
         }
     }
 
@@ -122,26 +200,31 @@ impl World {
     pub fn heal(&mut self) {
         self.crash_next = None;
         for n in 0..self.hosts.len() {
-            self.hosts[n].machine.failing = 0;
-            self.come_back(Process::Agent(n));
+            self.hosts[n].machine.heal();
+            self.power_on(n);
         }
-        self.come_back(Process::Controller);
+        self.start_controller();
         self.gateway_up = true;
     }
 
-    /// The controller's process ends.
-    pub(super) fn kill_controller(&mut self) {
-        self.crash_next = None;
-        self.cell = None;
-        (self.cell_life, self.cell_wake) = (self.cell_life + 1, None);
-        // Streams end with the process; what was on its way to it is lost.
-        self.events.retain(|_, event| !matches!(event, Event::ToCell(_)));
-        for n in 0..self.hosts.len() {
-            if let Some(link) = self.hosts[n].link {
-                self.carry(link, false, Event::Cut(n, link));
-            }
-        }
-        self.gateway = None;
-        self.at(Span::secs(2), Event::Return(Process::Controller));
+    /// Where a service's server is: its host and its member. The agents know without a controller.
+    pub fn server_of(&self, service: &str) -> Option<(usize, MemberId)> {
+        self.hosts.iter().enumerate().find_map(|(n, host)| {
+            let of = host.saved.iter().find(|(_, stored)| {
+                let goal = &stored.applied.goal;
+                goal.identity.name.as_str() == service && goal.want != Want::Removed
+            });
+            of.map(|(member, _)| (n, *member))
+        })
+    }
+
+    /// A host by name.
+    pub fn host_of(&self, name: &str) -> Option<usize> {
+        self.hosts.iter().position(|host| host.name == name)
+    }
+
+    /// How often a member's server was started.
+    pub fn starts_of(&self, n: usize, member: MemberId) -> u64 {
+        self.hosts[n].machine.servers.get(&member).map_or(0, |server| server.starts)
     }
 }

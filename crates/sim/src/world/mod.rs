@@ -2,26 +2,32 @@
 //!
 //! Everything that happens is an event at a moment; ties are broken by the order of their making.
 
+mod agents;
+mod chronicle;
+mod clients;
+mod controller;
 mod faults;
+mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_core::agent::{self, Brain, Call, Config, Input, Stored};
-use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup};
+use evenkeel_core::agent::{Brain, Call, Input, Stored};
+use evenkeel_core::cell::{Cell, Entry, Link};
 use evenkeel_core::digest::Digest;
-use evenkeel_core::goal::{StoreId, Want};
+use evenkeel_core::goal::StoreId;
 use evenkeel_core::id::{CellId, MemberId, Revision, ServiceId, Term};
-use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
-use evenkeel_core::report::{Answer, Hello, ToAgent};
-use evenkeel_core::route::{self, FromGateway, Route, ToGateway};
+use evenkeel_core::report::ToAgent;
+use evenkeel_core::route::{Route, ToGateway};
 use evenkeel_core::time::{Span, Time};
+use evenkeel_core::view;
 use evenkeel_store::Store;
 use evenkeel_store::memory::Memory;
 
 use crate::model::Machine;
 use crate::prng::Prng;
 
+pub use chronicle::Line;
 pub use faults::{FAULTS, Fault};
 
 const CELL: CellId = CellId(1);
@@ -31,8 +37,34 @@ const PAUSED: Span = Span::millis(100);
 const REDIAL: Span = Span::millis(500);
 /// More events in one second than any reason there is for them: something feeds itself.
 const BUSY_MAX: u64 = 20_000;
-/// Between a client's writes to one service.
-const WRITE: Span = Span::millis(200);
+/// When worlds begin: any time but the clock's own zero.
+pub const BEGIN: Time = Time(1_000_000);
+
+/// How the network, disks and processes behave while nothing is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// By chance: messages and calls are slow at times, a killed server leaves children behind.
+    Rough,
+    /// Every message and call takes its usual time, so that a transcript changes with decisions only.
+    Steady,
+}
+
+/// What a world is made with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// All chance comes from it.
+    pub seed: u64,
+    /// Hosts `h1`, `h2` ..., in the zones `a`, `b`, `c` in turn.
+    pub hosts: usize,
+    /// How things behave while nothing is broken on purpose.
+    pub weather: Weather,
+    /// What the controller and the agents decide by.
+    pub policy: Policy,
+    /// Between a client's writes to one service.
+    pub write_every: Span,
+    /// Whether what happens is told in [`World::told`].
+    pub chronicle: bool,
+}
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -55,25 +87,33 @@ enum Event {
     WakeCell(u64),
     /// Whoever has no stream tries to open one.
     Dial,
+    /// A server that cannot live dies of itself, if it is still this process.
+    Crash(usize, MemberId, u32),
     /// Whoever is down comes back.
     Return(Process),
     /// Clients write.
     Write,
 }
 
-/// A process of Evenkeel.
+/// What comes back after a fault.
 #[derive(Clone, Copy, Debug)]
-enum Process {
+pub(crate) enum Process {
     Agent(usize),
     Controller,
     Gateway,
     Calls(usize),
+    Host(usize),
+    Server(usize, MemberId),
 }
 
 /// A host.
 struct Host {
     name: String,
     machine: Machine,
+    /// Whether it has power.
+    on: bool,
+    /// How often it was switched on.
+    boots: u64,
     brain: Option<Brain>,
     /// Grows with every life of the agent: what belongs to an earlier one is void.
     life: u64,
@@ -87,8 +127,29 @@ struct Host {
     store: Option<(StoreId, u64)>,
 }
 
+impl Host {
+    fn new(options: &Options, n: usize) -> Self {
+        let name = format!("h{}", n + 1);
+        Self {
+            machine: Machine::new(options.seed, &name, options.weather),
+            name,
+            on: true,
+            boots: 1,
+            brain: None,
+            life: 0,
+            wake: None,
+            paused: false,
+            waiting: Vec::new(),
+            link: None,
+            saved: BTreeMap::new(),
+            store: None,
+        }
+    }
+}
+
 /// The world.
 pub struct World {
+    options: Options,
     /// The moment.
     pub now: Time,
     events: BTreeMap<(Time, u64), Event>,
@@ -108,7 +169,10 @@ pub struct World {
     order: BTreeMap<(Link, bool), Time>,
     sent: BTreeMap<(MemberId, Term, Revision), Digest>,
     acknowledged: BTreeMap<MemberId, u64>,
+    clients: BTreeMap<ServiceId, clients::Clients>,
     terminated: BTreeSet<String>,
+    /// What happened, in words, if it is wanted; taken by whoever prints it.
+    pub told: Vec<(Time, Line)>,
     /// What must never happen and did.
     pub broken: Option<String>,
     /// What happened, as one number: the same seed, the same number.
@@ -123,28 +187,13 @@ pub struct World {
 
 impl World {
     /// A fleet that has just been started.
-    pub fn new(seed: u64, hosts: usize) -> Self {
-        let host = |n: usize| {
-            let name = format!("h{}", n + 1);
-            Host {
-                machine: Machine::new(seed, &name),
-                name,
-                brain: None,
-                life: 0,
-                wake: None,
-                paused: false,
-                waiting: Vec::new(),
-                link: None,
-                saved: BTreeMap::new(),
-                store: None,
-            }
-        };
+    pub fn new(options: Options) -> Self {
         let mut world = Self {
-            now: Time(1_000_000),
+            now: BEGIN,
             events: BTreeMap::new(),
             made: 0,
-            network: Prng::new(seed, "network"),
-            hosts: (0..hosts).map(host).collect(),
+            network: Prng::new(options.seed, "network"),
+            hosts: (0..options.hosts).map(|n| Host::new(&options, n)).collect(),
             store: Memory::new(),
             cell: None,
             cell_life: 0,
@@ -157,17 +206,20 @@ impl World {
             order: BTreeMap::new(),
             sent: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            clients: BTreeMap::new(),
             terminated: BTreeSet::new(),
+            told: Vec::new(),
             broken: None,
             trace: Digest([0; 32]),
             steps: 0,
             busy: 0,
             writes: 0,
+            options,
         };
         world.come_back(Process::Controller);
-        (0..hosts).for_each(|n| world.come_back(Process::Agent(n)));
+        (0..world.hosts.len()).for_each(|n| world.come_back(Process::Agent(n)));
         world.at(Span::millis(1), Event::Dial);
-        world.at(WRITE, Event::Write);
+        world.at(world.options.write_every, Event::Write);
         world
     }
 
@@ -176,28 +228,46 @@ impl World {
         self.events.insert((self.now + after, self.made), event);
     }
 
-    /// A message takes a while; on one stream they stay in order.
-    fn carry(&mut self, link: Link, up: bool, event: Event) {
-        let slow = if self.network.percent(2) { 1500 } else { 12 };
-        let arrival = self.now + Span::millis(1 + self.network.below(slow));
-        let last = self.order.entry((link, up)).or_default();
-        let arrival = arrival.max(*last);
-        *last = arrival;
-        self.made += 1;
-        self.events.insert((arrival, self.made), event);
+    /// How long something takes: its usual time, or by chance up to `most`, rarely `long`.
+    fn takes(&mut self, usual: Span, most: Span, rarely_percent: u64, long: Span) -> Span {
+        match self.options.weather {
+            Weather::Steady => usual,
+            Weather::Rough => {
+                let most = if self.network.percent(rarely_percent) { long } else { most };
+                Span::millis(1 + self.network.below(most.0))
+            }
+        }
     }
 
-    /// Lets time pass until a moment; the moment nothing is broken yet.
+    /// Lets time pass until a moment, or until something is broken.
     pub fn run(&mut self, until: Time) {
+        self.run_until(until, |_| false);
+    }
+
+    /// Lets time pass until something is so, at most until a moment; whether it is so then.
+    pub fn run_until(&mut self, until: Time, mut so: impl FnMut(&Self) -> bool) -> bool {
+        while !so(self) {
+            let next = self.events.first_key_value().map(|(&(at, _), _)| at);
+            let Some(at) = next.filter(|&at| at <= until && self.broken.is_none()) else {
+                self.now = self.now.max(until);
+                return so(self);
+            };
+            self.moment(at);
+        }
+        true
+    }
+
+    /// All that happens at one moment.
+    fn moment(&mut self, at: Time) {
+        if at.0 / 1000 != self.now.0 / 1000 {
+            self.busy = 0;
+        }
+        self.now = at;
         while self.broken.is_none()
-            && let Some((&(at, _), _)) = self.events.first_key_value()
-            && at <= until
+            && let Some(first) = self.events.first_entry()
+            && first.key().0 <= at
         {
-            let Some(((at, _), event)) = self.events.pop_first() else { return };
-            if at.0 / 1000 != self.now.0 / 1000 {
-                self.busy = 0;
-            }
-            self.now = at;
+            let event = first.remove();
             self.steps += 1;
             self.busy += 1;
             if self.busy > BUSY_MAX {
@@ -205,7 +275,6 @@ impl World {
             }
             self.happen(event);
         }
-        self.now = self.now.max(until);
     }
 
     fn happen(&mut self, event: Event) {
@@ -246,67 +315,14 @@ impl World {
                 self.dial();
                 self.at(REDIAL, Event::Dial);
             }
+            Event::Crash(n, member, pid) => self.crash(n, member, pid),
             Event::Return(process) => self.come_back(process),
             Event::Write => {
                 self.write();
-                self.at(WRITE, Event::Write);
+                self.at(self.options.write_every, Event::Write);
             }
             // Of an earlier life, or on a stream that is gone.
             _ => {}
-        }
-    }
-
-    /// One turn of the cell, as its shell makes it: commit, then send.
-    fn turn(&mut self, inbox: &[Entry]) {
-        let Some(cell) = self.cell.as_mut() else { return };
-        let turn = cell.turn(self.now, inbox);
-        self.trace = Digest::of_json(&(self.trace, self.now, &turn));
-        if !turn.writes.is_empty() {
-            if self.crash_next == Some(Fault::KillBeforeRecord) {
-                return self.kill_controller();
-            }
-            self.store.commit(CELL, &turn.writes).expect("memory does not fail");
-            if self.crash_next == Some(Fault::KillAfterRecord) {
-                return self.kill_controller();
-            }
-        }
-        for send in turn.sends {
-            match send {
-                Send::Agent { link, message } => {
-                    self.hold_to_promise(&message);
-                    if let Some(n) = self.hosts.iter().position(|h| h.link == Some(link)) {
-                        self.carry(link, false, Event::ToAgent(n, link, message));
-                    }
-                }
-                Send::Gateway { link, message } => {
-                    self.carry(link, false, Event::ToGateway(link, message));
-                }
-                Send::Close { link } => self.cut(link),
-                Send::Reply { .. } => {}
-            }
-        }
-        if let Some(at) = turn.wake_at {
-            let at = at.max(self.now + Span(1));
-            if self.cell_wake != Some(at) {
-                self.cell_wake = Some(at);
-                self.at(at.since(self.now), Event::WakeCell(self.cell_life));
-            }
-        }
-    }
-
-    /// What is sent keeps the protocol's promises, whoever decided it.
-    fn hold_to_promise(&mut self, message: &ToAgent) {
-        let ToAgent::Goals { goals, .. } = message else { return };
-        for goal in goals {
-            let key = (goal.member, goal.term, goal.revision);
-            let known = *self.sent.entry(key).or_insert_with(|| goal.digest());
-            if known != goal.digest() {
-                self.fail(format!("{} has two goals {}/{}", goal.member, goal.term, goal.revision));
-            }
-            let name = goal.identity.name.as_str();
-            if goal.want == Want::Removed && !self.terminated.contains(name) {
-                self.fail(format!("{name} is removed and nobody ordered it"));
-            }
         }
     }
 
@@ -314,241 +330,37 @@ impl World {
         self.broken.get_or_insert(what);
     }
 
-    /// One turn of an agent, as its shell makes it: save, then act.
-    fn think(&mut self, n: usize, inputs: &[Input]) {
-        let (now, host) = (self.now, &mut self.hosts[n]);
-        if host.paused {
-            return;
-        }
-        let Some(brain) = host.brain.as_mut() else { return };
-        let out = brain.turn(now, inputs);
-        self.trace = Digest::of_json(&(self.trace, n, now, &out));
-        let host = &mut self.hosts[n];
-        host.saved.extend(out.save);
-        out.forget.iter().for_each(|member| drop(host.saved.remove(member)));
-        host.store = out.save_store.or(host.store.take());
-        let (life, link) = (host.life, host.link);
-        for call in out.calls {
-            let long = if self.network.percent(3) { 2500 } else { 30 };
-            let took = Span::millis(1 + self.network.below(long));
-            self.at(took, Event::Called(n, life, Box::new(call)));
-        }
-        if let Some(link) = link {
-            for message in out.send {
-                self.carry(link, true, Event::ToCell(Entry::Agent { link, message }));
-            }
-        }
-        for question in out.ask {
-            // All hosts share one address: the port says whom it is about.
-            let seen = self.hosts.iter().map(|host| host.machine.sight(question.port));
-            let sight = seen.min().unwrap_or(evenkeel_core::report::Sight::Refused);
-            let answer = Answer { id: question.id, member: question.member, sight };
-            self.at(Span::millis(3), Event::Told(n, life, Input::Saw(answer)));
-        }
-        if let Some(at) = out.wake_at {
-            let at = at.max(now + Span(1));
-            if self.hosts[n].wake != Some(at) {
-                self.hosts[n].wake = Some(at);
-                self.at(at.since(now), Event::WakeAgent(n, life));
-            }
-        }
-    }
-
-    /// A driver call comes to its end, whether its agent still lives or not.
-    fn called(&mut self, n: usize, life: u64, call: &Call) {
-        let (now, host) = (self.now, &mut self.hosts[n]);
-        // A call of an agent that died before it ended may have been made, or not.
-        let voided = life != host.life || host.brain.is_none();
-        if voided && !self.network.percent(50) {
-            return;
-        }
-        if voided && host.brain.is_some() {
-            // Two lives of one agent never act at once: the lock of its directory sees to it.
-            return;
-        }
-        host.machine.now = now;
-        let outcome = agent::perform(&mut host.machine, &call.goal, &call.action, &[]);
-        if let Some(what) = host.machine.broken.take() {
-            let text = format!("{}: {what} ({})", host.name, call.member);
-            return self.fail(text);
-        }
-        let (member, number) = (call.member, call.number);
-        if !voided {
-            let input = Input::Outcome { member, number, outcome };
-            self.at(Span(0), Event::Told(n, life, input));
-        }
-    }
-
-    fn route(&mut self, link: Link, message: ToGateway) {
-        if self.gateway != Some(link) || !self.gateway_up {
-            return;
-        }
-        if let ToGateway::Routes { routes, whole, changed, gone } = message {
-            if routes >= self.routes.0 {
-                self.routes.0 = routes;
-                route::merge(&mut self.routes.1, whole, &changed, &gone);
-            }
-            let message = FromGateway::Took { routes: self.routes.0, failed: Vec::new() };
-            self.carry(link, true, Event::ToCell(Entry::Gateway { link, message }));
-        }
-    }
-
-    fn link(&mut self) -> Link {
-        self.links += 1;
-        Link(self.links)
-    }
-
-    fn dial(&mut self) {
-        if self.cell.is_none() {
-            return;
-        }
-        for n in 0..self.hosts.len() {
-            let host = &self.hosts[n];
-            if host.brain.is_some() && !host.paused && host.link.is_none() {
-                let link = self.link();
-                self.hosts[n].link = Some(link);
-                self.think(n, &[Input::Opened]);
-            }
-        }
-        if self.gateway_up && self.gateway.is_none() {
-            let link = self.link();
-            self.gateway = Some(link);
-            let message = FromGateway::Hello {
-                gateway: "g".to_owned(),
-                address: "127.0.0.1".to_owned(),
-                pid: 1,
-                routes: self.routes.0,
-            };
-            self.carry(link, true, Event::ToCell(Entry::Gateway { link, message }));
-        }
-    }
-
-    fn come_back(&mut self, process: Process) {
+    /// Whoever was down comes back.
+    pub(crate) fn come_back(&mut self, process: Process) {
         match process {
-            Process::Controller if self.cell.is_none() => {
-                let rows = self.store.load_cell(CELL).expect("memory does not fail");
-                let setup = Setup {
-                    cell: CELL,
-                    store: self.store.id(),
-                    policy: Policy::default(),
-                    kinds: evenkeel_kinds::KINDS,
-                    remedies: evenkeel_kinds::remedies::REMEDIES,
-                };
-                (self.cell_life, self.cell_wake) = (self.cell_life + 1, None);
-                match Cell::load(setup, &rows) {
-                    Ok(cell) => self.cell = Some(cell),
-                    Err(error) => self.fail(format!("what was recorded cannot be loaded: {error}")),
-                }
-                self.turn(&[]);
-            }
+            Process::Controller => self.start_controller(),
             Process::Agent(n) => self.start_agent(n),
-            Process::Gateway => self.gateway_up = true,
-            Process::Calls(n) => self.hosts[n].machine.failing = 0,
-            Process::Controller => {}
-        }
-    }
-
-    fn start_agent(&mut self, n: usize) {
-        let host = &mut self.hosts[n];
-        if host.paused {
-            host.paused = false;
-            let waiting = std::mem::take(&mut host.waiting);
-            for (link, message) in waiting {
-                if self.hosts[n].link == Some(link) {
-                    self.think(n, &[Input::Message(message)]);
+            Process::Gateway => {
+                if !self.gateway_up {
+                    self.tell(|_| "the gateway is started again".to_owned());
                 }
+                self.gateway_up = true;
             }
-            return self.think(n, &[]);
-        }
-        if host.brain.is_some() {
-            return;
-        }
-        (host.life, host.wake) = (host.life + 1, None);
-        let zone = ["a", "b", "c"][n % 3].to_owned();
-        let config = Config {
-            hello: Hello {
-                host: host.name.clone(),
-                zone,
-                address: "127.0.0.1".to_owned(),
-                pid: 1,
-                boot: "boot".to_owned(),
-                release: "sim".to_owned(),
-                image: Some("image".to_owned()),
-                store: None,
-                checks: Vec::new(),
-            },
-            data_dirs: "/members/{}/data".to_owned(),
-            policy: Policy::default(),
-            kinds: evenkeel_kinds::KINDS,
-            host_checks: evenkeel_kinds::host::CHECKS,
-        };
-        let stored = host.saved.values().cloned().collect();
-        host.brain = Some(Brain::new(config, stored, host.store.clone()));
-        self.think(n, &[]);
-    }
-
-    /// A stream ends for both sides.
-    fn cut(&mut self, link: Link) {
-        if let Some(n) = self.hosts.iter().position(|h| h.link == Some(link)) {
-            self.carry(link, true, Event::ToCell(Entry::AgentClosed { link }));
-            self.carry(link, false, Event::Cut(n, link));
-        }
-        if self.gateway == Some(link) {
-            self.gateway = None;
-            self.carry(link, true, Event::ToCell(Entry::GatewayClosed { link }));
-        }
-    }
-
-    /// Somebody orders something.
-    pub fn order(&mut self, order: Order) {
-        if let Order::Terminate { name, .. } = &order {
-            self.terminated.insert(name.clone());
-        }
-        let entry = Entry::Order { ticket: self.made, by: "somebody".to_owned(), order };
-        self.turn(&[entry]);
-    }
-
-    /// Every client writes once; what is acknowledged must be there for ever.
-    fn write(&mut self) {
-        if !self.gateway_up {
-            return;
-        }
-        let ports: Vec<u16> =
-            self.routes.1.values().filter_map(|r| r.target.as_ref()).map(|t| t.port).collect();
-        for port in ports {
-            let now = self.now;
-            let wrote = self.hosts.iter_mut().find_map(|host| host.machine.write(port, now));
-            if let Some(member) = wrote {
-                *self.acknowledged.entry(member).or_default() += 1;
-                self.writes += 1;
-            }
-        }
-    }
-
-    /// Every acknowledged row is where it was acknowledged, unless its end was ordered.
-    pub fn check_ledger(&mut self) {
-        let Some(cell) = &self.cell else { return };
-        let services = cell.services(self.now);
-        let kept: BTreeSet<MemberId> = services
-            .iter()
-            .filter(|service| !self.terminated.contains(&service.name))
-            .flat_map(|service| service.members.iter().map(|member| member.id))
-            .collect();
-        for (member, acknowledged) in &self.acknowledged {
-            let rows =
-                self.hosts.iter().find_map(|h| h.machine.servers.get(member)).map(|s| s.rows);
-            if kept.contains(member) && rows.unwrap_or(0) < *acknowledged {
-                let text =
-                    format!("{member} lost rows: {acknowledged} acknowledged, {rows:?} there");
-                self.broken.get_or_insert(text);
-                return;
-            }
+            Process::Calls(n) => self.hosts[n].machine.failing = 0,
+            Process::Host(n) => self.power_on(n),
+            Process::Server(n, member) => self.hosts[n].machine.doom(member, false),
         }
     }
 
     /// Services as people see them; none while there is no controller.
-    pub fn services(&self) -> Vec<evenkeel_core::view::Service> {
+    pub fn services(&self) -> Vec<view::Service> {
         self.cell.as_ref().map(|cell| cell.services(self.now)).unwrap_or_default()
+    }
+
+    /// Whether a controller runs.
+    pub fn has_controller(&self) -> bool {
+        self.cell.is_some()
+    }
+
+    /// What the journal says about a service or host, oldest first.
+    pub fn recorded(&self, subject: &str) -> impl Iterator<Item = String> {
+        let entries = self.store.journal(Some(subject), None, usize::MAX).unwrap_or_default();
+        entries.into_iter().map(|recorded| recorded.entry.text)
     }
 
     /// The journal, newest last.

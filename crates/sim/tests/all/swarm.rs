@@ -1,6 +1,6 @@
 //! The swarm as CI runs it: a fixed range of seeds, and determinism.
 
-use evenkeel_sim::{run, swarm};
+use evenkeel_sim::{Plan, rerun, run, swarm};
 
 /// Seeds of every test run; `make sim` runs more.
 const SEEDS: u64 = 250;
@@ -27,4 +27,15 @@ fn the_same_seed_gives_the_same_bytes() {
     }
     let (one, other) = (run(1).expect("good"), run(2).expect("good"));
     assert_ne!(one.trace, other.trace);
+}
+
+#[test]
+fn what_once_failed_does_not_fail_again() {
+    let kept = include_str!("../../regressions.txt").lines();
+    for line in kept.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let plan: Plan = line.parse().expect("a plan");
+        if let Err(failure) = rerun(&plan) {
+            panic!("{failure}");
+        }
+    }
 }

@@ -1,0 +1,324 @@
+//! A scenario as it is written: a TOML file with a fleet, a timeline and what must be so.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use evenkeel_core::host;
+use evenkeel_core::policy::Policy;
+use evenkeel_core::service::State;
+use evenkeel_core::time::Span;
+use serde::{Deserialize, Deserializer};
+
+/// Most hosts of a scenario: it is read by people.
+const HOSTS_MAX: usize = 9;
+/// Most steps.
+const STEPS_MAX: usize = 200;
+/// Longest span in a script: a day of virtual time.
+const SPAN_MAX: Span = Span::mins(24 * 60);
+
+/// A script that cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is no scenario.
+    #[error("{name} is no scenario; `evenkeel sim scenario create --script` prints one that is")]
+    Form {
+        /// Its name.
+        name: String,
+        /// What is wrong and where.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// Out of bounds.
+    #[error("{name}: {what}")]
+    Bounds {
+        /// Its name.
+        name: String,
+        /// What is out of which bounds.
+        what: String,
+    },
+}
+
+/// A script.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// One line.
+    pub title: String,
+    /// What it shows, for people.
+    pub story: String,
+    /// Hosts of the fleet, `h1`, `h2` ..., in the zones `a`, `b`, `c` in turn.
+    pub hosts: usize,
+    /// Rules that differ from the defaults, times in milliseconds.
+    #[serde(default)]
+    pub policy: Policy,
+    /// What happens and what must be so, in order.
+    pub steps: Vec<Step>,
+    /// What must be so at the end, by service.
+    #[serde(default)]
+    pub end: BTreeMap<String, End>,
+}
+
+/// One step.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Time passes.
+    Wait(Lasting),
+    /// Somebody orders a new service.
+    Create(String),
+    /// Somebody orders a restart.
+    Restart(String),
+    /// Somebody retires a service.
+    Retire(String),
+    /// Somebody revives a service.
+    Revive(String),
+    /// Somebody terminates a service.
+    Terminate(String),
+    /// The server of a service is killed.
+    KillServer(String),
+    /// The server of a service stops without ending.
+    FreezeServer(String),
+    /// The server of a service dies now and after every start.
+    CrashLoop(String),
+    /// The server of a service can live again.
+    Cure(String),
+    /// The agent of a host is killed.
+    KillAgent(String),
+    /// The agent of a host stops without ending.
+    PauseAgent(String),
+    /// The agent of a host is started, or goes on.
+    StartAgent(String),
+    /// The stream between a host's agent and the controller is cut.
+    CutStream(String),
+    /// A host loses its power.
+    PowerOff(String),
+    /// A host has its power back.
+    PowerOn(String),
+    /// The controller is killed; what supervises it starts it again after 2 s.
+    KillController(Point),
+    /// The gateway is killed.
+    KillGateway,
+    /// The gateway is started.
+    StartGateway,
+    /// A service becomes so in time.
+    Expect(Expect),
+    /// A service stays so.
+    Stays(Stays),
+    /// A host becomes so in time.
+    ExpectHost(ExpectHost),
+    /// The journal says something in time.
+    Journal(Says),
+    /// The transcript shows why a service is as it is.
+    Explain(String),
+}
+
+/// When the controller is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Point {
+    /// Between two turns.
+    Now,
+    /// When it has decided next, and not recorded it.
+    BeforeRecord,
+    /// When it has recorded its next decision, and not sent it.
+    AfterRecord,
+}
+
+/// What a service must be; what is not named may be anything.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// Which service.
+    pub service: String,
+    /// The state shown.
+    pub state: Option<State>,
+    /// The operation under way; `none` for none.
+    pub operation: Option<String>,
+    /// A finding it has.
+    pub finding: Option<String>,
+    /// How long that may take; not at all if absent.
+    #[serde(default)]
+    pub within: Lasting,
+}
+
+/// What a service must stay.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stays {
+    /// Which service.
+    pub service: String,
+    /// The state shown.
+    pub state: State,
+    /// How long.
+    #[serde(rename = "for")]
+    pub lasting: Lasting,
+}
+
+/// What a host must be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectHost {
+    /// Which host.
+    pub host: String,
+    /// Its state.
+    pub state: host::State,
+    /// How long that may take; not at all if absent.
+    #[serde(default)]
+    pub within: Lasting,
+}
+
+/// What the journal must say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Says {
+    /// The service or host it is about.
+    pub about: String,
+    /// A part of the text.
+    pub says: String,
+    /// How long that may take; not at all if absent.
+    #[serde(default)]
+    pub within: Lasting,
+}
+
+/// What must be so of a service at the end.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct End {
+    /// The state shown.
+    pub state: State,
+    /// How often its server was started.
+    pub starts: Option<u64>,
+    /// How often a person was told.
+    pub pages: Option<usize>,
+    /// The longest time for which no client's write was acknowledged.
+    pub outage_max: Option<Lasting>,
+}
+
+/// A length of time as people write it: `500 ms`, `10 s`, `2 min`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lasting(pub Span);
+
+impl<'de> Deserialize<'de> for Lasting {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        span(&text).map(Self).ok_or_else(|| {
+            let text = format!("{text:?} is no time; write it as 500 ms, 10 s or 2 min");
+            serde::de::Error::custom(text)
+        })
+    }
+}
+
+/// A span as people write it.
+fn span(text: &str) -> Option<Span> {
+    let (number, unit) = text.split_once(' ')?;
+    let number: u64 = number.parse().ok()?;
+    let unit = match unit {
+        "ms" => Span::millis(1),
+        "s" => Span::secs(1),
+        "min" => Span::mins(1),
+        _ => return None,
+    };
+    Some(unit.times(number)).filter(|&span| span <= SPAN_MAX)
+}
+
+impl Script {
+    /// Reads a script.
+    ///
+    /// # Errors
+    /// [`Error`] says what is wrong, and where.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
+        let script: Self = toml::from_str(text)
+            .map_err(|error| Error::Form { name: name.to_owned(), source: Box::new(error) })?;
+        let bounds = |what: String| Err(Error::Bounds { name: name.to_owned(), what });
+        if script.hosts == 0 || script.hosts > HOSTS_MAX {
+            return bounds(format!("hosts = {}; write 1 to {HOSTS_MAX}", script.hosts));
+        }
+        if script.steps.is_empty() || script.steps.len() > STEPS_MAX {
+            return bounds(format!("{} steps; write 1 to {STEPS_MAX}", script.steps.len()));
+        }
+        Ok(script)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wait(lasting) => write!(f, "{} pass", lasting.0),
+            Self::Create(name) => write!(f, "order: create {name}"),
+            Self::Restart(name) => write!(f, "order: restart {name}"),
+            Self::Retire(name) => write!(f, "order: retire {name}"),
+            Self::Revive(name) => write!(f, "order: revive {name}"),
+            Self::Terminate(name) => write!(f, "order: terminate {name}"),
+            Self::KillServer(name) => write!(f, "fault: the server of {name} is killed"),
+            Self::FreezeServer(name) => write!(f, "fault: the server of {name} is stopped"),
+            Self::CrashLoop(name) => {
+                write!(f, "fault: the server of {name} dies, and after every start")
+            }
+            Self::Cure(name) => write!(f, "repair: the server of {name} can live again"),
+            Self::KillAgent(host) => write!(f, "fault: the agent of {host} is killed"),
+            Self::PauseAgent(host) => write!(f, "fault: the agent of {host} is stopped"),
+            Self::StartAgent(host) => write!(f, "repair: the agent of {host} is started"),
+            Self::CutStream(host) => write!(f, "fault: the stream of {host} is cut"),
+            Self::PowerOff(host) => write!(f, "fault: {host} loses its power"),
+            Self::PowerOn(host) => write!(f, "repair: {host} has its power back"),
+            Self::KillController(Point::Now) => f.write_str("fault: the controller is killed"),
+            Self::KillController(Point::BeforeRecord) => {
+                f.write_str("fault: the controller is killed before it records its next decision")
+            }
+            Self::KillController(Point::AfterRecord) => {
+                f.write_str("fault: the controller is killed after it records its next decision")
+            }
+            Self::KillGateway => f.write_str("fault: the gateway is killed"),
+            Self::StartGateway => f.write_str("repair: the gateway is started"),
+            Self::Expect(expect) => write!(f, "{expect}"),
+            Self::Stays(stays) => {
+                write!(f, "{} stays {} for {}", stays.service, stays.state, stays.lasting.0)
+            }
+            Self::ExpectHost(expect) => write!(f, "{} is {}", expect.host, expect.state),
+            Self::Journal(says) => write!(f, "the journal of {} says {:?}", says.about, says.says),
+            Self::Explain(name) => write!(f, "why is {name} as it is?"),
+        }
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.map(|state| format!("is {state}"));
+        let operation = self.operation.as_ref().map(|name| format!("has operation {name}"));
+        let finding = self.finding.as_ref().map(|name| format!("has finding {name}"));
+        let all: Vec<String> = [state, operation, finding].into_iter().flatten().collect();
+        write!(f, "{} {}", self.service, all.join(" and "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_as_people_write_them() {
+        let read = ["500 ms", "10 s", "2 min"].map(|text| span(text).expect(text));
+        assert_eq!(read, [Span(500), Span::secs(10), Span::mins(2)]);
+        for wrong in ["10", "10s", "-1 s", "10 h", "", "9999999 min"] {
+            assert_eq!(span(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_script_is_told() {
+        let told = |text: &str| {
+            let error = Script::parse("mine", text).expect_err("wrong");
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{error} {}", source.unwrap_or_default())
+        };
+        let head = "title = 'a'\nstory = 'b'\n";
+        let step = "steps = [{ wait = '1 s' }]\n";
+        assert!(told("").contains("title"));
+        assert!(told(&format!("{head}hosts = 99\n{step}")).contains("write 1 to 9"));
+        assert!(told(&format!("{head}hosts = 1\nsteps = []")).contains("0 steps"));
+        assert!(told(&format!("{head}hosts = 1\nsteps = [{{ wait = 'x' }}]")).contains("no time"));
+        let unknown = told(&format!("{head}hosts = 1\nsteps = [{{ explode = 'h1' }}]"));
+        assert!(unknown.contains("explode") && unknown.contains("power_off"), "{unknown}");
+        assert!(told(&format!("{head}hosts = 1\n{step}color = 'red'")).contains("color"));
+    }
+}

@@ -1,0 +1,290 @@
+//! A scenario on stage: each step done to the world, or awaited, and written down.
+
+use std::fmt::Write;
+
+use evenkeel_core::order::Order;
+use evenkeel_core::service::State;
+use evenkeel_core::time::{Span, Time};
+
+use super::script::{End, Expect, Point, Says, Script, Step};
+use crate::world::{BEGIN, Fault, Line, Options, Process, Weather, World};
+
+/// A fleet that was just started has dialled in and settled after this.
+const SETTLED: Span = Span::secs(2);
+/// Between a client's writes: outages are told this exactly.
+const WRITE: Span = Span::millis(20);
+
+/// A world, what it is put through, and what is written down.
+pub struct Stage<'a> {
+    script: &'a Script,
+    world: World,
+    transcript: String,
+}
+
+impl<'a> Stage<'a> {
+    /// The fleet, settled.
+    pub fn new(script: &'a Script) -> Self {
+        let mut world = World::new(Options {
+            seed: 0,
+            hosts: script.hosts,
+            weather: Weather::Steady,
+            policy: script.policy.clone(),
+            write_every: WRITE,
+            chronicle: true,
+        });
+        world.run(BEGIN + SETTLED);
+        world.told.clear();
+        Self { script, world, transcript: String::new() }
+    }
+
+    /// Everything from the first step to the last word; the transcript, and what was not so.
+    pub fn play(mut self) -> (String, Result<(), String>) {
+        let script = self.script;
+        let played = script.steps.iter().try_for_each(|step| self.step(step));
+        let ended = played.and_then(|()| {
+            self.close();
+            script.end.iter().try_for_each(|(name, end)| self.hold(name, end))
+        });
+        if let Err(what) = &ended {
+            self.line(self.world.now, "FAILED", what);
+        }
+        (self.transcript, ended)
+    }
+
+    fn line(&mut self, at: Time, mark: &str, text: &str) {
+        let ms = at.since(BEGIN + SETTLED).0;
+        let _ = writeln!(self.transcript, "{:>6}.{:03}  {mark} {text}", ms / 1000, ms % 1000);
+    }
+
+    /// Writes down what was told since the last time.
+    fn catch_up(&mut self) {
+        for (at, line) in std::mem::take(&mut self.world.told) {
+            match line {
+                Line::World(text) => self.line(at, " ", &text),
+                Line::Answer(text) => self.line(at, "<", &text),
+                Line::Journal(entry) => {
+                    self.line(at, "*", &format!("{}: {}", entry.subject, entry.text));
+                    for evidence in entry.evidence {
+                        let _ = writeln!(self.transcript, "{:>14} {evidence}", "-");
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Wait(lasting) => self.world.run(self.world.now + lasting.0),
+            Step::Expect(expect) => {
+                self.until(step, expect.within.0, |world| is_so(world, expect))?;
+            }
+            Step::ExpectHost(expect) => self.until(step, expect.within.0, |world| {
+                world.hosts().iter().any(|h| h.name == expect.host && h.state == expect.state)
+            })?,
+            Step::Journal(says) => {
+                self.until(step, says.within.0, |world| mentions(world, says))?;
+            }
+            Step::Stays(stays) => {
+                let end = self.world.now + stays.lasting.0;
+                let other = |world: &World| state(world, &stays.service) != Some(stays.state);
+                let changed = self.world.run_until(end, other);
+                self.catch_up();
+                if changed {
+                    return Err(format!("{step}: it did not"));
+                }
+                self.line(self.world.now, "=", &step.to_string());
+            }
+            Step::Explain(name) => self.explain(name)?,
+            other => {
+                self.line(self.world.now, ">", &step.to_string());
+                self.act(other)?;
+            }
+        }
+        self.catch_up();
+        self.world.check_ledger();
+        self.world.broken.take().map_or(Ok(()), Err)
+    }
+
+    /// Orders, breaks or repairs something.
+    fn act(&mut self, step: &Step) -> Result<(), String> {
+        let world = &mut self.world;
+        match step {
+            Step::Create(name) => {
+                let (name, secret) = (name.clone(), vec![7; 80]);
+                world.order(Order::Create { name, kind: "postgres".into(), plan: None, secret });
+            }
+            Step::Restart(name) => world.order(Order::Restart { name: name.clone() }),
+            Step::Retire(name) => world.order(Order::Retire { name: name.clone() }),
+            Step::Revive(name) => world.order(Order::Revive { name: name.clone() }),
+            Step::Terminate(name) => {
+                world.order(Order::Terminate { name: name.clone(), confirm: name.clone() });
+            }
+            Step::KillServer(name)
+            | Step::FreezeServer(name)
+            | Step::CrashLoop(name)
+            | Step::Cure(name) => {
+                let none = || format!("{step}: no agent knows a server of {name}");
+                let (n, member) = world.server_of(name).ok_or_else(none)?;
+                match step {
+                    Step::KillServer(_) => world.kill_server(n, member),
+                    Step::FreezeServer(_) => world.freeze_server(n, member),
+                    Step::CrashLoop(_) => world.doom_server(n, member),
+                    _ => world.come_back(Process::Server(n, member)),
+                }
+            }
+            Step::KillAgent(host)
+            | Step::PauseAgent(host)
+            | Step::StartAgent(host)
+            | Step::CutStream(host)
+            | Step::PowerOff(host)
+            | Step::PowerOn(host) => {
+                let none = || format!("{step}: there is no such host");
+                let n = world.host_of(host).ok_or_else(none)?;
+                match step {
+                    Step::KillAgent(_) => world.kill_agent(n),
+                    Step::PauseAgent(_) => world.pause_agent(n),
+                    Step::StartAgent(_) => world.come_back(Process::Agent(n)),
+                    Step::CutStream(_) => world.cut_stream(n),
+                    Step::PowerOff(_) => world.power_off(n),
+                    _ => world.come_back(Process::Host(n)),
+                }
+            }
+            Step::KillController(Point::Now) => world.kill_controller(),
+            Step::KillController(Point::BeforeRecord) => {
+                world.kill_controller_in_turn(Fault::KillBeforeRecord);
+            }
+            Step::KillController(Point::AfterRecord) => {
+                world.kill_controller_in_turn(Fault::KillAfterRecord);
+            }
+            Step::KillGateway => world.kill_gateway(),
+            Step::StartGateway => world.come_back(Process::Gateway),
+            Step::Wait(_)
+            | Step::Expect(_)
+            | Step::Stays(_)
+            | Step::ExpectHost(_)
+            | Step::Journal(_)
+            | Step::Explain(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Lets time pass until something is so.
+    fn until(
+        &mut self,
+        step: &Step,
+        within: Span,
+        so: impl Fn(&World) -> bool,
+    ) -> Result<(), String> {
+        let began = self.world.now;
+        let reached = self.world.run_until(began + within, so);
+        self.catch_up();
+        if !reached {
+            return Err(format!("{step}: not within {within}"));
+        }
+        let took = self.world.now.since(began);
+        let after = if took == Span(0) { String::new() } else { format!(", after {took}") };
+        self.line(self.world.now, "=", &format!("{step}{after}"));
+        Ok(())
+    }
+
+    /// Writes down why a service is as it is, as `evenkeel explain` would.
+    fn explain(&mut self, name: &str) -> Result<(), String> {
+        let explained = self.world.explain(name);
+        let explained = explained.ok_or_else(|| format!("nobody can explain {name}"))?;
+        self.line(self.world.now, "?", &format!("why is {name} {}?", explained.service.state));
+        let seen = explained.observations.iter().map(|seen| {
+            format!("{} of {}: {}, {} ago", seen.by, seen.subject, seen.text, seen.ago_ms)
+        });
+        let findings = explained.service.findings.iter();
+        let findings = findings.map(|f| format!("{} ({}): {}", f.check, f.severity, f.evidence));
+        let posture = format!("posture: {}", explained.posture);
+        let decision = format!("decision: {}", explained.decision_text);
+        for text in seen.chain(findings).chain([posture, decision]) {
+            let _ = writeln!(self.transcript, "{:>14} {text}", "-");
+        }
+        Ok(())
+    }
+
+    /// Writes down how everything ended.
+    fn close(&mut self) {
+        self.line(self.world.now, "=", "the end");
+        for service in self.world.services() {
+            let name = &service.name;
+            let hosts: Vec<&str> = service.members.iter().map(|m| m.host.as_str()).collect();
+            let text = format!(
+                "{name} is {} on {}; starts: {}, pages: {}, longest outage: {}",
+                service.state,
+                hosts.join(", "),
+                self.starts(name),
+                self.pages(name),
+                self.world.longest_outage(name),
+            );
+            let _ = writeln!(self.transcript, "{:>14} {text}", "-");
+        }
+        let hosts = self.world.hosts();
+        let hosts: Vec<String> = hosts.iter().map(|h| format!("{} {}", h.name, h.state)).collect();
+        let _ = writeln!(self.transcript, "{:>14} hosts: {}", "-", hosts.join(", "));
+        let writes = self.world.writes;
+        let _ = writeln!(self.transcript, "{:>14} {writes} acknowledged writes, none lost", "-");
+    }
+
+    fn starts(&self, name: &str) -> u64 {
+        self.world.server_of(name).map_or(0, |(n, member)| self.world.starts_of(n, member))
+    }
+
+    fn pages(&self, name: &str) -> usize {
+        self.world.recorded(name).filter(|text| text.starts_with("page: ")).count()
+    }
+
+    /// Whether a service ended as it must.
+    fn hold(&mut self, name: &str, end: &End) -> Result<(), String> {
+        let found = state(&self.world, name);
+        if found != Some(end.state) {
+            let found = found.map_or_else(|| "not there".to_owned(), |state| state.to_string());
+            return Err(format!("at the end {name} is {found}, not {}", end.state));
+        }
+        let starts = self.starts(name);
+        if end.starts.is_some_and(|expected| expected != starts) {
+            return Err(format!("the server of {name} was started {starts} times, not {end:?}"));
+        }
+        let pages = self.pages(name);
+        if end.pages.is_some_and(|expected| expected != pages) {
+            return Err(format!("people were told of {name} {pages} times, not {end:?}"));
+        }
+        let outage = self.world.longest_outage(name);
+        match end.outage_max {
+            Some(max) if outage > max.0 => {
+                Err(format!("clients of {name} waited {outage}, more than {}", max.0))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The state of a service as people see it; what was terminated is not seen any more.
+fn state(world: &World, name: &str) -> Option<State> {
+    let found = world.services().into_iter().find(|service| service.name == name);
+    match found {
+        Some(service) => Some(service.state),
+        None => (world.has_controller() && world.was_terminated(name)).then_some(State::Terminated),
+    }
+}
+
+fn is_so(world: &World, expect: &Expect) -> bool {
+    if expect.operation.is_none() && expect.finding.is_none() {
+        return expect.state.is_none() || state(world, &expect.service) == expect.state;
+    }
+    let services = world.services();
+    let Some(service) = services.iter().find(|service| service.name == expect.service) else {
+        return false;
+    };
+    let runs = service.operation.as_ref().map_or("none", |operation| operation.name.as_str());
+    let finding = |wanted: &String| service.findings.iter().any(|found| found.check == *wanted);
+    expect.state.is_none_or(|state| state == service.state)
+        && expect.operation.as_deref().is_none_or(|wanted| wanted == runs)
+        && expect.finding.as_ref().is_none_or(finding)
+}
+
+fn mentions(world: &World, says: &Says) -> bool {
+    world.recorded(&says.about).any(|text| text.contains(&says.says))
+}

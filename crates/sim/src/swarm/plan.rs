@@ -1,0 +1,250 @@
+//! A run as it was planned: who orders what when, and what breaks when. A plan is a line of text that
+//! runs again exactly so, whatever becomes of the drawing of plans.
+//!
+//! ```
+//! use evenkeel_sim::Plan;
+//! let text = "7 on 2 hosts for 9000 ms: 100 create orders, 5000 kill-server 17";
+//! let plan: Plan = text.parse().unwrap();
+//! assert_eq!(plan.to_string(), text);
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use evenkeel_core::order::Order;
+use evenkeel_core::time::Span;
+
+use crate::TROUBLE;
+use crate::prng::Prng;
+use crate::world::{FAULTS, Fault};
+
+/// Names of services that people create, and end, and create again.
+const NAMES: [&str; 5] = ["orders", "payments", "search", "users", "stock"];
+/// Most hosts of a run.
+const HOSTS_MAX: u64 = 4;
+/// Longest time between two acts, in milliseconds.
+const PAUSE_MAX_MS: u64 = 6_000;
+/// Draws are below this: enough to tell them apart, short enough to print.
+const DRAWS: u64 = 10_000;
+
+/// What a run does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What the network, the disks and the processes draw from.
+    pub seed: u64,
+    /// Hosts.
+    pub hosts: usize,
+    /// How long things break; then everything heals.
+    pub lasts: Span,
+    /// What happens, in order of time.
+    pub acts: Vec<Act>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// When, since things began to break.
+    pub at: Span,
+    /// What.
+    pub what: What,
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Somebody orders something.
+    Order(Verb, String),
+    /// Something breaks. Where, and for how long, follows from the number and from what is there.
+    Break(Fault, u64),
+}
+
+/// What people order of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// A new one.
+    Create,
+    /// A restart.
+    Restart,
+    /// Its retirement.
+    Retire,
+    /// Its revival.
+    Revive,
+    /// Its end.
+    Terminate,
+}
+
+const VERBS: [(Verb, &str); 5] = [
+    (Verb::Create, "create"),
+    (Verb::Restart, "restart"),
+    (Verb::Retire, "retire"),
+    (Verb::Revive, "revive"),
+    (Verb::Terminate, "terminate"),
+];
+
+/// A text that is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{part:?} is no part of a plan; a plan reads like \
+     `7 on 2 hosts for 9000 ms: 100 create orders, 5000 kill-server 17`"
+)]
+pub struct Error {
+    /// What was not understood.
+    pub part: String,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut chance = Prng::new(seed, "fate");
+        let hosts = usize::try_from(1 + chance.below(HOSTS_MAX)).unwrap_or(1);
+        // Each run knows some of the faults, so that rare mixes come up too.
+        let mix: Vec<Fault> = FAULTS.iter().copied().filter(|_| chance.percent(55)).collect();
+        let (mut at, mut acts) = (Span(0), Vec::new());
+        loop {
+            at = Span(at.0 + chance.below(PAUSE_MAX_MS));
+            if at >= TROUBLE {
+                return Self { seed, hosts, lasts: TROUBLE, acts };
+            }
+            let ordered = chance.percent(50);
+            let drawn = chance.below(u64::try_from(mix.len()).unwrap_or(0));
+            let fault = usize::try_from(drawn).ok().and_then(|n| mix.get(n)).copied();
+            let what = match fault {
+                Some(fault) if !ordered => What::Break(fault, chance.below(DRAWS)),
+                _ => order(&mut chance),
+            };
+            acts.push(Act { at, what });
+        }
+    }
+}
+
+/// Something people order.
+fn order(chance: &mut Prng) -> What {
+    let count = u64::try_from(NAMES.len()).unwrap_or(1);
+    let name = NAMES[usize::try_from(chance.below(count)).unwrap_or(0)];
+    let verb = match chance.below(100) {
+        0..55 => Verb::Create,
+        55..70 => Verb::Restart,
+        70..80 => Verb::Retire,
+        80..92 => Verb::Revive,
+        _ => Verb::Terminate,
+    };
+    What::Order(verb, name.to_owned())
+}
+
+impl Verb {
+    /// The order, of a service.
+    #[must_use]
+    pub fn of(self, name: &str) -> Order {
+        let name = name.to_owned();
+        match self {
+            Self::Create => {
+                let secret = vec![7; 80];
+                Order::Create { name, kind: "postgres".to_owned(), plan: None, secret }
+            }
+            Self::Restart => Order::Restart { name },
+            Self::Retire => Order::Retire { name },
+            Self::Revive => Order::Revive { name },
+            Self::Terminate => Order::Terminate { confirm: name.clone(), name },
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {} hosts for {} ms:", self.seed, self.hosts, self.lasts.0)?;
+        for (n, act) in self.acts.iter().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            write!(f, "{comma} {} {}", act.at.0, act.what)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order(verb, name) => {
+                let word = VERBS.iter().find(|(known, _)| known == verb).map_or("", |(_, w)| w);
+                write!(f, "{word} {name}")
+            }
+            Self::Break(fault, draw) => write!(f, "{fault} {draw}"),
+        }
+    }
+}
+
+impl FromStr for Plan {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |part: &str| Error { part: part.to_owned() };
+        let (head, acts) = text.split_once(':').ok_or_else(|| wrong(text))?;
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let [seed, "on", hosts, "hosts", "for", lasts, "ms"] = words[..] else {
+            return Err(wrong(head));
+        };
+        let number = |text: &str| text.parse::<u64>().map_err(|_| wrong(text));
+        let hosts = number(hosts)?;
+        if hosts == 0 || hosts > HOSTS_MAX {
+            return Err(wrong(&format!("{hosts} hosts")));
+        }
+        let mut plan = Self {
+            seed: number(seed)?,
+            hosts: usize::try_from(hosts).unwrap_or(1),
+            lasts: Span(number(lasts)?),
+            acts: Vec::new(),
+        };
+        for act in acts.split(',').map(str::trim).filter(|act| !act.is_empty()) {
+            let words: Vec<&str> = act.split_whitespace().collect();
+            let [at, word, of] = words[..] else { return Err(wrong(act)) };
+            let verb = VERBS.iter().find(|(_, known)| *known == word).map(|(verb, _)| *verb);
+            let fault = FAULTS.iter().copied().find(|fault| fault.to_string() == word);
+            let what = match (verb, fault) {
+                (Some(verb), _) => What::Order(verb, of.to_owned()),
+                (None, Some(fault)) => What::Break(fault, number(of)?),
+                (None, None) => return Err(wrong(act)),
+            };
+            plan.acts.push(Act { at: Span(number(at)?), what });
+        }
+        if !plan.acts.is_sorted_by_key(|act| act.at) {
+            return Err(wrong("acts out of order of time"));
+        }
+        Ok(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_read_as_it_is_written() {
+        for seed in 0..50 {
+            let plan = Plan::of(seed);
+            assert!(plan.acts.len() > 20, "{plan}");
+            assert_eq!(plan.to_string().parse::<Plan>(), Ok(plan));
+        }
+    }
+
+    #[test]
+    fn every_fault_and_order_comes_up() {
+        let plans: String = (0..50).map(|seed| Plan::of(seed).to_string()).collect();
+        for word in FAULTS.iter().map(ToString::to_string) {
+            assert!(plans.contains(&format!(" {word} ")), "{word}");
+        }
+        for (_, word) in VERBS {
+            assert!(plans.contains(&format!(" {word} ")), "{word}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_text_is_named() {
+        let part = |text: &str| text.parse::<Plan>().expect_err(text).part;
+        assert_eq!(part("7"), "7");
+        assert_eq!(part("7 on 9 hosts for 1 ms:"), "9 hosts");
+        assert_eq!(part("7 on 1 hosts for 1 ms: 5 explode x"), "5 explode x");
+        assert_eq!(part("7 on 1 hosts for 1 ms: 5 kill-server x"), "x");
+        let late = "7 on 1 hosts for 1 ms: 5 create a, 4 create b";
+        assert_eq!(part(late), "acts out of order of time");
+    }
+}

@@ -1,0 +1,145 @@
+//! The controller: a real cell, as its shell runs it. Commit, then send.
+
+use evenkeel_core::cell::{Cell, Entry, Send, Setup};
+use evenkeel_core::goal::Want;
+use evenkeel_core::order::Order;
+use evenkeel_core::report::ToAgent;
+use evenkeel_core::time::Span;
+use evenkeel_core::view;
+use evenkeel_store::Store;
+
+use super::{CELL, Event, Fault, Line, Process, World};
+
+/// What supervises the controller starts it again after this.
+const RESTART: Span = Span::secs(2);
+
+impl World {
+    /// One turn of the cell.
+    pub(super) fn turn(&mut self, inbox: &[Entry]) {
+        let Some(cell) = self.cell.as_mut() else { return };
+        let turn = cell.turn(self.now, inbox);
+        self.trace = evenkeel_core::digest::Digest::of_json(&(self.trace, self.now, &turn));
+        if !turn.writes.is_empty() {
+            if self.crash_next == Some(Fault::KillBeforeRecord) {
+                return self.kill_controller();
+            }
+            self.store.commit(CELL, &turn.writes).expect("memory does not fail");
+            for entry in &turn.writes.journal {
+                self.note(|| Line::Journal(entry.clone()));
+            }
+            if self.crash_next == Some(Fault::KillAfterRecord) {
+                return self.kill_controller();
+            }
+        }
+        for send in turn.sends {
+            match send {
+                Send::Agent { link, message } => {
+                    self.hold_to_promise(&message);
+                    if let Some(n) = self.hosts.iter().position(|h| h.link == Some(link)) {
+                        self.carry(link, false, Event::ToAgent(n, link, message));
+                    }
+                }
+                Send::Gateway { link, message } => {
+                    self.carry(link, false, Event::ToGateway(link, message));
+                }
+                Send::Close { link } => self.cut(link),
+                Send::Reply { result, .. } => {
+                    let answer = result.map_or_else(|e| format!("refused: {e}"), |a| a.text);
+                    self.note(|| Line::Answer(answer));
+                }
+            }
+        }
+        if let Some(at) = turn.wake_at {
+            let at = at.max(self.now + Span(1));
+            if self.cell_wake != Some(at) {
+                self.cell_wake = Some(at);
+                self.at(at.since(self.now), Event::WakeCell(self.cell_life));
+            }
+        }
+    }
+
+    /// What is sent keeps the protocol's promises, whoever decided it.
+    fn hold_to_promise(&mut self, message: &ToAgent) {
+        let ToAgent::Goals { goals, .. } = message else { return };
+        for goal in goals {
+            let key = (goal.member, goal.term, goal.revision);
+            let known = *self.sent.entry(key).or_insert_with(|| goal.digest());
+            if known != goal.digest() {
+                self.fail(format!("{} has two goals {}/{}", goal.member, goal.term, goal.revision));
+            }
+            let name = goal.identity.name.as_str();
+            if goal.want == Want::Removed && !self.terminated.contains(name) {
+                self.fail(format!("{name} is removed and nobody ordered it"));
+            }
+        }
+    }
+
+    pub(super) fn start_controller(&mut self) {
+        if self.cell.is_some() {
+            return;
+        }
+        let rows = self.store.load_cell(CELL).expect("memory does not fail");
+        let setup = Setup {
+            cell: CELL,
+            store: self.store.id(),
+            policy: self.options.policy.clone(),
+            kinds: evenkeel_kinds::KINDS,
+            remedies: evenkeel_kinds::remedies::REMEDIES,
+        };
+        (self.cell_life, self.cell_wake) = (self.cell_life + 1, None);
+        match Cell::load(setup, &rows) {
+            Ok(cell) => self.cell = Some(cell),
+            Err(error) => self.fail(format!("what was recorded cannot be loaded: {error}")),
+        }
+        self.tell(|_| "a controller begins, with what is recorded".to_owned());
+        self.turn(&[]);
+    }
+
+    /// The controller's process ends.
+    pub fn kill_controller(&mut self) {
+        self.crash_next = None;
+        if self.cell.take().is_none() {
+            return;
+        }
+        self.tell(|_| "the controller is killed".to_owned());
+        (self.cell_life, self.cell_wake) = (self.cell_life + 1, None);
+        // Streams end with the process; what was on its way to it is lost.
+        self.events.retain(|_, event| !matches!(event, Event::ToCell(_)));
+        for n in 0..self.hosts.len() {
+            if let Some(link) = self.hosts[n].link {
+                self.carry(link, false, Event::Cut(n, link));
+            }
+        }
+        self.gateway = None;
+        self.at(RESTART, Event::Return(Process::Controller));
+    }
+
+    /// The controller is killed in its next turn that records something, at this point of it.
+    pub fn kill_controller_in_turn(&mut self, point: Fault) {
+        self.crash_next = Some(point);
+    }
+
+    /// Somebody orders something; nobody hears it while there is no controller.
+    pub fn order(&mut self, order: Order) {
+        if let Order::Terminate { name, .. } = &order {
+            self.terminated.insert(name.clone());
+        }
+        let entry = Entry::Order { ticket: self.made, by: "somebody".to_owned(), order };
+        self.turn(&[entry]);
+    }
+
+    /// Whether somebody ordered the end of a service of this name.
+    pub fn was_terminated(&self, name: &str) -> bool {
+        self.terminated.contains(name)
+    }
+
+    /// Hosts as people see them; none while there is no controller.
+    pub fn hosts(&self) -> Vec<view::Host> {
+        self.cell.as_ref().map(|cell| cell.hosts(self.now)).unwrap_or_default()
+    }
+
+    /// Why a service is as it is; nobody knows while there is no controller.
+    pub fn explain(&self, name: &str) -> Option<view::Explain> {
+        self.cell.as_ref()?.explain(name, self.now)
+    }
+}

@@ -1,0 +1,4 @@
+//! The simulator's own tests: the bundled scenarios and the swarm.
+
+mod scenarios;
+mod swarm;
