@@ -12,7 +12,9 @@ use crate::id::Term;
 pub struct Recruit {
     /// Who.
     pub copy: Copy,
-    /// The term of the newest promotion in its history. A longer log of an older one is worth less.
+    /// The term of the newest promotion in its own log; a longer log of an older one is worth less. It
+    /// must come from the log: a member that has not reached a promotion's place in it, or follows a
+    /// primary that went on after a false alarm, has no part in a newer history.
     pub history: Term,
     /// What it has flushed. A primary that was stopped has everything it ever acknowledged.
     pub flushed: Position,

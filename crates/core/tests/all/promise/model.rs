@@ -6,6 +6,7 @@
 //! timeline numbers; `async` plans. Recruiting is the only way to stop a primary.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use evenkeel_core::id::{Incarnation, MemberId, Term};
@@ -57,9 +58,18 @@ pub enum Mutation {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Want {
-    Primary(Set),
+    /// With a promotion, or as a primary that goes on.
+    Primary(Set, bool),
     Follow(Copy),
     Recruit,
+}
+
+/// What a log holds. A promotion is in the log, so that whoever has it has all before it; going on
+/// after a false alarm leaves no trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Entry {
+    Write(u8),
+    Promoted(Term),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,9 +99,7 @@ struct Member {
     pledged: Term,
     applied: (Term, u32),
     role: Role,
-    /// Term of the newest promotion in its history.
-    history: Term,
-    log: Vec<u8>,
+    log: Vec<Entry>,
     /// Deafness is on its way: the mutation of a position told too early.
     deafening: bool,
 }
@@ -128,7 +136,6 @@ impl World {
             pledged: Term(1),
             applied: (Term(1), 1),
             role: if n == 1 { Role::Primary(vec![set.clone()]) } else { Role::Follow(copy(1)) },
-            history: Term(1),
             log: Vec::new(),
             deafening: false,
         };
@@ -170,7 +177,7 @@ impl World {
         };
         if phase != Phase::Recruiting
             && let Some(primary) = self.members.iter().find(appointed)
-            && let Some(write) = self.acked.iter().find(|write| !primary.log.contains(write))
+            && let Some(write) = self.acked.iter().find(|write| !primary.has(**write))
         {
             return Some(format!("{} takes writes without write {write}", primary.copy));
         }
@@ -192,7 +199,7 @@ impl World {
             let Some((_, member)) = group.iter().find(|(recruit, _)| recruit.copy == winner) else {
                 continue;
             };
-            if let Some(write) = self.acked.iter().find(|write| !member.log.contains(write)) {
+            if let Some(write) = self.acked.iter().find(|write| !member.has(**write)) {
                 return Some(format!("{winner} would be promoted without write {write}"));
             }
         }
@@ -228,7 +235,9 @@ impl World {
         for member in &self.members {
             let want = match self.promise.phase {
                 Phase::Recruiting => Want::Recruit,
-                _ if member.copy == self.promise.primary => Want::Primary(self.promise.set.clone()),
+                _ if member.copy == self.promise.primary => {
+                    Want::Primary(self.promise.set.clone(), self.promise.promoted)
+                }
                 _ => Want::Follow(self.promise.primary),
             };
             self.goals.insert(Goal { to: member.copy, version, want });
@@ -368,9 +377,11 @@ impl World {
         (member.pledged, member.applied) = (goal.version.0, goal.version);
         match (&goal.want, &mut member.role) {
             (_, Role::Empty) => {}
-            (Want::Primary(set), Role::Primary(sets)) => sets.insert(0, set.clone()),
-            (Want::Primary(set), role) => {
-                member.history = goal.version.0;
+            (Want::Primary(set, _), Role::Primary(sets)) => sets.insert(0, set.clone()),
+            (Want::Primary(set, promoted), role) => {
+                if *promoted {
+                    member.log.push(Entry::Promoted(goal.version.0));
+                }
                 *role = Role::Primary(vec![set.clone()]);
                 self.promise.told(goal.to);
             }
@@ -411,20 +422,12 @@ impl World {
                     if let Some(entry) =
                         from.filter(sends).and_then(|m| m.log.get(member.log.len()))
                     {
-                        self.with(next, |world| {
-                            let history = world.history_of(*upstream);
-                            world.members[at].log.push(*entry);
-                            world.members[at].history = history;
-                        });
+                        self.with(next, |world| world.members[at].log.push(*entry));
                     }
                 }
                 Role::Deaf | Role::Stopped | Role::Empty => {}
             }
         }
-    }
-
-    fn history_of(&self, copy: Copy) -> Term {
-        self.members.iter().find(|m| m.copy == copy).map_or(Term(1), |member| member.history)
     }
 
     fn primary_runs(&self, at: usize, sets: &[Set], next: &mut Vec<Self>) {
@@ -434,7 +437,7 @@ impl World {
                 world.left.writes -= 1;
                 world.written += 1;
                 let write = world.written;
-                world.members[at].log.push(write);
+                world.members[at].log.push(Entry::Write(write));
             });
         }
         // A standby's flush of a commit is known while it follows.
@@ -450,8 +453,9 @@ impl World {
             let there = set.standbys().iter().filter(|copy| has(copy, length)).count();
             there >= usize::from(set.acks())
         };
-        for (n, write) in primary.log.iter().enumerate().filter(|(_, w)| !self.acked.contains(w)) {
-            if sets.iter().any(|set| flushed(set, n + 1)) {
+        for (n, entry) in primary.log.iter().enumerate() {
+            let Entry::Write(write) = entry else { continue };
+            if !self.acked.contains(write) && sets.iter().any(|set| flushed(set, n + 1)) {
                 self.with(next, |world| {
                     world.acked.insert(*write);
                 });
@@ -510,7 +514,7 @@ impl World {
         self.left.losses -= 1;
         let same = self.is(Mutation::SameIncarnation);
         let member = &mut self.members[at];
-        (member.role, member.history) = (Role::Empty, Term(1));
+        member.role = Role::Empty;
         member.log.clear();
         if same {
             (member.pledged, member.applied) = (Term(1), (Term(1), 0));
@@ -530,7 +534,6 @@ impl World {
             self.with(next, |world| {
                 let copy = world.members[at].copy;
                 world.members[at].log.clone_from(&from.log);
-                world.members[at].history = from.history;
                 world.members[at].role = Role::Follow(from.copy);
                 if !world.promise.copies.contains(&copy) {
                     world.promise.admit(copy);
@@ -541,9 +544,46 @@ impl World {
 }
 
 impl Member {
+    fn has(&self, write: u8) -> bool {
+        self.log.contains(&Entry::Write(write))
+    }
+
+    /// Term of the newest promotion in its log.
+    fn history(&self) -> Term {
+        let promoted = self.log.iter().rev().find_map(|entry| match entry {
+            Entry::Promoted(term) => Some(*term),
+            Entry::Write(_) => None,
+        });
+        promoted.unwrap_or(Term(1))
+    }
+
     fn recruit(&self) -> Recruit {
         // A primary has all it ever acknowledged, and so does its log.
         let flushed = Position(self.log.len() as u64);
-        Recruit { copy: self.copy, history: self.history, flushed }
+        Recruit { copy: self.copy, history: self.history(), flushed }
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let promise = &self.promise;
+        write!(f, "{}/{} {:?}", promise.term, promise.change, promise.phase)?;
+        for owed in &promise.obligations {
+            write!(f, ", owed {} with {}", owed.primary, owed.set)?;
+        }
+        for member in &self.members {
+            let role = match &member.role {
+                Role::Primary(sets) => {
+                    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+                    format!("primary with {}", sets.join(" or "))
+                }
+                Role::Follow(copy) => format!("follows {copy}"),
+                other => format!("{other:?}").to_lowercase(),
+            };
+            let up = if member.up { "" } else { " (down)" };
+            let (copy, (term, change)) = (member.copy, member.applied);
+            write!(f, "; {copy}{up} {role}, at {term}/{change}, has {:?}", member.log)?;
+        }
+        write!(f, "; acknowledged {:?}", self.acked)
     }
 }
