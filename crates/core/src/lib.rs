@@ -14,6 +14,7 @@ pub mod agent;
 pub mod cell;
 pub mod check;
 pub mod claim;
+pub mod contract;
 pub mod decide;
 pub mod digest;
 pub mod driver;

@@ -137,7 +137,7 @@ impl World {
 
     /// A server's process stops without ending.
     pub fn freeze_server(&mut self, n: usize, member: MemberId) {
-        self.hosts[n].machine.freeze(member);
+        self.hosts[n].machine.freeze(member, true);
     }
 
     /// A server dies now and after every start, until [`Process::Server`] comes back.

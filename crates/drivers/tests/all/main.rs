@@ -1,6 +1,8 @@
-//! The driver against a real PostgreSQL.
+//! The driver against a real PostgreSQL: the contract of drivers, and what is PostgreSQL's own.
 //!
 //! PostgreSQL does not run as root: as root each test runs itself again as an unprivileged user.
+
+mod contract;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,6 +22,7 @@ use evenkeel_core::name::ServiceName;
 use evenkeel_core::time::Span;
 use evenkeel_drivers::{Setup, driver, fill_pool, image, process};
 use rustix::process::Signal;
+use tokio_postgres::SimpleQueryMessage;
 
 /// The user `nobody` of every Debian system.
 const NOBODY: u32 = 65_534;
@@ -176,6 +179,11 @@ fn send(pid: u32, signal: Signal) {
 
 /// What the owner gets for a statement, over TCP with the password.
 fn as_owner(port: u16, password: &str, statement: &str) -> Result<(), String> {
+    value_as_owner(port, password, statement).map(drop)
+}
+
+/// The same, and the last row's first column, where there is one.
+fn value_as_owner(port: u16, password: &str, statement: &str) -> Result<Option<String>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let config =
         format!("host=127.0.0.1 port={port} user=orders-2 dbname=orders-2 password='{password}'");
@@ -186,9 +194,13 @@ fn as_owner(port: u16, password: &str, statement: &str) -> Result<(), String> {
         let (client, connection) =
             tokio_postgres::connect(&config, tokio_postgres::NoTls).await.map_err(words)?;
         let connection = tokio::spawn(connection);
-        let done = client.batch_execute(statement).await.map_err(words);
+        let done = client.simple_query(statement).await.map_err(words);
         connection.abort();
-        done
+        let value = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        };
+        Ok(done?.iter().rev().find_map(value))
     })
 }
 
@@ -200,6 +212,8 @@ macro_rules! real {
         }
     };
 }
+
+real!(postgres_keeps_the_contract_of_drivers, contract::play);
 
 real!(a_member_is_made_started_used_and_removed, |place| {
     assert!(fill_pool(&place.setup).expect("filled"));

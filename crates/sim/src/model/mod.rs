@@ -1,13 +1,15 @@
 //! A modelled host: disks, a process table and PostgreSQL as far as it can be told from outside.
 //!
 //! The model is strict where a mistake would cost data: two servers on one directory, a start from a
-//! sealed one, a removal under a running server are failures of the run, not of a call.
+//! sealed one, a removal under a running server are failures of the run, not only of a call. Apart
+//! from that it answers as real drivers do: [`evenkeel_core::contract`] holds both to one script.
+
+mod driver;
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::check::Reading;
-use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process};
-use evenkeel_core::goal::{Goal, StopMode};
+use evenkeel_core::driver::{Directory, Error, Process};
+use evenkeel_core::goal::Goal;
 use evenkeel_core::id::MemberId;
 use evenkeel_core::report::Sight;
 use evenkeel_core::time::{Span, Time};
@@ -33,6 +35,8 @@ pub struct Server {
     ready: Time,
     /// Whether the next start replays the log.
     dirty: bool,
+    /// The settings that were written.
+    settings: Option<BTreeMap<String, String>>,
     /// Whether it dies after every start.
     doomed: bool,
     /// How often it was started.
@@ -49,6 +53,7 @@ impl Default for Server {
             port: 0,
             ready: Time(0),
             dirty: false,
+            settings: None,
             doomed: false,
             starts: 0,
             rows: 0,
@@ -119,13 +124,14 @@ impl Machine {
         true
     }
 
-    /// The process of a member stops without ending.
-    pub fn freeze(&mut self, member: MemberId) {
-        if let Some(server) = self.servers.get_mut(&member)
-            && let Process::Running { pid } = server.process
-        {
-            server.process = Process::Frozen { pid };
-        }
+    /// The process of a member stops without ending, or goes on.
+    pub fn freeze(&mut self, member: MemberId, frozen: bool) {
+        let Some(server) = self.servers.get_mut(&member) else { return };
+        server.process = match (server.process, frozen) {
+            (Process::Running { pid }, true) => Process::Frozen { pid },
+            (Process::Frozen { pid }, false) => Process::Running { pid },
+            (other, _) => other,
+        };
     }
 
     /// A client writes a row; whether it was acknowledged.
@@ -177,117 +183,5 @@ impl Machine {
             Process::Frozen { .. } => Sight::Silent,
             Process::None | Process::Leftovers { .. } => Sight::Refused,
         })
-    }
-}
-
-impl Driver for Machine {
-    fn directory(&mut self, goal: &Goal) -> Result<Directory, Error> {
-        Ok(self.server(goal).directory.clone())
-    }
-
-    fn process(&mut self, goal: &Goal) -> Result<Process, Error> {
-        Ok(self.server(goal).process)
-    }
-
-    fn initialize(&mut self, goal: &Goal) -> Result<(), Error> {
-        let failed = self.unlucky("initdb");
-        let server = self.server(goal);
-        if server.directory != Directory::Absent {
-            return Err(Error::Failed("there is something already".to_owned()));
-        }
-        let incarnation = goal.incarnation;
-        server.directory = match failed {
-            Ok(()) => Directory::Complete { incarnation },
-            Err(_) => Directory::Partial,
-        };
-        server.rows = 0;
-        failed
-    }
-
-    fn discard(&mut self, goal: &Goal) -> Result<(), Error> {
-        let partial = self.server(goal).directory == Directory::Partial;
-        self.must(partial, "a complete directory was discarded");
-        self.server(goal).directory = Directory::Absent;
-        Ok(())
-    }
-
-    fn configure(&mut self, _goal: &Goal) -> Result<bool, Error> {
-        self.unlucky("writing the settings").map(|()| false)
-    }
-
-    fn start(&mut self, goal: &Goal) -> Result<u32, Error> {
-        self.unlucky("the start")?;
-        if self.held.contains(&goal.port) {
-            return Err(Error::PortTaken { port: goal.port });
-        }
-        let (now, pid) = (self.now, self.pid + 1);
-        self.pid = pid;
-        let complete = matches!(self.server(goal).directory, Directory::Complete { .. });
-        let free = self.server(goal).process == Process::None;
-        self.must(complete, "a directory that is not complete, or sealed, was started");
-        self.must(free, "a second server was started on one directory");
-        let server = self.server(goal);
-        server.ready = now + if server.dirty { REPLAY } else { START };
-        server.starts += 1;
-        (server.process, server.port, server.dirty) = (Process::Running { pid }, goal.port, true);
-        Ok(pid)
-    }
-
-    fn prepare(&mut self, _goal: &Goal) -> Result<(), Error> {
-        self.unlucky("making the database")
-    }
-
-    fn probe(&mut self, goal: &Goal, write: bool) -> Answer {
-        let now = self.now;
-        let server = self.server(goal);
-        match server.process {
-            Process::Running { .. } if now < server.ready => Answer::Recovering,
-            Process::Running { .. } if write => Answer::Writing,
-            Process::Running { .. } => Answer::Accepting,
-            Process::Frozen { .. } => Answer::Silent,
-            Process::None | Process::Leftovers { .. } => Answer::NotYet,
-        }
-    }
-
-    fn read(&mut self, _goal: &Goal, _question: &str) -> Result<Reading, Error> {
-        // Checks' judgement has tables of its own; here they are quiet.
-        Err(Error::Failed("the model answers no checks".to_owned()))
-    }
-
-    fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {
-        self.unlucky("the stop")?;
-        let server = self.server(goal);
-        if matches!(server.process, Process::Frozen { .. }) {
-            return Err(Error::Deadline { what: "stopping".to_owned(), limit_ms: 90_000 });
-        }
-        server.process = Process::None;
-        server.dirty = mode == StopMode::Immediate;
-        Ok(())
-    }
-
-    fn kill(&mut self, goal: &Goal) -> Result<(), Error> {
-        let server = self.server(goal);
-        (server.process, server.dirty) = (Process::None, true);
-        Ok(())
-    }
-
-    fn seal(&mut self, goal: &Goal, sealed: bool) -> Result<(), Error> {
-        self.unlucky("the seal")?;
-        let stopped = self.server(goal).process == Process::None;
-        self.must(stopped, "a running server's directory was sealed");
-        let incarnation = goal.incarnation;
-        self.server(goal).directory = match sealed {
-            true => Directory::Sealed { incarnation },
-            false => Directory::Complete { incarnation },
-        };
-        Ok(())
-    }
-
-    fn remove(&mut self, goal: &Goal) -> Result<(), Error> {
-        self.unlucky("the removal")?;
-        let stopped = self.server(goal).process == Process::None;
-        self.must(stopped, "a running server's directory was removed");
-        self.servers.insert(goal.member, Server::default());
-        Ok(())
     }
 }

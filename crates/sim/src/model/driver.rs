@@ -1,0 +1,244 @@
+//! The port of drivers, answered by the model.
+
+use evenkeel_core::check::Reading;
+use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process};
+use evenkeel_core::goal::{Goal, StopMode};
+
+use super::{Machine, REPLAY, START, Server};
+
+fn failed<T>(why: &str) -> Result<T, Error> {
+    Err(Error::Failed(why.to_owned()))
+}
+
+impl Driver for Machine {
+    fn directory(&mut self, goal: &Goal) -> Result<Directory, Error> {
+        Ok(self.server(goal).directory.clone())
+    }
+
+    fn process(&mut self, goal: &Goal) -> Result<Process, Error> {
+        Ok(self.server(goal).process)
+    }
+
+    fn initialize(&mut self, goal: &Goal) -> Result<(), Error> {
+        let incarnation = goal.incarnation;
+        match self.server(goal).directory {
+            Directory::Absent => {}
+            Directory::Complete { incarnation: there } if there == incarnation => return Ok(()),
+            _ => return failed("there is something already"),
+        }
+        let unlucky = self.unlucky("initdb");
+        self.server(goal).directory = match unlucky {
+            Ok(()) => Directory::Complete { incarnation },
+            Err(_) => Directory::Partial,
+        };
+        unlucky
+    }
+
+    fn discard(&mut self, goal: &Goal) -> Result<(), Error> {
+        match self.server(goal).directory {
+            Directory::Absent => {}
+            Directory::Partial => self.server(goal).directory = Directory::Absent,
+            _ => {
+                self.must(false, "a complete directory was to be discarded");
+                let why = "it is complete; only half-made ones are discarded".to_owned();
+                return Err(Error::Foreign { path: goal.member.to_string(), why });
+            }
+        }
+        Ok(())
+    }
+
+    fn configure(&mut self, goal: &Goal) -> Result<bool, Error> {
+        self.unlucky("writing the settings")?;
+        let server = self.server(goal);
+        let changed = server.settings.as_ref() != Some(&goal.settings);
+        server.settings = Some(goal.settings.clone());
+        Ok(changed && server.process != Process::None)
+    }
+
+    fn start(&mut self, goal: &Goal) -> Result<u32, Error> {
+        self.unlucky("the start")?;
+        let server = self.server(goal);
+        let complete = Directory::Complete { incarnation: goal.incarnation };
+        let (whole, set) = (server.directory == complete, server.settings.is_some());
+        let process = server.process;
+        self.must(whole, "a directory that is not complete, or sealed, was to be started");
+        self.must(set, "a server without settings was to be started");
+        self.must(process == Process::None, "a second server was to be started on one directory");
+        if !whole || !set {
+            return failed("it is not there, sealed, or has no settings");
+        }
+        match process {
+            Process::None => {}
+            Process::Running { pid } | Process::Frozen { pid } => return Ok(pid),
+            Process::Leftovers { .. } => return failed("processes of an earlier server are left"),
+        }
+        if self.held.contains(&goal.port) {
+            return Err(Error::PortTaken { port: goal.port });
+        }
+        let (now, pid) = (self.now, self.pid + 1);
+        self.pid = pid;
+        let server = self.server(goal);
+        server.ready = now + if server.dirty { REPLAY } else { START };
+        server.starts += 1;
+        (server.process, server.port, server.dirty) = (Process::Running { pid }, goal.port, true);
+        Ok(pid)
+    }
+
+    fn prepare(&mut self, goal: &Goal) -> Result<(), Error> {
+        self.unlucky("making the database")?;
+        match self.probe(goal, false) {
+            Answer::Accepting => Ok(()),
+            _ => failed("the server takes no connections"),
+        }
+    }
+
+    fn probe(&mut self, goal: &Goal, write: bool) -> Answer {
+        let now = self.now;
+        let server = self.server(goal);
+        match server.process {
+            Process::Running { .. } if now < server.ready => Answer::Recovering,
+            Process::Running { .. } if write => Answer::Writing,
+            Process::Running { .. } => Answer::Accepting,
+            Process::Frozen { .. } => Answer::Silent,
+            Process::None | Process::Leftovers { .. } => Answer::NotYet,
+        }
+    }
+
+    fn read(&mut self, _goal: &Goal, _question: &str) -> Result<Reading, Error> {
+        // Checks' judgement has tables of its own; here they are quiet.
+        failed("the model answers no checks")
+    }
+
+    fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {
+        self.unlucky("the stop")?;
+        let server = self.server(goal);
+        match server.process {
+            Process::Frozen { .. } => return failed("the server is stopped and hears nothing"),
+            // A clean end: nothing is to be replayed.
+            Process::Running { .. } => server.dirty = mode == StopMode::Immediate,
+            Process::None | Process::Leftovers { .. } => {}
+        }
+        server.process = Process::None;
+        Ok(())
+    }
+
+    fn kill(&mut self, goal: &Goal) -> Result<(), Error> {
+        let server = self.server(goal);
+        server.dirty |= server.process != Process::None;
+        server.process = Process::None;
+        Ok(())
+    }
+
+    fn seal(&mut self, goal: &Goal, sealed: bool) -> Result<(), Error> {
+        self.unlucky("the seal")?;
+        let stopped = self.server(goal).process == Process::None;
+        self.must(stopped, "a running server's directory was sealed");
+        let server = self.server(goal);
+        server.directory = match (&server.directory, sealed) {
+            (Directory::Complete { incarnation }, true) => {
+                Directory::Sealed { incarnation: *incarnation }
+            }
+            (Directory::Sealed { incarnation }, false) => {
+                Directory::Complete { incarnation: *incarnation }
+            }
+            (Directory::Complete { .. } | Directory::Sealed { .. }, _) => return Ok(()),
+            _ => return failed("there is nothing whole to seal"),
+        };
+        Ok(())
+    }
+
+    fn remove(&mut self, goal: &Goal) -> Result<(), Error> {
+        self.unlucky("the removal")?;
+        let stopped = self.server(goal).process == Process::None;
+        self.must(stopped, "a running server's directory was to be removed");
+        if !stopped {
+            return failed("its server still runs; stop it first");
+        }
+        self.servers.insert(goal.member, Server::default());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use evenkeel_core::contract::{self, Bench};
+    use evenkeel_core::goal::{Identity, RestartBudget, Role, StoreId, Want};
+    use evenkeel_core::id::{Incarnation, MemberId, Revision, ServiceId, Term};
+    use evenkeel_core::name::ServiceName;
+    use evenkeel_core::time::{Span, Time};
+
+    use super::*;
+    use crate::world::Weather;
+
+    struct Model(Machine);
+
+    impl Bench for Model {
+        fn goal(&self) -> Goal {
+            Goal {
+                store: StoreId("store".into()),
+                identity: Identity {
+                    service: ServiceId(1),
+                    name: ServiceName::new("orders").expect("a good name"),
+                    kind: "postgres".into(),
+                    plan: "dev".into(),
+                    endpoint_port: 21_000,
+                    members: Vec::new(),
+                    key: "fleet".into(),
+                },
+                member: MemberId(1),
+                incarnation: Incarnation(1),
+                term: Term(1),
+                revision: Revision(1),
+                want: Want::Running,
+                role: Role::Primary { standbys: Vec::new(), acks: 0 },
+                image: String::new(),
+                address: "127.0.0.1".into(),
+                port: 21_001,
+                settings: BTreeMap::new(),
+                logins: Vec::new(),
+                restarts: 0,
+                stop: StopMode::Fast,
+                budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span(1000) },
+            }
+        }
+        fn other_settings(&self) -> BTreeMap<String, String> {
+            BTreeMap::from([("some".to_owned(), "other".to_owned())])
+        }
+        fn driver(&mut self) -> &mut dyn Driver {
+            &mut self.0
+        }
+        fn replace_driver(&mut self) {}
+        fn moment(&mut self) {
+            self.0.now = self.0.now + Span(5);
+        }
+        fn half_make(&mut self, goal: &Goal) {
+            self.0.server(goal).directory = Directory::Partial;
+        }
+        fn crash(&mut self, goal: &Goal) {
+            assert!(self.0.kill(goal.member));
+        }
+        fn freeze(&mut self, goal: &Goal, frozen: bool) {
+            self.0.freeze(goal.member, frozen);
+        }
+        fn hold_port(&mut self, goal: &Goal, held: bool) {
+            self.0.held = held.then_some(goal.port).into_iter().collect();
+        }
+        fn write_row(&mut self, goal: &Goal) -> bool {
+            self.0.write(goal.port, self.0.now).is_some()
+        }
+        fn rows(&mut self, goal: &Goal) -> u64 {
+            self.0.server(goal).rows
+        }
+    }
+
+    #[test]
+    fn the_model_keeps_the_contract_of_drivers() {
+        for (seed, weather) in [(0, Weather::Steady), (1, Weather::Rough), (2, Weather::Rough)] {
+            let mut model = Model(Machine::new(seed, "h1", weather));
+            model.0.now = Time(1_000_000);
+            contract::play(&mut model, |chapter| println!("model: {chapter}"));
+        }
+    }
+}
