@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::fleet::{BINARY, Fleet, Ledger, send, software, until};
+use crate::fleet::{BINARY, Fleet, Ledger, send, software, sql, until};
 
 #[test]
 fn a_killed_postmaster_comes_back_without_loss_and_its_recording_replays() {
@@ -22,11 +22,18 @@ fn a_killed_postmaster_comes_back_without_loss_and_its_recording_replays() {
     }
     // A backend's death is the server's: it must not go on with memory in doubt.
     let before = fleet.server("orders");
-    let backend = fleet.sql("orders", "SELECT pg_backend_pid()").expect("a backend").remove(0);
-    let _ = backend;
-    let children = std::fs::read_to_string(format!("/proc/{before}/task/{before}/children"));
-    let child = children.expect("readable").split_whitespace().next().and_then(|c| c.parse().ok());
-    send(child.expect("it has children"), Signal::KILL);
+    let url = fleet.ok(&["url", "orders"]);
+    let sleeper = std::thread::spawn(move || sql(url.trim(), "SELECT pg_sleep(29)"));
+    let mut backend = None;
+    until(10, "a client's backend is busy", || {
+        let asked = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(29)'";
+        let found = fleet.sql("orders", asked).expect("it serves");
+        backend = found.first().map(|pid| pid.parse().expect("a process"));
+        backend.is_some()
+    });
+    send(backend.expect("it sleeps"), Signal::KILL);
+    let cut = sleeper.join().expect("it ended").expect_err("its backend was killed");
+    assert!(!cut.contains("elapsed"), "{cut}");
     until(30, "the server was replaced", || {
         let show = fleet.show("orders");
         show["state"] == "available" && show["members"][0]["pid"] != before

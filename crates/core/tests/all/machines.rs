@@ -1,17 +1,9 @@
 //! Every machine, enumerated: goldens of its matrix and diagram, and the properties all share.
 
-use std::path::PathBuf;
-
 use evenkeel_core::machine::{self, Machine};
 use evenkeel_core::service::{Health, Phase, State, health, phase, shown};
 use evenkeel_core::{host, member};
 
-fn reference(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name)
-}
-
-/// Compares with the golden page; `EVENKEEL_BLESS=1` writes it.
-#[allow(clippy::disallowed_methods, reason = "a test may write the golden page it is asked to")]
 fn golden<M: Machine>(file: &str) {
     let page = format!(
         "# The machine: {}\n\nRendered from the transition function; do not edit.\n\n\
@@ -20,12 +12,7 @@ fn golden<M: Machine>(file: &str) {
         machine::mermaid::<M>(),
         machine::matrix::<M>()
     );
-    let path = reference(file);
-    if std::env::var_os("EVENKEEL_BLESS").is_some() {
-        std::fs::write(&path, &page).expect("the golden page can be written");
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(kept, page, "{file} is out of date: run EVENKEEL_BLESS=1 cargo test");
+    crate::golden::page(file, &page);
 }
 
 fn sound<M: Machine>(rests: &[M::State]) {

@@ -1,8 +1,10 @@
 //! The core's tests over its public face: tables, protocol, a cell in a modelled world.
 mod agent;
 mod cell;
+mod golden;
 mod machines;
 mod promise;
 mod protocol;
+mod runbooks;
 mod small_world;
 mod world;

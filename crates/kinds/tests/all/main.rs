@@ -1,0 +1,76 @@
+//! A page for every check and every remedy, held against what the code says.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use evenkeel_core::check::{Check, Reading};
+use evenkeel_kinds::{KINDS, host, remedies::REMEDIES};
+
+/// Compares with the golden page; `EVENKEEL_BLESS=1` writes it.
+#[allow(clippy::disallowed_methods, reason = "a test may write the golden page it is asked to")]
+fn golden(file: &str, page: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(file);
+    if std::env::var_os("EVENKEEL_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("it has one")).expect("it can be made");
+        std::fs::write(&path, page).expect("the golden page can be written");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(kept, page, "{file} is out of date: run EVENKEEL_BLESS=1 cargo test");
+}
+
+fn example(reading: &Reading) -> String {
+    let columns: Vec<String> = reading.0.iter().map(|(k, v)| format!("`{k} = {v}`")).collect();
+    columns.join(", ")
+}
+
+fn page(of: &str, check: &dyn Check) -> String {
+    let found = check.judge(&check.firing()).expect("its firing example fires");
+    let asked = match of {
+        "host" => format!("The host's reading `{}`.", check.question()),
+        _ => format!("```sql\n{}\n```", check.question().trim()),
+    };
+    format!(
+        "# The check: {of} / {}\n\nRendered from the check; do not edit.\n\n\
+         Family: {}.\n\n{}\n\n## What is asked\n\n{asked}\n\n## Examples\n\n\
+         - Fires at {}: {}, \"{}\".\n- Quiet at {}.\n",
+        check.name(),
+        check.family(),
+        check.doc(),
+        example(&check.firing()),
+        found.severity,
+        found.evidence,
+        example(&check.quiet()),
+    )
+}
+
+#[test]
+fn pages_of_checks_are_current() {
+    for kind in KINDS {
+        for check in kind.checks() {
+            let file = format!("checks/{}/{}.md", kind.name(), check.name());
+            golden(&file, &page(kind.name(), *check));
+        }
+    }
+    for check in host::CHECKS {
+        golden(&format!("checks/host/{}.md", check.name()), &page("host", *check));
+    }
+}
+
+#[test]
+fn the_page_of_remedies_is_current() {
+    let mut page = "# Remedies\n\nRendered from their registry; do not edit.\n\n\
+         | remedy | answers to | runs | budget | level | by hand | |\n|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for remedy in REMEDIES {
+        let budget = remedy.budget;
+        let tries = format!("{} in {}", budget.tries_max, budget.window);
+        let (guard, runs, level) = (remedy.guard, remedy.operation, remedy.level);
+        writeln!(
+            page,
+            "| {} | {guard:?} | {runs:?} | {tries} | {level:?} | {} min | {} |",
+            remedy.name, remedy.manual_minutes, remedy.doc
+        )
+        .expect("text");
+    }
+    golden("remedies.md", &page);
+}
