@@ -13,7 +13,7 @@ use ureq::{Agent, Body};
 use crate::events::Events;
 use crate::{
     DoctorItem, Error, ErrorBody, JournalEntry, JournalQuery, KindPage, KindSummary, NewService,
-    Termination, UrlAnswer,
+    FailoverOrder, SwitchoverOrder, Termination, UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.
@@ -147,7 +147,7 @@ impl Client {
         self.post("/v1/services", service)
     }
 
-    /// How to connect: by the stable endpoint, or `direct` to the member that takes writes.
+    /// How to connect: by the stable endpoint, or `direct` to the members.
     ///
     /// # Errors
     /// [`Error`]; code `no_such_service`, or `no_endpoint` while there is none.
@@ -162,6 +162,24 @@ impl Client {
     /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
     pub fn restart(&self, name: &str) -> Result<Accepted, Error> {
         self.order(&path("/v1/services", name, "/restart"))
+    }
+
+    /// Orders that another member takes the primary's place, as if it were lost.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn failover(&self, name: &str, reason: &str) -> Result<Accepted, Error> {
+        let body = FailoverOrder { reason: reason.to_owned() };
+        self.post(&path("/v1/services", name, "/failover"), &body)
+    }
+
+    /// Orders that another member takes the primary's place, in order: the one named, or any.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn switchover(&self, name: &str, to: Option<&str>) -> Result<Accepted, Error> {
+        let body = SwitchoverOrder { to: to.map(str::to_owned) };
+        self.post(&path("/v1/services", name, "/switchover"), &body)
     }
 
     /// Orders a service to be stopped, its disks kept.

@@ -92,7 +92,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         query: &[Parameter {
             name: "direct",
             of: "boolean",
-            summary: "The member that takes writes instead of the stable endpoint.",
+            summary: "The members instead of the stable endpoint.",
         }],
         ..get(
             "/v1/services/{name}/url",
@@ -101,6 +101,20 @@ pub const ENDPOINTS: &[Endpoint] = &[
         )
     },
     order("/v1/services/{name}/restart", "Restarts a service's members in an orderly way."),
+    Endpoint {
+        request: Some("FailoverOrder"),
+        ..order(
+            "/v1/services/{name}/failover",
+            "Has another member take the primary's place, as if it were lost.",
+        )
+    },
+    Endpoint {
+        request: Some("SwitchoverOrder"),
+        ..order(
+            "/v1/services/{name}/switchover",
+            "Has another member take the primary's place, in order.",
+        )
+    },
     order("/v1/services/{name}/retire", "Stops a service and keeps its disks."),
     order("/v1/services/{name}/revive", "Makes a retired service serve again."),
     Endpoint {

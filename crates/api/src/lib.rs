@@ -31,5 +31,5 @@ pub use events::Events;
 pub use openapi::openapi;
 pub use types::{
     CheckSummary, DoctorItem, ErrorBody, JournalEntry, JournalQuery, KindPage, KindSummary,
-    NewService, PlanSummary, Termination, UrlAnswer,
+    FailoverOrder, NewService, PlanSummary, SwitchoverOrder, Termination, UrlAnswer,
 };

@@ -51,6 +51,7 @@ pub(crate) const WORDS: &[(&str, &[&str])] = &[
             "initializing",
             "starting",
             "recovering",
+            "following",
             "ready",
             "hung",
             "failed",
@@ -74,6 +75,8 @@ pub(crate) const SCHEMAS: &[Schema] = &[
     schema("Accepted", &[("service", "integer?"), ("operation", "integer?"), ("text", "string")]),
     schema("NewService", &[("name", "string"), ("kind", "string"), ("plan", "string?")]),
     schema("Termination", &[("confirm", "string")]),
+    schema("FailoverOrder", &[("reason", "string")]),
+    schema("SwitchoverOrder", &[("to", "string?")]),
     schema(
         "UrlAnswer",
         &[
@@ -101,9 +104,11 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("endpoint_port", "integer"),
             ("members", "[Member]"),
             ("operation", "Operation?"),
+            ("failover", "Failover?"),
             ("findings", "[Finding]"),
         ],
     ),
+    schema("Failover", &[("safe_now", "boolean"), ("because", "string")]),
     schema(
         "Member",
         &[
@@ -121,6 +126,8 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("applied", "[integer]?"),
             ("deaths", "integer"),
             ("trouble", "string?"),
+            ("lag_bytes", "integer?"),
+            ("sync", "boolean"),
         ],
     ),
     schema(

@@ -19,6 +19,23 @@ pub struct NewService {
     pub plan: Option<String>,
 }
 
+/// The body of an order for a failover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailoverOrder {
+    /// Why, for the journal.
+    pub reason: String,
+}
+
+/// The body of an order for a switchover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchoverOrder {
+    /// Which member, by its id or its host's name; any if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
 /// The body of an order to terminate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

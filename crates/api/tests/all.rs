@@ -34,6 +34,7 @@ fn service() -> view::Service {
         endpoint_port: 1,
         members: vec![],
         operation: None,
+        failover: None,
         findings: vec![],
     }
 }
@@ -54,6 +55,8 @@ fn a_member() -> view::Member {
         applied: None,
         deaths: 0,
         trouble: None,
+        lag_bytes: None,
+        sync: false,
     }
 }
 

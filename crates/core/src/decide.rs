@@ -18,6 +18,7 @@ use crate::knowing::Verdict;
 use crate::label::Label;
 use crate::member;
 use crate::operation::{self, Kind};
+use crate::promise::Missing;
 use crate::remedy::{Guard, Level, Remedy, Spent};
 use crate::service::{Health, Phase};
 use crate::time::{Span, Time};
@@ -35,6 +36,8 @@ pub struct Input<'a> {
     pub operation: Option<Underway>,
     /// The member that takes writes.
     pub primary: Primary,
+    /// What its standbys are good for; `None` for a service without any.
+    pub redundancy: Option<Redundancy>,
     /// What the witnesses' answers add up to, while the primary is in doubt.
     pub verdict: Option<Verdict>,
     /// Whom to ask about it.
@@ -45,6 +48,23 @@ pub struct Input<'a> {
     pub runs: &'a [Run],
     /// Whether an emergency would be let through now.
     pub claim: Result<(), claim::Refusal>,
+}
+
+/// What a service's standbys are good for, and what they lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redundancy {
+    /// Whether a failover right now would lose nothing.
+    pub safe: Result<(), Missing>,
+    /// Nobody is primary: members were recruited, and nobody was promoted.
+    pub recruiting: bool,
+    /// A standby that is counted on has been gone for long enough.
+    pub relax: bool,
+    /// A standby follows and is not counted on.
+    pub restore: bool,
+    /// A member waits to be made anew, and may be.
+    pub rejoin: bool,
+    /// A member is away for long enough to have its place taken.
+    pub rebuild: bool,
 }
 
 /// One run of a remedy.
@@ -146,6 +166,11 @@ pub enum Reason {
     WitnessesDisagree,
     /// It is down, and the only copy is where nobody can act.
     OnlyCopyOutOfReach,
+    /// It is down, and those who are left may lack what it acknowledged.
+    NotCovered {
+        /// What it would take.
+        missing: Missing,
+    },
     /// A remedy would help and waits for a person's yes.
     AwaitsPerson {
         /// Which.
@@ -190,6 +215,9 @@ pub struct Plan {
 /// Decides about one service.
 #[must_use]
 pub fn decide(input: &Input<'_>) -> Decision {
+    if let Some(plan @ Decision::Act(_)) = lost(input) {
+        return plan;
+    }
     if let Some(operation) = &input.operation {
         return Decision::Hold(match operation.claim {
             Err(refusal) => Reason::ClaimRefused(refusal),
@@ -203,6 +231,9 @@ pub fn decide(input: &Input<'_>) -> Decision {
     if input.phase != Phase::Serving {
         return Decision::Hold(Reason::Resting);
     }
+    if let Some(decision) = lost(input) {
+        return decision;
+    }
     match input.primary.agent {
         Hearing::Heard => by_its_agent(input),
         Hearing::Awaited => Decision::Hold(Reason::AgentAwaited),
@@ -210,12 +241,60 @@ pub fn decide(input: &Input<'_>) -> Decision {
     }
 }
 
+/// The primary is lost, and others can take its place: that goes before whatever only improves things.
+fn lost(input: &Input<'_>) -> Option<Decision> {
+    let redundancy = input.redundancy.as_ref().filter(|_| input.phase == Phase::Serving)?;
+    let running = input.operation.as_ref().map(|operation| operation.kind);
+    if running.is_some_and(|running| !operation::preempts(Kind::Failover, running)) {
+        return None;
+    }
+    if redundancy.recruiting {
+        return Some(remedy(input, Guard::PrimaryLost, vec!["nobody is primary".to_owned()]));
+    }
+    let mut evidence = match (&input.verdict, input.primary.agent, input.primary.state) {
+        (_, Hearing::Heard, Some(member::State::CrashLooping)) => {
+            vec!["its agent: it died too often".to_owned()]
+        }
+        (Some(Verdict::Down(seen)), Hearing::Silent, _)
+        | (Some(Verdict::Down(seen)), Hearing::Heard, Some(member::State::Hung)) => {
+            seen.iter().map(|s| crate::knowing::describe(s, input.now)).collect()
+        }
+        _ => return None,
+    };
+    if let Err(missing) = &redundancy.safe {
+        // Where its agent is heard the primary itself can be repaired.
+        let silent = input.primary.agent == Hearing::Silent;
+        return silent.then(|| Decision::Hold(Reason::NotCovered { missing: missing.clone() }));
+    }
+    evidence.push("those who are left have everything that was acknowledged".to_owned());
+    Some(remedy(input, Guard::PrimaryLost, evidence))
+}
+
+/// The primary serves: is everything there that was promised beside it?
+fn beside(input: &Input<'_>) -> Option<Decision> {
+    let redundancy = input.redundancy.as_ref()?;
+    let guard = match redundancy {
+        Redundancy { relax: true, .. } => Guard::SetLacks,
+        Redundancy { restore: true, .. } => Guard::StandbyUncounted,
+        Redundancy { rejoin: true, .. } => Guard::MemberWaits,
+        Redundancy { rebuild: true, .. } => Guard::MemberLost,
+        _ => return None,
+    };
+    Some(remedy(input, guard, Vec::new()))
+}
+
 /// The agent is heard: its word is the nearest there is.
 fn by_its_agent(input: &Input<'_>) -> Decision {
     use member::State as S;
     match input.primary.state {
-        Some(S::Ready) if input.health == Health::Healthy => Decision::Hold(Reason::Healthy),
-        Some(S::Ready) => Decision::Hold(Reason::AwaitingWrite),
+        Some(S::Ready) if input.health == Health::Healthy => {
+            beside(input).unwrap_or(Decision::Hold(Reason::Healthy))
+        }
+        Some(S::Ready) => beside(input).unwrap_or(Decision::Hold(Reason::AwaitingWrite)),
+        // Before its clients are let in it may wait for a standby that is gone.
+        Some(S::Starting) if input.redundancy.as_ref().is_some_and(|r| r.relax) => {
+            beside(input).unwrap_or(Decision::Hold(Reason::AwaitingWrite))
+        }
         Some(S::CrashLooping) => {
             remedy(input, Guard::CrashLooping, vec!["its agent: it died too often".into()])
         }
@@ -284,6 +363,7 @@ impl Reason {
         matches!(
             self,
             Self::OnlyCopyOutOfReach
+                | Self::NotCovered { .. }
                 | Self::BudgetSpent { .. }
                 | Self::NoRemedy { .. }
                 | Self::AwaitsPerson { .. }
@@ -316,6 +396,9 @@ impl fmt::Display for Reason {
             Self::WitnessesDisagree => f.write_str("some witnesses reach it, some do not"),
             Self::OnlyCopyOutOfReach => {
                 f.write_str("it is down, and its only copy is where nobody can act")
+            }
+            Self::NotCovered { missing } => {
+                write!(f, "it is down, and those who are left may lack acknowledged writes: {missing}")
             }
             Self::AwaitsPerson { remedy } => write!(f, "remedy {remedy} waits for a person's yes"),
             Self::Cooldown { remedy, for_another } => {
@@ -373,6 +456,7 @@ impl Decision {
                 Reason::BudgetSpent { .. } => 14,
                 Reason::NoRemedy { .. } => 15,
                 Reason::AgentAwaited => 16,
+                Reason::NotCovered { .. } => 17,
             },
         }
     }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::Reading;
 use crate::goal::{Goal, StopMode};
-use crate::id::Incarnation;
+use crate::id::{Incarnation, Term};
+use crate::promise::{Copy, Position};
 
 /// What is on disk for a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,12 +68,54 @@ pub enum Answer {
     NotYet,
     /// It replays its log.
     Recovering,
+    /// It takes connections as a standby does: to read.
+    Following,
     /// It takes connections; no write was tried.
     Accepting,
     /// A write was acknowledged.
     Writing,
     /// No answer within the time allowed.
     Silent,
+}
+
+/// What a server says of its part in replication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replication {
+    /// It replays another's log, or did until nobody sent any.
+    pub recovering: bool,
+    /// The term of the newest promotion in its log, as far as it is replayed.
+    pub history: Term,
+    /// As a standby: what receives its upstream's log.
+    pub receiver: Receiver,
+    /// As a standby: everything that it has is replayed.
+    pub replayed: bool,
+    /// What it has flushed.
+    pub flushed: Position,
+    /// As a primary: whom it sends its log.
+    pub senders: Vec<Sender>,
+}
+
+/// What receives an upstream's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Receiver {
+    /// There is none.
+    None,
+    /// It tries to.
+    Connecting,
+    /// It does.
+    Streaming,
+}
+
+/// A follower, by its primary's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// Who follows.
+    pub copy: Copy,
+    /// It has caught up once and gets what is new as it is written.
+    pub streaming: bool,
+    /// Bytes that it has not flushed.
+    pub lag_bytes: u64,
 }
 
 /// A driver's failure, in words for people; what is tried again is the reconciler's decision.
@@ -120,7 +163,13 @@ pub enum Error {
     Failed(String),
 }
 
-/// One member's server on one host. Calls may block; the caller runs them off its own thread.
+/// A kind's servers know of no others.
+fn alone(goal: &Goal) -> Error {
+    Error::Failed(format!("members of kind {} do not replicate", goal.identity.kind))
+}
+
+/// One member's server on one host. Calls may block; the caller runs them off its own thread. A kind
+/// whose servers do not replicate leaves those calls out.
 pub trait Driver: Send {
     /// What is on disk.
     ///
@@ -132,11 +181,21 @@ pub trait Driver: Send {
     /// # Errors
     /// When the process table cannot be read.
     fn process(&mut self, goal: &Goal) -> Result<Process, Error>;
-    /// Makes a fresh directory of the goal's incarnation, from the pool where one is ready.
+    /// Makes a fresh directory of the goal's incarnation: a standby's from its upstream, another's
+    /// from the pool where one is ready.
     ///
     /// # Errors
     /// [`Error`]; what was begun is left as [`Directory::Partial`].
     fn initialize(&mut self, goal: &Goal) -> Result<(), Error>;
+    /// Makes a stopped directory of an older incarnation one of the goal's, which follows the goal's
+    /// upstream: what it has and its upstream has not is set aside, the rest goes on being used. How
+    /// many bytes of log were set aside.
+    ///
+    /// # Errors
+    /// [`Error`]; from the first change on, what is there is [`Directory::Partial`].
+    fn rejoin(&mut self, goal: &Goal) -> Result<u64, Error> {
+        Err(alone(goal))
+    }
     /// Removes a [`Directory::Partial`].
     ///
     /// # Errors
@@ -159,6 +218,45 @@ pub trait Driver: Send {
     fn prepare(&mut self, goal: &Goal) -> Result<(), Error>;
     /// Asks the server; with `write`, commits a row over a kept connection.
     fn probe(&mut self, goal: &Goal, write: bool) -> Answer;
+    /// What the server says of its replication.
+    ///
+    /// # Errors
+    /// [`Error`] when it does not say.
+    fn replication(&mut self, goal: &Goal) -> Result<Replication, Error> {
+        Err(alone(goal))
+    }
+    /// Where the log of a cleanly stopped server ends; `None` where its end cannot be known: it has
+    /// at least all that it ever acknowledged.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn end_of_log(&mut self, goal: &Goal) -> Result<Option<Position>, Error> {
+        Err(alone(goal))
+    }
+    /// Has a standby take writes, on a history marked with the goal's term. Clients are let in by
+    /// [`Driver::open`] where a commit waits for others.
+    ///
+    /// # Errors
+    /// [`Error`]; it may have happened all the same, and is safe to ask for again.
+    fn promote(&mut self, goal: &Goal) -> Result<(), Error> {
+        Err(alone(goal))
+    }
+    /// Lets clients in if as many of the goal's set as acknowledge have what the server began with.
+    /// Whether they are in.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn open(&mut self, goal: &Goal) -> Result<bool, Error> {
+        Err(alone(goal))
+    }
+    /// Whether the goal's set is in force in every process of the server, and as many of it as
+    /// acknowledge have flushed what was written before.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn confirm(&mut self, goal: &Goal) -> Result<bool, Error> {
+        Err(alone(goal))
+    }
     /// Runs one check's question.
     ///
     /// # Errors

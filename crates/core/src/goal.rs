@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::name::ServiceName;
+use crate::promise::{Copy, Set};
 use crate::time::Span;
 
 /// The identity of one control plane's store; a rebuilt or restored store takes a new one.
@@ -63,13 +64,65 @@ pub enum Want {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Takes writes; a commit waits for `acks` of `standbys`.
+    /// Takes writes, and is promoted first where it followed before.
     Primary {
-        /// The synchronous set, by member and incarnation.
-        standbys: Vec<(MemberId, Incarnation)>,
-        /// How many of them must have a commit before it is acknowledged.
-        acks: u8,
+        /// Whose acknowledgement a commit waits for.
+        set: Set,
+        /// Which change of the set within the term this is; a confirmation names it.
+        change: u32,
+        /// Who may replicate from it.
+        followers: Vec<Follower>,
     },
+    /// Follows a primary, and is made from it if need be.
+    Standby {
+        /// Whom.
+        upstream: Upstream,
+    },
+    /// Follows nobody: a standby says how far it got, a primary is stopped first.
+    Recruit,
+}
+
+impl Role {
+    /// Takes writes, and waits for nobody.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self::Primary { set: Set::nobody(), change: 0, followers: Vec::new() }
+    }
+}
+
+/// A copy that may replicate from a primary, by a login that is nobody else's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follower {
+    /// Which.
+    pub copy: Copy,
+    /// How it logs in. The role's name is its slot's and its name in the synchronous set too.
+    pub login: Login,
+}
+
+/// Whom a standby follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Which copy.
+    pub copy: Copy,
+    /// Where it listens.
+    pub address: String,
+    /// Where it listens.
+    pub port: u16,
+    /// The follower's role there.
+    pub role: String,
+    /// Its password.
+    pub password: Password,
+}
+
+/// A password on its way to who needs it; never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(a password)")
+    }
 }
 
 /// How hard a restart or stop is allowed to be.
@@ -131,6 +184,18 @@ pub struct Goal {
 }
 
 impl Goal {
+    /// The copy meant.
+    #[must_use]
+    pub const fn copy(&self) -> Copy {
+        Copy { member: self.member, incarnation: self.incarnation }
+    }
+
+    /// Whether its service has other members: then clients are let in only when that is safe.
+    #[must_use]
+    pub fn has_siblings(&self) -> bool {
+        self.identity.members.len() > 1
+    }
+
     /// Digest of the whole goal: equal (term, revision) must mean equal digest.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -198,14 +263,18 @@ pub enum Accept {
 /// [`Refusal`] names both sides of what does not fit.
 pub fn accept(applied: Option<&Applied>, goal: &Goal) -> Result<Accept, Refusal> {
     let Some(applied) = applied else { return Ok(Accept::New) };
-    if goal.incarnation != applied.incarnation {
+    let mine = (applied.goal.term, applied.goal.revision);
+    let theirs = (goal.term, goal.revision);
+    // A member is made anew by a newer goal that says so, and only as a standby: from a primary.
+    let remade = goal.incarnation > applied.incarnation
+        && theirs > mine
+        && matches!(goal.role, Role::Standby { .. });
+    if goal.incarnation != applied.incarnation && !remade {
         return Err(Refusal::Incarnation {
             goal: goal.incarnation,
             directory: applied.incarnation,
         });
     }
-    let mine = (applied.goal.term, applied.goal.revision);
-    let theirs = (goal.term, goal.revision);
     if goal.term < applied.pledged || theirs < mine {
         return Err(Refusal::Stale {
             goal_term: goal.term,

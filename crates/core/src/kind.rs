@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Check;
+use crate::goal::{Login, Password};
+use crate::promise::Copy;
 use crate::service::State;
 
 /// Size and promise of a service.
@@ -16,6 +18,11 @@ pub struct Plan {
     pub summary: &'static str,
     /// Members of a service.
     pub members: u8,
+    /// Standbys that must have a commit before it is acknowledged.
+    pub acks: u8,
+    /// Whether a primary without a sign of life is given up after half a second of evidence against
+    /// it, instead of ten.
+    pub fast: bool,
     /// Memory a member may count on, in MiB.
     pub memory_mib: u32,
     /// Most client connections.
@@ -57,6 +64,13 @@ pub trait Kind: Sync {
     /// The salt inside a packed secret, by which the password can be derived again.
     fn salt<'a>(&self, secret: &'a [u8]) -> Option<&'a [u8]> {
         secret.get(..16)
+    }
+
+    /// How a copy logs in to replicate, derived from the owner's packed secret: its login, and the
+    /// password to it. `None` where the kind does not replicate.
+    fn replication(&self, secret: &[u8], copy: Copy) -> Option<(Login, Password)> {
+        let _ = (secret, copy);
+        None
     }
 
     /// A plan by name.

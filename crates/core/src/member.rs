@@ -1,7 +1,7 @@
 //! A member as its agent reports it.
 //!
 //! The story: a directory is initialised, its server started, recovering if it must, and ready once
-//! a write succeeded. It is stopped by order, fails by itself, is sealed when its service retires,
+//! a write succeeded; a standby follows instead, and is ready once it was promoted. It is stopped by order, fails by itself, is sealed when its service retires,
 //! and gone when its directory is.
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub enum State {
     Starting,
     /// Its process replays its log; not down.
     Recovering,
+    /// It runs as a standby.
+    Following,
     /// A write through it succeeded.
     Ready,
     /// Its process is there and does not answer.
@@ -48,6 +50,7 @@ impl State {
             Self::Initializing => "initializing",
             Self::Starting => "starting",
             Self::Recovering => "recovering",
+            Self::Following => "following",
             Self::Ready => "ready",
             Self::Hung => "hung",
             Self::Failed => "failed",
@@ -78,6 +81,8 @@ pub enum Event {
     Start,
     /// The process answers that it replays its log.
     Replaying,
+    /// The process answers as a standby.
+    Follows,
     /// A write succeeded.
     WriteProven,
     /// The process does not answer within its time.
@@ -110,6 +115,7 @@ impl machine::Machine for Machine {
         State::Initializing,
         State::Starting,
         State::Recovering,
+        State::Following,
         State::Ready,
         State::Hung,
         State::Failed,
@@ -124,6 +130,7 @@ impl machine::Machine for Machine {
         Event::Initialized,
         Event::Start,
         Event::Replaying,
+        Event::Follows,
         Event::WriteProven,
         Event::NoAnswer,
         Event::Died,
@@ -143,13 +150,18 @@ impl machine::Machine for Machine {
             (S::Initializing, E::Initialized) => S::Stopped,
             // A half-made directory is never used: it is removed and made anew.
             (S::Initializing, E::Died) => S::Absent,
+            // Made anew by a newer goal, of what is stopped or of nothing.
+            (S::Stopped | S::Sealed, E::Initialize) => S::Initializing,
             (S::Stopped | S::Failed | S::CrashLooping, E::Start) => S::Starting,
             (S::Starting | S::Hung, E::Replaying) => S::Recovering,
-            (S::Starting | S::Recovering | S::Hung | S::Ready, E::WriteProven) => S::Ready,
-            (S::Starting | S::Recovering | S::Ready, E::NoAnswer) => S::Hung,
-            (S::Starting | S::Recovering | S::Ready | S::Hung, E::Died) => S::Failed,
+            (S::Starting | S::Recovering | S::Hung | S::Following, E::Follows) => S::Following,
+            (S::Starting | S::Recovering | S::Following | S::Hung | S::Ready, E::WriteProven) => {
+                S::Ready
+            }
+            (S::Starting | S::Recovering | S::Following | S::Ready, E::NoAnswer) => S::Hung,
+            (S::Starting | S::Recovering | S::Following | S::Ready | S::Hung, E::Died) => S::Failed,
             (S::Failed, E::BudgetSpent) => S::CrashLooping,
-            (S::Starting | S::Recovering | S::Ready | S::Hung, E::Stop) => S::Stopping,
+            (S::Starting | S::Recovering | S::Following | S::Ready | S::Hung, E::Stop) => S::Stopping,
             // Between a failure and its restart there is no process: a stop is done at once.
             (S::Failed | S::CrashLooping, E::Stop) => S::Stopped,
             (S::Stopping, E::Exited | E::Died) => S::Stopped,
@@ -171,6 +183,7 @@ impl machine::Machine for Machine {
             | Event::Remove => Cause::Decided,
             Event::Initialized
             | Event::Replaying
+            | Event::Follows
             | Event::WriteProven
             | Event::NoAnswer
             | Event::Died
@@ -186,7 +199,12 @@ impl machine::Machine for Machine {
             State::Hung | State::Failed => Some(Span::mins(1)),
             State::CrashLooping => Some(Span::mins(5)),
             State::Stopping => Some(Span::mins(2)),
-            State::Absent | State::Ready | State::Stopped | State::Sealed | State::Gone => None,
+            State::Absent
+            | State::Following
+            | State::Ready
+            | State::Stopped
+            | State::Sealed
+            | State::Gone => None,
         }
     }
 }

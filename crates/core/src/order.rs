@@ -46,6 +46,20 @@ pub enum Order {
         /// Its name again.
         confirm: String,
     },
+    /// Have another member take the primary's place, as if it were lost.
+    Failover {
+        /// Which service.
+        name: String,
+        /// Why, for the journal.
+        reason: String,
+    },
+    /// Have another member take the primary's place, in order.
+    Switchover {
+        /// Which service.
+        name: String,
+        /// Which member, by its id or its host's name; any if absent.
+        to: Option<String>,
+    },
     /// Place nothing on a host any more, and empty it.
     Drain {
         /// Which host, by name.
@@ -146,6 +160,31 @@ pub enum Error {
         /// The service.
         name: String,
     },
+    /// The service has no standbys by its plan.
+    #[error("{name} has one member by its plan: there is nobody to take its place")]
+    NoStandbys {
+        /// The service.
+        name: String,
+    },
+    /// No such standby.
+    #[error("{name} has no standby {member:?}; `evenkeel show {name}` lists its members and hosts")]
+    NoSuchStandby {
+        /// The service.
+        name: String,
+        /// What was asked for.
+        member: String,
+    },
+    /// It might lose acknowledged writes.
+    #[error("nobody can take over in {name} without risk of loss: {why}; wait for its standbys")]
+    Unsafe {
+        /// The service.
+        name: String,
+        /// The numbers.
+        why: String,
+    },
+    /// A reason is missing.
+    #[error("say why, for the journal: `--reason TEXT`")]
+    NoReason,
     /// No host can take a member.
     #[error("{why}")]
     Nowhere {
@@ -184,6 +223,10 @@ impl Error {
             Self::NotNow { .. } => "not_now",
             Self::Busy { .. } => "busy",
             Self::Unconfirmed { .. } => "unconfirmed",
+            Self::NoStandbys { .. } => "no_standbys",
+            Self::NoSuchStandby { .. } => "no_such_standby",
+            Self::Unsafe { .. } => "unsafe",
+            Self::NoReason => "no_reason",
             Self::Nowhere { .. } => "nowhere",
             Self::PortsUsedUp { .. } => "ports_used_up",
             Self::HostNotEmpty { .. } => "host_not_empty",

@@ -30,6 +30,9 @@ pub enum Closed {
     /// It is full.
     #[error("it is full")]
     Full,
+    /// One host, one member of a service.
+    #[error("it holds another member of the service")]
+    Sibling,
 }
 
 /// No host will do; each with its reason.

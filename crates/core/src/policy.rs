@@ -14,8 +14,16 @@ pub struct Policy {
     pub missed_beats_max: u64,
     /// Negative evidence from two vantage points must last this long before a member is down.
     pub down_after: Span,
+    /// The same for plans that are fast: DESIGN 4.
+    pub down_after_fast: Span,
     /// How often witnesses are asked while in doubt.
     pub ask_every: Span,
+    /// The same for plans that are fast.
+    pub ask_every_fast: Span,
+    /// Commits wait this long for a standby that is gone before it is no longer counted on.
+    pub relax_after: Span,
+    /// A member is away this long before another is made in its place.
+    pub rebuild_after: Span,
     /// How long a witness waits for an answer.
     pub witness_patience: Span,
     /// An answer older than this is no evidence.
@@ -40,7 +48,11 @@ impl Default for Policy {
             beat: Span::secs(1),
             missed_beats_max: 3,
             down_after: Span::secs(10),
+            down_after_fast: Span::millis(500),
             ask_every: Span::secs(1),
+            ask_every_fast: Span::millis(100),
+            relax_after: Span::secs(3),
+            rebuild_after: Span::mins(2),
             witness_patience: Span::millis(500),
             answer_stale_after: Span::secs(3),
             start_grace: Span::secs(15),

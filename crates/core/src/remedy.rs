@@ -15,6 +15,16 @@ pub enum Guard {
     CrashLooping,
     /// The process is there and answers nobody, by its agent and by a witness.
     Hung,
+    /// The primary is down by the rule, and a failover loses nothing; or nobody is primary.
+    PrimaryLost,
+    /// A standby that is counted on is gone for longer than commits may wait.
+    SetLacks,
+    /// A standby follows and is not counted on.
+    StandbyUncounted,
+    /// A member that was a primary, or went astray, waits to be made anew.
+    MemberWaits,
+    /// A member is away for long: another is made in its place.
+    MemberLost,
 }
 
 /// Who lets a remedy run.

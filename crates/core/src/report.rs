@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::goal::{Identity, Refusal, StoreId};
 use crate::id::{HostId, Incarnation, MemberId, Revision, Term};
 use crate::member;
+use crate::promise::{Copy, Recruit};
 use crate::time::Span;
 
 /// One member as its agent sees it.
@@ -45,6 +46,52 @@ pub struct Member {
     pub checks: Vec<CheckResult>,
     /// The identity on disk.
     pub identity: Identity,
+    /// Its part in replication, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Box<Replication>>,
+}
+
+/// A member's part in replication.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replication {
+    /// Recruited for this term: it follows nobody, and then said how far it got.
+    pub recruited: Option<(Term, Recruit)>,
+    /// The newest term and change whose set it proved to be in force.
+    pub confirmed: Option<(Term, u32)>,
+    /// The newest term it was promoted in.
+    pub promoted: Option<Term>,
+    /// Bytes of log that were set aside when it was last made anew.
+    pub discarded: Option<u64>,
+    /// As a primary that waits for nobody: it may have lost its place while it was away, and lets
+    /// nobody in before it hears its goal again.
+    pub asks: bool,
+    /// As a standby: it receives its upstream's log.
+    pub streams: bool,
+    /// As a primary: whom it sends its log.
+    pub senders: Vec<Sender>,
+}
+
+/// A follower, by its primary's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// Who follows.
+    pub copy: Copy,
+    /// It has caught up once and gets what is new as it is written.
+    pub streaming: bool,
+    /// How far it is behind, in bytes and rounded up to a band: 0, or 2^18 and 4 times that again
+    /// and again.
+    pub lag_bytes: u64,
+}
+
+/// A lag in its band: reports hold nothing that moves all the time.
+#[must_use]
+pub fn band(lag_bytes: u64) -> u64 {
+    const FIRST: u64 = 1 << 18;
+    let above = |band: &u64| *band >= lag_bytes;
+    match lag_bytes {
+        0..=65_536 => 0,
+        _ => std::iter::successors(Some(FIRST), |b| b.checked_mul(4)).find(above).unwrap_or(u64::MAX),
+    }
 }
 
 /// A host as its agent presents it when its stream opens.

@@ -41,8 +41,19 @@ pub struct Service {
     pub members: Vec<Member>,
     /// The operation under way.
     pub operation: Option<Operation>,
+    /// Whether a failover would lose nothing; none for a service without standbys.
+    pub failover: Option<Failover>,
     /// What is not as promised.
     pub findings: Vec<Finding>,
+}
+
+/// What a failover would come to right now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failover {
+    /// Whether every acknowledged write would survive it.
+    pub safe_now: bool,
+    /// The numbers: standbys, how many acknowledge, how many are there and must be.
+    pub because: String,
 }
 
 /// A member.
@@ -52,7 +63,7 @@ pub struct Member {
     pub id: MemberId,
     /// Its host's name.
     pub host: String,
-    /// Its part in replication.
+    /// Its part in replication: `primary`, `standby`, `waiting` to be made anew, or `leaving`.
     pub role: String,
     /// What its agent said last; none before the first word.
     pub state: Option<member::State>,
@@ -76,6 +87,10 @@ pub struct Member {
     pub deaths: u32,
     /// The last failure in the server's or the agent's own words.
     pub trouble: Option<String>,
+    /// Bytes of the primary's log that it has not flushed, rounded up to a band; none if not known.
+    pub lag_bytes: Option<u64>,
+    /// Whether commits wait for it.
+    pub sync: bool,
 }
 
 /// An operation under way.

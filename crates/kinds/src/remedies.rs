@@ -38,6 +38,55 @@ pub const REMEDIES: &[Remedy] = &[
         level: Level::Auto,
         manual_minutes: 20,
     },
+    Remedy {
+        name: "failover",
+        doc: "A primary that is down by two vantage points' word, or that dies again and again, gives \
+              its place to a standby, if those who are left have everything that was acknowledged.",
+        guard: Guard::PrimaryLost,
+        operation: Kind::Failover,
+        budget: Budget { tries_max: 5, window: Span::mins(30), cooldown: Span(0) },
+        level: Level::Auto,
+        manual_minutes: 45,
+    },
+    Remedy {
+        name: "relax",
+        doc: "Commits wait no longer for a standby that has been gone for three seconds. From then on \
+              it is promoted by nobody before it has everything again; a finding says so until then.",
+        guard: Guard::SetLacks,
+        operation: Kind::Relax,
+        budget: Budget { tries_max: 200, window: Span::mins(60), cooldown: Span(0) },
+        level: Level::Auto,
+        manual_minutes: 20,
+    },
+    Remedy {
+        name: "restore",
+        doc: "Commits wait again for a standby that follows and is near the end of the log.",
+        guard: Guard::StandbyUncounted,
+        operation: Kind::Restore,
+        budget: Budget { tries_max: 200, window: Span::mins(60), cooldown: Span::secs(1) },
+        level: Level::Auto,
+        manual_minutes: 20,
+    },
+    Remedy {
+        name: "rejoin",
+        doc: "A former primary, or a standby that has received nothing for half a minute, is made anew \
+              from the primary: rewound where its log parted, else copied.",
+        guard: Guard::MemberWaits,
+        operation: Kind::Rejoin,
+        budget: Budget { tries_max: 20, window: Span::mins(60), cooldown: Span::secs(5) },
+        level: Level::Auto,
+        manual_minutes: 40,
+    },
+    Remedy {
+        name: "rebuild",
+        doc: "A member whose host has been away for two minutes gives its place to a new one on \
+              another host, in a zone that keeps the spread where there is one.",
+        guard: Guard::MemberLost,
+        operation: Kind::Rebuild,
+        budget: Budget { tries_max: 5, window: Span::mins(60), cooldown: Span::mins(1) },
+        level: Level::Auto,
+        manual_minutes: 60,
+    },
 ];
 
 #[cfg(test)]
@@ -54,7 +103,17 @@ mod tests {
             assert!(remedy.doc.ends_with('.'), "{} has no sentence", remedy.name);
             assert!(remedy.budget.tries_max > 0 && remedy.budget.window > Span(0));
         }
-        for guard in [Guard::MemberDied, Guard::CrashLooping, Guard::Hung] {
+        let guards = [
+            Guard::MemberDied,
+            Guard::CrashLooping,
+            Guard::Hung,
+            Guard::PrimaryLost,
+            Guard::SetLacks,
+            Guard::StandbyUncounted,
+            Guard::MemberWaits,
+            Guard::MemberLost,
+        ];
+        for guard in guards {
             assert_eq!(REMEDIES.iter().filter(|r| r.guard == guard).count(), 1, "{guard:?}");
         }
     }

@@ -37,7 +37,7 @@ pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
         term: Term(1),
         revision: Revision(revision),
         want,
-        role: Role::Primary { standbys: Vec::new(), acks: 0 },
+        role: Role::alone(),
         image: String::new(),
         address: "127.0.0.1".to_owned(),
         port: 21001,

@@ -11,6 +11,7 @@ mod doctor;
 mod down;
 mod explain;
 mod gateway;
+mod handover;
 mod host;
 mod journal;
 mod kind;
@@ -41,6 +42,8 @@ pub enum Verb {
     Explain(explain::Explain),
     Connect(connect::Connect),
     Url(url::Url),
+    Switchover(handover::Switchover),
+    Failover(handover::Failover),
     Restart(operate::Restart),
     Retire(operate::Retire),
     Revive(operate::Revive),
@@ -72,6 +75,8 @@ impl Verb {
             Self::Explain(verb) => verb.run(context),
             Self::Connect(verb) => verb.run(context),
             Self::Url(verb) => verb.run(context),
+            Self::Switchover(verb) => verb.run(context),
+            Self::Failover(verb) => verb.run(context),
             Self::Restart(verb) => verb.run(context),
             Self::Retire(verb) => verb.run(context),
             Self::Revive(verb) => verb.run(context),

@@ -39,8 +39,9 @@ pub fn service_page(service: &view::Service) {
         vec!["kind".into(), format!("{}, plan {}", service.kind, service.plan)],
         vec!["endpoint".into(), service.url.clone().unwrap_or_else(|| "closed".to_owned())],
         vec!["term".into(), service.term.to_string()],
+        failover(service),
     ]);
-    let heading = ["MEMBER", "HOST", "ROLE", "STATE", "PID", "PORT", "DATA"];
+    let heading = ["MEMBER", "HOST", "ROLE", "STATE", "LAG", "PID", "PORT", "DATA"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for member in &service.members {
         rows.push(vec![
@@ -48,6 +49,7 @@ pub fn service_page(service: &view::Service) {
             member.host.clone(),
             member.role.clone(),
             member.state.map_or_else(|| "unknown".to_owned(), |state| state.to_string()),
+            lag(member),
             member.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             member.port.to_string(),
             member.data_dir.clone().unwrap_or_else(|| "-".to_owned()),
@@ -56,6 +58,26 @@ pub fn service_page(service: &view::Service) {
     print::table(&rows);
     operation(service.operation.as_ref());
     findings(&service.findings);
+}
+
+/// Whether a failover would lose nothing, and why.
+fn failover(service: &view::Service) -> Vec<String> {
+    let says = |failover: &view::Failover| {
+        let safe = if failover.safe_now { "yes" } else { "no" };
+        let text = format!("{safe}, because {}", failover.because);
+        vec!["can fail over without loss right now".to_owned(), text]
+    };
+    service.failover.as_ref().map_or_else(Vec::new, says)
+}
+
+/// How far a member is behind, and whether commits wait for it.
+fn lag(member: &view::Member) -> String {
+    let lag = match member.lag_bytes {
+        None => "-".to_owned(),
+        Some(0) => "0".to_owned(),
+        Some(bytes) => format!("< {} KiB", bytes >> 10),
+    };
+    if member.sync { format!("{lag}, sync") } else { lag }
 }
 
 /// The operation under way, step by step.

@@ -37,10 +37,12 @@ impl From<order::Error> for Failure {
         let status = match &error {
             E::BadName { .. } => StatusCode::BAD_REQUEST,
             E::NoSuchService { .. } | E::NoSuchHost { .. } => StatusCode::NOT_FOUND,
-            E::NoSuchKind { .. } | E::NoSuchPlan { .. } | E::Unconfirmed { .. } => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
-            E::NameTaken { .. }
+            E::NoSuchKind { .. }
+            | E::NoSuchPlan { .. }
+            | E::NoSuchStandby { .. }
+            | E::NoReason
+            | E::Unconfirmed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            E::NoStandbys { .. } | E::Unsafe { .. } | E::NameTaken { .. }
             | E::NotNow { .. }
             | E::Busy { .. }
             | E::Nowhere { .. }

@@ -71,6 +71,8 @@ fn routes() -> Vec<Route> {
         (Get, "/v1/services/{name}/explain", get(services::explain)),
         (Get, "/v1/services/{name}/url", get(services::url)),
         (Post, "/v1/services/{name}/restart", post(services::restart)),
+        (Post, "/v1/services/{name}/failover", post(services::failover)),
+        (Post, "/v1/services/{name}/switchover", post(services::switchover)),
         (Post, "/v1/services/{name}/retire", post(services::retire)),
         (Post, "/v1/services/{name}/revive", post(services::revive)),
         (Post, "/v1/services/{name}/terminate", post(services::terminate)),

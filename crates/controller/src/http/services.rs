@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use evenkeel_api::{NewService, Termination, UrlAnswer};
+use evenkeel_api::{FailoverOrder, NewService, SwitchoverOrder, Termination, UrlAnswer};
 use evenkeel_core::order::{self, Accepted, Order};
 use evenkeel_core::view;
 use serde::Deserialize;
@@ -98,9 +98,11 @@ pub(crate) async fn url(
         endpoint_address(&service).map(|address| (address, service.endpoint_port))
     };
     let Some((host, port)) = place else { return Err(no_endpoint(&service)) };
+    let hosts = if direct { hosts(&service) } else { shown(&host, port) };
     let password = salt.map_or_else(String::new, |salt| app.key.password(&salt));
     let user = if password.is_empty() { String::new() } else { name.clone() };
-    Ok(Json(answer(scheme, host, port, user, password, name)))
+    let url = url_of(scheme, &hosts, &user, &password, &name);
+    Ok(Json(UrlAnswer { url, host, port, user, password, database: name }))
 }
 
 /// The address inside the endpoint's URL, which outlives the gateway's stream.
@@ -109,19 +111,26 @@ fn endpoint_address(service: &view::Service) -> Option<String> {
     place.rsplit_once(':').map(|(address, _)| address.to_owned())
 }
 
-fn answer(
-    scheme: &str,
-    host: String,
-    port: u16,
-    user: String,
-    password: String,
-    database: String,
-) -> UrlAnswer {
+/// Where a server is, as a URL has it.
+fn shown(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// Every member that may take writes, the one that does first: clients try them in that order.
+fn hosts(service: &view::Service) -> String {
+    let may = |member: &&view::Member| {
+        matches!(member.role.as_str(), "primary" | "standby") && !member.address.is_empty()
+    };
+    let mut members: Vec<&view::Member> = service.members.iter().filter(may).collect();
+    members.sort_by_key(|member| member.role != "primary");
+    members.iter().map(|m| shown(&m.address, m.port)).collect::<Vec<_>>().join(",")
+}
+
+fn url_of(scheme: &str, hosts: &str, user: &str, password: &str, database: &str) -> String {
     // Names and passwords are made of characters that a URL takes as they are.
     let login = if user.is_empty() { String::new() } else { format!("{user}:{password}@") };
-    let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let url = format!("{scheme}://{login}{shown}:{port}/{database}");
-    UrlAnswer { url, host, port, user, password, database }
+    let writable = if hosts.contains(',') { "?target_session_attrs=read-write" } else { "" };
+    format!("{scheme}://{login}{hosts}/{database}{writable}")
 }
 
 fn no_endpoint(service: &view::Service) -> Failure {
@@ -135,6 +144,24 @@ fn no_endpoint(service: &view::Service) -> Failure {
 /// `POST /v1/services/{name}/restart`
 pub(crate) async fn restart(State(app): State<App>, Path(name): Path<String>) -> Ordered {
     app.give(Order::Restart { name }).await
+}
+
+/// `POST /v1/services/{name}/failover`
+pub(crate) async fn failover(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(FailoverOrder { reason }): Body<FailoverOrder>,
+) -> Ordered {
+    app.give(Order::Failover { name, reason }).await
+}
+
+/// `POST /v1/services/{name}/switchover`
+pub(crate) async fn switchover(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(SwitchoverOrder { to }): Body<SwitchoverOrder>,
+) -> Ordered {
+    app.give(Order::Switchover { name, to }).await
 }
 
 /// `POST /v1/services/{name}/retire`
@@ -166,11 +193,12 @@ mod tests {
 
     #[test]
     fn a_url_has_a_login_only_where_there_is_one() {
-        let of = |host: &str, user: &str, password: &str| {
-            let (host, user, password) = (host.to_owned(), user.to_owned(), password.to_owned());
-            answer("postgres", host, 21_000, user, password, "orders".to_owned()).url
-        };
-        assert_eq!(of("127.0.0.1", "orders", "pw"), "postgres://orders:pw@127.0.0.1:21000/orders");
-        assert_eq!(of("::1", "", ""), "postgres://[::1]:21000/orders");
+        let of = |hosts: &str, user| url_of("postgres", hosts, user, "pw", "orders");
+        assert_eq!(of("127.0.0.1:21000", "orders"), "postgres://orders:pw@127.0.0.1:21000/orders");
+        assert_eq!(of(&shown("::1", 21_000), ""), "postgres://[::1]:21000/orders");
+        assert_eq!(
+            of("a:1,b:2", ""),
+            "postgres://a:1,b:2/orders?target_session_attrs=read-write"
+        );
     }
 }

@@ -179,6 +179,7 @@ fn obeyed(goal: &Goal) -> Member {
         data_dir: format!("/data/m{}", goal.member.0),
         checks: Vec::new(),
         identity: goal.identity.clone(),
+        replication: None,
     }
 }
 

@@ -14,6 +14,8 @@ const PLANS: &[Plan] = &[Plan {
     name: "dev",
     summary: "One member.",
     members: 1,
+    acks: 0,
+    fast: false,
     memory_mib: 1,
     connections_max: 1,
     archives: false,

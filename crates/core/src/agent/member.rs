@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::part::{self, Part};
 use super::reconcile::{self, Action, Next, Seen};
 use crate::check::{self, Check, Reading};
 use crate::driver::{self, Answer, Directory, Process};
-use crate::goal::{Accept, Applied, Goal, Refusal, Want, accept};
+use crate::goal::{Accept, Applied, Goal, Refusal, Role, Want, accept};
 use crate::id::{Revision, Term};
 use crate::machine;
 use crate::member::{Event, Machine, State};
+use crate::promise::Position;
 use crate::report;
 use crate::time::{Span, Time};
 
@@ -36,6 +38,12 @@ pub struct Stored {
     pub made: bool,
     /// Whether its budget of restarts is spent: an agent that restarts does not begin it anew.
     pub crash_looping: bool,
+    /// Whether its directory is a primary's: it took writes, or was promoted to.
+    #[serde(default)]
+    pub primary: bool,
+    /// The term of the promotion that made it one.
+    #[serde(default)]
+    pub history: Term,
 }
 
 impl Stored {
@@ -43,7 +51,15 @@ impl Stored {
     #[must_use]
     pub fn first(goal: Goal) -> Self {
         let applied = Applied { incarnation: goal.incarnation, pledged: goal.term, goal };
-        Self { applied, restarts: 0, deaths: 0, made: false, crash_looping: false }
+        Self {
+            applied,
+            restarts: 0,
+            deaths: 0,
+            made: false,
+            crash_looping: false,
+            primary: false,
+            history: Term(0),
+        }
     }
 }
 
@@ -59,6 +75,14 @@ pub enum Outcome {
     Started(u32),
     /// To [`Action::Probe`].
     Answered(Answer),
+    /// To [`Action::Replication`].
+    Replication(driver::Replication),
+    /// To [`Action::Rejoin`]: bytes of log set aside.
+    Rejoined(u64),
+    /// To [`Action::EndOfLog`].
+    Ended(Option<Position>),
+    /// To [`Action::Open`] and [`Action::Confirm`]: whether it is so.
+    Held(bool),
     /// To [`Action::Check`]: each check's name with its reading; those that could not be read are
     /// left out.
     Read(Vec<(String, Reading)>),
@@ -124,6 +148,11 @@ impl Member {
                 checked: Time(0),
                 configured: None,
                 prepared: None,
+                part: Part {
+                    primary: stored.primary,
+                    history: stored.history,
+                    ..Part::default()
+                },
                 restarts: stored.restarts,
                 stop_failed: false,
                 not_before: Time(0),
@@ -151,14 +180,21 @@ impl Member {
     }
 
     /// Takes a goal that arrived, or remembers why not.
-    pub fn take(&mut self, goal: &Goal) {
+    pub fn take(&mut self, goal: &Goal, now: Time) {
         self.touched = true;
         match accept(Some(&self.stored.applied), goal) {
             Ok(Accept::New) => {
                 self.refused = None;
                 let applied = &mut self.stored.applied;
+                if applied.incarnation != goal.incarnation {
+                    (self.stored.made, self.seen.made) = (false, false);
+                    (self.stored.crash_looping, self.stored.deaths) = (false, 0);
+                    self.seen.part.remade();
+                }
+                applied.incarnation = goal.incarnation;
+                self.seen.part.heard = now;
                 applied.pledged = applied.pledged.max(goal.term);
-                let key = |goal: &Goal| (goal.restarts, goal.port, goal.want);
+                let key = |goal: &Goal| (goal.restarts, goal.port, goal.want, goal.term);
                 if key(&applied.goal) != key(goal) {
                     // An order, or a way out of what failed: tried at once.
                     (self.seen.not_before, self.failing, self.port_taken) = (Time(0), None, false);
@@ -166,7 +202,7 @@ impl Member {
                 applied.goal = goal.clone();
                 self.unsaved = true;
             }
-            Ok(Accept::Known) => self.refused = None,
+            Ok(Accept::Known) => (self.refused, self.seen.part.heard) = (None, now),
             Err(refusal) => self.refused = Some(refusal),
         }
     }
@@ -191,7 +227,7 @@ impl Member {
     pub fn begin(&mut self, number: u64, action: Action, now: Time) {
         self.touched = true;
         match action {
-            Action::Initialize => self.event(Event::Initialize),
+            Action::Initialize | Action::Rejoin => self.event(Event::Initialize),
             Action::Start => {
                 if self.seen.restarts != self.goal().restarts {
                     // Ordered: earlier deaths no longer count against it.
@@ -215,11 +251,22 @@ impl Member {
     pub fn settle(&mut self) {
         let failed = matches!(self.seen.state, State::Failed | State::CrashLooping);
         let none = self.seen.process == Some(Process::None);
-        if failed && none && self.goal().want != Want::Running {
+        self.keep_part();
+        let rests = self.goal().want != Want::Running || part::rests(self.goal(), &self.seen);
+        if failed && none && rests {
             self.event(Event::Stop);
             self.touched = true;
             self.recent.clear();
             self.unsaved |= std::mem::take(&mut self.stored.crash_looping);
+        }
+    }
+
+    /// What must outlive the agent about its part is on disk before anything else is done.
+    fn keep_part(&mut self) {
+        let (stored, part) = (&mut self.stored, &self.seen.part);
+        if (stored.primary, stored.history) != (part.primary, part.history) {
+            (stored.primary, stored.history) = (part.primary, part.history);
+            self.unsaved = true;
         }
     }
 
@@ -243,6 +290,31 @@ impl Member {
                 self.fresh_process(now);
             }
             Outcome::Answered(answer) => self.answered(*answer, &call, now),
+            Outcome::Replication(said) => {
+                let goal = &self.stored.applied.goal;
+                self.seen.part.said(goal, call.version, said, now);
+            }
+            Outcome::Rejoined(discarded) => {
+                self.done(&call);
+                self.seen.part.discarded = Some(*discarded);
+            }
+            Outcome::Ended(end) => {
+                let goal = &self.stored.applied.goal;
+                if call.version == reconcile::version(goal) {
+                    self.seen.part.ended(goal, *end);
+                }
+            }
+            Outcome::Held(so) => {
+                self.seen.part.tried = now;
+                let current = call.version == reconcile::version(self.goal());
+                match call.action {
+                    Action::Open if *so => self.seen.part.opened = true,
+                    Action::Confirm if *so && current => {
+                        self.seen.part.confirmed(&self.stored.applied.goal);
+                    }
+                    _ => {}
+                }
+            }
             Outcome::Read(readings) => {
                 self.seen.checked = now;
                 let judge = |(name, reading): &(String, Reading)| {
@@ -259,11 +331,18 @@ impl Member {
     fn done(&mut self, call: &Call) {
         let version = Some(call.version);
         match &call.action {
-            Action::Initialize => {
+            Action::Initialize | Action::Rejoin => {
                 self.event(Event::Initialized);
                 self.stored.deaths = 0;
+                let primary = matches!(self.goal().role, Role::Primary { .. });
+                (self.seen.part.primary, self.seen.part.history) = (primary, Term(0));
                 self.made();
                 self.look_again();
+            }
+            Action::Promote => {
+                self.seen.part.promoted(call.version.0);
+                (self.seen.answer, self.seen.write_proven) = (Answer::Unasked, false);
+                self.seen.probed = Time(0);
             }
             Action::Configure => self.seen.configured = version,
             Action::Prepare => self.seen.prepared = version,
@@ -279,7 +358,14 @@ impl Member {
                 self.seen.directory = Some(Directory::Absent);
             }
             Action::Seal(_) | Action::Discard => self.look_again(),
-            Action::Look | Action::Start | Action::Probe { .. } | Action::Check => {}
+            Action::Look
+            | Action::Start
+            | Action::Probe { .. }
+            | Action::Check
+            | Action::Replication
+            | Action::EndOfLog
+            | Action::Open
+            | Action::Confirm => {}
         }
         if !matches!(call.action, Action::Configure | Action::Prepare) {
             self.trouble = None;
@@ -293,7 +379,7 @@ impl Member {
         let wait = RETRY_STEP.times(2 << before.min(10)).min(RETRY_MAX);
         self.seen.not_before = now + wait;
         match action {
-            Action::Initialize => self.event(Event::Died),
+            Action::Initialize | Action::Rejoin => self.event(Event::Died),
             Action::Start => {
                 self.port_taken = matches!(error, driver::Error::PortTaken { .. });
                 self.event(Event::Died);
@@ -303,6 +389,8 @@ impl Member {
             Action::Look => self.seen.look_after = self.seen.not_before,
             Action::Check => self.seen.checked = now,
             Action::Probe { .. } => self.seen.probed = now,
+            Action::Replication => self.seen.part.asked = now,
+            Action::Open | Action::Confirm => self.seen.part.tried = now,
             _ => {}
         }
         self.look_again();
@@ -316,6 +404,7 @@ impl Member {
         self.seen.started = now;
         (self.seen.answer, self.seen.write_proven) = (Answer::Unasked, false);
         (self.seen.prepared, self.silent_since) = (None, None);
+        self.seen.part.fresh_process();
         (self.seen.probed, self.seen.checked) = (Time(0), Time(0));
         self.unsaved |= std::mem::take(&mut self.stored.crash_looping);
     }
@@ -370,7 +459,13 @@ impl Member {
     fn compare(&mut self, process: Process, now: Time) {
         let gone = matches!(process, Process::None | Process::Leftovers { .. });
         match self.seen.state {
-            State::Starting | State::Recovering | State::Ready | State::Hung if gone => {
+            State::Starting
+            | State::Recovering
+            | State::Following
+            | State::Ready
+            | State::Hung
+                if gone =>
+            {
                 self.count_death(now);
             }
             State::Stopping if process == Process::None => self.event(Event::Exited),
@@ -416,8 +511,7 @@ impl Member {
                     State::Starting => START_MAX,
                     _ => HUNG_AFTER,
                 };
-                let up =
-                    matches!(self.seen.state, State::Starting | State::Recovering | State::Ready);
+                let up = running(self.seen.state) && self.seen.state != State::Hung;
                 if up && now.since(since) >= limit {
                     self.event(Event::NoAnswer);
                 }
@@ -430,6 +524,11 @@ impl Member {
             Answer::Recovering => {
                 if matches!(self.seen.state, State::Starting | State::Hung) {
                     self.event(Event::Replaying);
+                }
+            }
+            Answer::Following => {
+                if self.seen.state != State::Ready {
+                    self.event(Event::Follows);
                 }
             }
             Answer::Accepting => {
@@ -482,11 +581,13 @@ impl Member {
             data_dir,
             checks: if self.seen.state == State::Ready { self.checks.clone() } else { Vec::new() },
             identity: goal.identity.clone(),
+            replication: Part::report(goal, &self.seen),
         }
     }
 }
 
 /// States in which a process of it is meant to be there.
 const fn running(state: State) -> bool {
-    matches!(state, State::Starting | State::Recovering | State::Ready | State::Hung)
+    use State as S;
+    matches!(state, S::Starting | S::Recovering | S::Following | S::Ready | S::Hung)
 }

@@ -10,6 +10,7 @@
 //! - what is not in a goal is never started, stopped or removed.
 
 mod member;
+mod part;
 mod perform;
 pub mod reconcile;
 
@@ -219,7 +220,7 @@ impl Brain {
                 self.welcome(store, *sequence, out);
             }
             // Goals of a controller that is not to be obeyed are as if never sent.
-            ToAgent::Goals { whole, goals } if self.obeys => self.take(*whole, goals, out),
+            ToAgent::Goals { whole, goals } if self.obeys => self.take(now, *whole, goals, out),
             ToAgent::Goals { .. } => {}
             ToAgent::SendAll => self.report_all(now, out),
             ToAgent::Ask(questions) => {
@@ -249,13 +250,13 @@ impl Brain {
         }
     }
 
-    fn take(&mut self, whole: bool, goals: &[Goal], out: &mut Output) {
+    fn take(&mut self, now: Time, whole: bool, goals: &[Goal], out: &mut Output) {
         for goal in goals {
             match self.members.get_mut(&goal.member) {
-                Some(member) => member.take(goal),
+                Some(member) => member.take(goal, now),
                 None => {
                     let mut member = Member::new(Stored::first(goal.clone()));
-                    member.unsaved = true;
+                    (member.unsaved, member.seen.part.heard) = (true, now);
                     self.members.insert(goal.member, member);
                 }
             }

@@ -24,6 +24,7 @@ pub fn perform(
         },
         Action::Initialize => done(driver.initialize(goal)),
         Action::Discard => done(driver.discard(goal)),
+        Action::Rejoin => driver.rejoin(goal).map_or_else(Outcome::Failed, Outcome::Rejoined),
         // A setting that needs a restart takes effect with the next ordered one.
         Action::Configure => done(driver.configure(goal).map(|_restart| ())),
         Action::Start => driver.start(goal).map_or_else(Outcome::Failed, Outcome::Started),
@@ -36,6 +37,14 @@ pub fn perform(
             };
             Outcome::Read(checks.iter().filter_map(read).collect())
         }
+        Action::Replication => match driver.replication(goal) {
+            Ok(said) => Outcome::Replication(said),
+            Err(error) => Outcome::Failed(error),
+        },
+        Action::EndOfLog => driver.end_of_log(goal).map_or_else(Outcome::Failed, Outcome::Ended),
+        Action::Promote => done(driver.promote(goal)),
+        Action::Open => driver.open(goal).map_or_else(Outcome::Failed, Outcome::Held),
+        Action::Confirm => driver.confirm(goal).map_or_else(Outcome::Failed, Outcome::Held),
         Action::Stop(mode) => done(driver.stop(goal, *mode)),
         Action::Kill => done(driver.kill(goal)),
         Action::Seal(sealed) => done(driver.seal(goal, *sealed)),

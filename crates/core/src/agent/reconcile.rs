@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::part::{self, Part};
 use crate::driver::{Answer, Directory, Process};
-use crate::goal::{Goal, StopMode, Want};
+use crate::goal::{Goal, Role, StopMode, Want};
 use crate::id::{Revision, Term};
 use crate::member::State;
 use crate::time::{Span, Time};
@@ -19,6 +20,8 @@ pub enum Action {
     Look,
     /// Make a fresh directory.
     Initialize,
+    /// Make a stopped directory of an older incarnation follow.
+    Rejoin,
     /// Remove a half-made one.
     Discard,
     /// Write the settings.
@@ -32,6 +35,16 @@ pub enum Action {
         /// Whether to commit a row.
         write: bool,
     },
+    /// Ask what the server says of its replication.
+    Replication,
+    /// Find where a stopped server's log ends.
+    EndOfLog,
+    /// Have it take writes.
+    Promote,
+    /// Let clients in, if that is safe.
+    Open,
+    /// Prove its set in force.
+    Confirm,
     /// Run every check's question.
     Check,
     /// Ask the server to stop.
@@ -84,6 +97,8 @@ pub struct Seen {
     pub configured: Option<(Term, Revision)>,
     /// The goal its roles and databases were made for, since the process started.
     pub prepared: Option<(Term, Revision)>,
+    /// Its part in replication.
+    pub part: Part,
     /// Ordered restarts done.
     pub restarts: u32,
     /// A stop was asked for and not obeyed.
@@ -129,7 +144,7 @@ pub fn next(goal: &Goal, seen: &Seen, now: Time) -> Next {
     }
     match (goal.want, process) {
         (_, Process::Leftovers { .. }) => Next::Do(Action::Kill),
-        (Want::Running, Process::None) => start(goal, seen, directory),
+        (Want::Running, Process::None) => start(goal, seen, directory, now),
         (_, Process::None) => put_away(goal.want, directory, seen, now),
         (Want::Running, _) if matches!(directory, Directory::Complete { .. }) => {
             keep(goal, seen, process, now)
@@ -150,7 +165,9 @@ pub fn obstacle(goal: &Goal, seen: &Seen) -> Option<String> {
     match directory {
         Directory::Foreign { why } => Some(format!("its directory is somebody else's: {why}")),
         Directory::Complete { incarnation } | Directory::Sealed { incarnation } => {
-            let other = *incarnation != goal.incarnation;
+            let remade =
+                matches!(goal.role, Role::Standby { .. }) && *incarnation < goal.incarnation;
+            let other = *incarnation != goal.incarnation && !remade;
             other.then(|| {
                 let wanted = goal.incarnation;
                 format!("its directory is of incarnation {incarnation}, not of {wanted} as wanted")
@@ -173,7 +190,14 @@ pub fn obstacle(goal: &Goal, seen: &Seen) -> Option<String> {
 }
 
 /// Nothing runs and something should.
-fn start(goal: &Goal, seen: &Seen, directory: &Directory) -> Next {
+fn start(goal: &Goal, seen: &Seen, directory: &Directory, now: Time) -> Next {
+    if let Some(action) = part::at_rest(goal, seen, directory) {
+        return Next::Do(action);
+    }
+    let nothing = goal.role == Role::Recruit && *directory == Directory::Absent;
+    if nothing || part::rests(goal, seen) && *directory != Directory::Partial {
+        return due(seen.looked, LOOK_STEP, Action::Look, now);
+    }
     Next::Do(match directory {
         Directory::Absent => Action::Initialize,
         Directory::Partial => Action::Discard,
@@ -198,43 +222,70 @@ fn stop(goal: &Goal, seen: &Seen) -> Action {
 fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     let frozen = matches!(process, Process::Frozen { .. });
     // A server that was asked to stop is on its way down, whatever is wanted now: down it goes first.
-    if seen.restarts != goal.restarts || seen.state == State::Stopping {
+    let restart = seen.restarts != goal.restarts || seen.state == State::Stopping;
+    if restart || part::rests(goal, seen) {
         return Next::Do(if frozen { Action::Kill } else { stop(goal, seen) });
     }
     if seen.configured != Some(version(goal)) {
         return Next::Do(Action::Configure);
     }
     let soon = now.since(seen.started) < STARTING_SOON;
+    let replication = part::next(goal, seen, now);
+    if let Some(Next::Do(action)) = replication {
+        return Next::Do(action);
+    }
     let every = match (seen.state, seen.answer) {
+        (State::Hung, Answer::Following) | (_, Answer::Silent) => DOUBT_STEP,
+        (_, Answer::Following) => READY_STEP,
         (state, Answer::Accepting | Answer::Writing) => {
             if seen.prepared != Some(version(goal)) {
                 return Next::Do(Action::Prepare);
             }
-            // What hung is believed only after a write.
+            if let Some(action) = part::lead(goal, seen, now) {
+                return Next::Do(action);
+            }
+            // What hung is believed only after a write. Clients come first: until they are let in
+            // it may wait for others' acknowledgement.
+            let shut = goal.has_siblings() && !seen.part.opened;
             let hung = state == State::Hung;
-            if hung || !seen.write_proven || now.since(seen.wrote) >= WRITE_STEP {
+            if !shut && (hung || !seen.write_proven || now.since(seen.wrote) >= WRITE_STEP) {
                 let every = match hung {
                     true => DOUBT_STEP,
                     false if soon => STARTING_STEP,
                     false => SLOW_STEP,
                 };
-                return due(seen.probed, every, Action::Probe { write: true }, now);
+                return first(
+                    due(seen.probed, every, Action::Probe { write: true }, now),
+                    part::lead_again(goal, seen),
+                );
             }
             if now.since(seen.checked) >= CHECK_STEP {
                 return Next::Do(Action::Check);
             }
             READY_STEP
         }
-        (State::Hung, _) | (_, Answer::Silent) => DOUBT_STEP,
+        (State::Hung, _) => DOUBT_STEP,
         _ if soon => STARTING_STEP,
         _ => SLOW_STEP,
     };
-    match due(seen.looked, LOOK_STEP, Action::Look, now) {
-        Next::Wait(look) => match due(seen.probed, every, Action::Probe { write: false }, now) {
-            Next::Wait(probe) => Next::Wait(look.min(probe)),
-            probe => probe,
-        },
+    let next = match due(seen.looked, LOOK_STEP, Action::Look, now) {
+        Next::Wait(look) => {
+            first(due(seen.probed, every, Action::Probe { write: false }, now), Some(look))
+        }
         look => look,
+    };
+    let again = part::lead_again(goal, seen).filter(|_| seen.answer != Answer::Following);
+    match replication {
+        Some(Next::Wait(at)) => first(next, Some(at)),
+        _ => first(next, again),
+    }
+}
+
+/// The same, and no wait past a moment at which something else is due.
+fn first(next: Next, at: Option<Time>) -> Next {
+    match (next, at) {
+        (Next::Wait(wait), Some(at)) => Next::Wait(wait.min(at)),
+        (next, _) => next,
     }
 }
 
@@ -250,7 +301,7 @@ fn put_away(want: Want, directory: &Directory, seen: &Seen, now: Time) -> Next {
     }
 }
 
-fn due(last: Time, every: Span, action: Action, now: Time) -> Next {
+pub(super) fn due(last: Time, every: Span, action: Action, now: Time) -> Next {
     let at = last + every;
     if now >= at { Next::Do(action) } else { Next::Wait(at) }
 }

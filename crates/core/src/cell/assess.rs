@@ -2,7 +2,7 @@
 
 use super::state::{Due, Seen, Service};
 use super::turn::Work;
-use super::{Cell, state};
+use super::{Cell, goals, state};
 use crate::goal::Want;
 use crate::host;
 use crate::id::{HostId, ServiceId};
@@ -12,7 +12,7 @@ use crate::machine::{self, Machine};
 use crate::member;
 use crate::report::Sight;
 use crate::service::{Health, Phase, State, health, phase, shown};
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// How far automation may go, fleet-wide (DESIGN 1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +138,18 @@ impl Cell {
         let mut zones: Vec<&str> = self.up().filter(|(id, _)| *id != of).map(|(_, z)| z).collect();
         zones.sort_unstable();
         zones.dedup();
-        Some(knowing::verdict(doubt, zone, zones.len(), now, &self.setup.policy))
+        let down_after = self.pace(service).0;
+        Some(knowing::verdict(doubt, zone, zones.len(), now, down_after, &self.setup.policy))
+    }
+
+    /// How long evidence against a service's primary must last, and how often it is sought.
+    pub(super) fn pace(&self, service: &Service) -> (Span, Span) {
+        let policy = &self.setup.policy;
+        if goals::plan(&self.setup, &service.row).1.fast {
+            (policy.down_after_fast, policy.ask_every_fast)
+        } else {
+            (policy.down_after, policy.ask_every)
+        }
     }
 
     /// Hosts that are heard, with their zones.
@@ -261,7 +272,8 @@ impl Cell {
 
     /// Whether every member that should run on a host is down by its witnesses.
     fn all_down(&self, host: HostId, now: Time) -> bool {
-        self.services_on(host).filter_map(|id| self.state.services.get(&id)).all(|service| {
+        let services = self.services_on(host).filter_map(|id| self.state.services.get(&id));
+        services.filter(|service| service.row.primary().host == host).all(|service| {
             let down = matches!(self.verdict(service, now), Some(Verdict::Down(_)));
             down || service.row.primary().want != Want::Running
         })
@@ -366,6 +378,7 @@ fn by_agent(
         | S::Initializing
         | S::Starting
         | S::Recovering
+        | S::Following
         | S::Stopping => None,
     }
 }

@@ -25,6 +25,8 @@ impl Cell {
                 id: number,
                 kind: Kind::Drain,
                 cause: Cause::Order { by: by.into() },
+                member: None,
+                share: None,
                 begun: work.now,
                 claimed: true,
                 step: 0,

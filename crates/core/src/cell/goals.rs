@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Setup, rows, state};
-use crate::goal::{Goal, Identity, Login, RestartBudget, Role};
+use crate::goal::{Follower, Goal, Identity, Login, RestartBudget, Role, Upstream, Want};
 use crate::id::{HostId, Revision, ServiceId};
 use crate::kind::{Kind, Plan};
+use crate::promise::{Phase, Promise};
 use crate::remedy::{Guard, Remedy};
 use crate::route::{Route, Target};
 use crate::time::Span;
@@ -79,7 +80,7 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
         term: row.term,
         revision: member.revision,
         want: member.want,
-        role: Role::Primary { standbys: Vec::new(), acks: 0 },
+        role: part(kind, around, row, at),
         image: around.images.get(usize::from(member.image)).cloned().unwrap_or_default(),
         address: around.hosts.get(&member.host).map_or_else(String::new, |h| h.row.address.clone()),
         port: member.port,
@@ -89,6 +90,54 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
         stop: member.stop,
         budget: restarts(setup.remedies),
     }
+}
+
+/// A member's part in replication, as the service's promise has it.
+fn part(kind: &dyn Kind, around: Around<'_>, row: &rows::Service, at: usize) -> Role {
+    let Some(promise) = &row.promise else { return Role::alone() };
+    let member = &row.members[at];
+    let lead = || lead(kind, row, promise);
+    match promise.phase {
+        Phase::Recruiting => Role::Recruit,
+        Phase::Steady | Phase::Changing if member.copy() == promise.primary => lead(),
+        Phase::Steady | Phase::Changing if member.part == rows::Part::Waits => Role::Recruit,
+        Phase::Steady | Phase::Changing => {
+            follow(kind, around, row, member).unwrap_or(Role::Recruit)
+        }
+    }
+}
+
+fn lead(kind: &dyn Kind, row: &rows::Service, promise: &Promise) -> Role {
+    let follows = |m: &&rows::Member| {
+        m.copy() != promise.primary && m.part == rows::Part::Follows && m.want != Want::Removed
+    };
+    let follower = |m: &rows::Member| {
+        let (login, _) = kind.replication(&row.secret, m.copy())?;
+        Some(Follower { copy: m.copy(), login })
+    };
+    Role::Primary {
+        set: promise.set.clone(),
+        change: promise.change,
+        followers: row.members.iter().filter(follows).filter_map(follower).collect(),
+    }
+}
+
+fn follow(
+    kind: &dyn Kind,
+    around: Around<'_>,
+    row: &rows::Service,
+    member: &rows::Member,
+) -> Option<Role> {
+    let primary = row.primary();
+    let (login, password) = kind.replication(&row.secret, member.copy())?;
+    let upstream = Upstream {
+        copy: primary.copy(),
+        address: around.hosts.get(&primary.host)?.row.address.clone(),
+        port: primary.port,
+        role: login.role,
+        password,
+    };
+    Some(Role::Standby { upstream })
 }
 
 /// A goal's content as a number; its revision is no part of it.
@@ -136,7 +185,10 @@ pub fn changed_routes(
 fn route(state: &state::State, service: &state::Service) -> Route {
     let row = &service.row;
     let primary = row.primary();
-    let target = state.hosts.get(&primary.host).map(|host| Target {
+    // While nobody is primary, a gateway that is left alone must not lead clients to the last one.
+    let none = row.promise.as_ref().is_some_and(|p| p.phase == Phase::Recruiting);
+    let host = state.hosts.get(&primary.host).filter(|_| !none);
+    let target = host.map(|host| Target {
         member: primary.id,
         address: host.row.address.clone(),
         port: primary.port,

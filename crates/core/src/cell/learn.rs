@@ -241,6 +241,9 @@ impl Cell {
         if at == 0 && before.as_ref().is_some_and(|seen| seen.deaths < report.deaths) {
             work.died.insert(id);
         }
+        if report.replication.as_ref().is_some_and(|r| r.asks) {
+            work.goals.insert(report.member);
+        }
         tell_changes(service, before.as_ref(), report, work);
         let same_state = before.as_ref().filter(|seen| seen.state == report.state);
         service.seen[at] = Some(Seen {
@@ -255,6 +258,7 @@ impl Cell {
             since: same_state.map_or(work.now, |seen| seen.since),
             checks,
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
+            replication: report.replication.clone(),
         });
         work.services.insert(id);
     }
@@ -366,6 +370,16 @@ fn tell_changes(service: &Service, before: Option<&Seen>, now: &Member, work: &m
         && before.and_then(|b| b.rare.as_ref()).and_then(|r| r.refused.as_ref()) != Some(refusal)
     {
         let text = format!("member {} refuses its goal: {refusal}", now.member);
+        work.note(Topic::Operation, name, text, Vec::new());
+    }
+    let discarded = |r: &report::Replication| r.discarded;
+    let set_aside = now.replication.as_deref().and_then(discarded);
+    let known = before.and_then(|b| b.replication.as_deref()).and_then(discarded);
+    if let Some(bytes) = set_aside.filter(|_| known != set_aside) {
+        let text = format!(
+            "member {}: {bytes} bytes of log that its primary does not have were set aside",
+            now.member
+        );
         work.note(Topic::Operation, name, text, Vec::new());
     }
     let none = Vec::new();

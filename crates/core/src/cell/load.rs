@@ -91,7 +91,7 @@ impl Cell {
             return Err(Error::Incomplete { name: name(), what });
         }
         if let Some(operation) = row.operation.as_ref().filter(|o| o.claimed)
-            && let Some(host) = self.state.hosts.get_mut(&row.primary().host)
+            && let Some(host) = operation.share.and_then(|host| self.state.hosts.get_mut(&host))
         {
             match operation.spec().lane {
                 Lane::Free => {}

@@ -1,20 +1,20 @@
 //! Operating: one service looked at from end to end. Its operation goes on, or it is decided about.
 
 use super::state::{Due, Service};
-use super::steps::{all_failed, cause};
+use super::steps::{all_failed, applies, cause};
 use super::turn::Work;
 use super::{Cell, rows};
 use crate::claim::{self, Lane};
 use crate::decide::{self, Decision, Hearing, Input, Plan, Primary, Run, Underway};
 use crate::host::State as Known;
-use crate::id::{HostId, ServiceId};
+use crate::id::{HostId, MemberId, ServiceId};
 use crate::journal::Topic;
 use crate::knowing;
 use crate::label::Label;
-use crate::operation::{Cause, Kind, Operation, Past};
+use crate::operation::{self, Cause, Effect, Kind, Operation, Past};
 use crate::report::Question;
 use crate::service::phase;
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// Runs of remedies a row remembers; budgets count fewer.
 const RUNS_MAX: usize = 16;
@@ -27,6 +27,8 @@ impl Cell {
         }
         self.doubt(id, work.now);
         self.judge(id, work);
+        self.keep_promise(id, work);
+        self.note_lacks(id, work.now);
         self.hold(id, work);
         self.free_port(id, work);
         self.advance(id, work);
@@ -34,6 +36,8 @@ impl Cell {
         self.tell_decision(id, &decision, work);
         match &decision {
             Decision::Act(plan) => {
+                let spec = operation::spec(plan.operation);
+                self.drop_operation(id, spec.name, work);
                 self.remedy(id, plan, work);
                 self.advance(id, work);
             }
@@ -60,7 +64,7 @@ impl Cell {
         }
         let of = self.witnesses(service);
         self.ask(id, &of, work);
-        let again = work.now + self.setup.policy.ask_every;
+        let again = work.now + self.state.services.get(&id).map_or(Span(0), |s| self.pace(s).1);
         self.state.timers.insert((again, Due::Service(id)));
     }
 
@@ -105,6 +109,7 @@ impl Cell {
                 },
                 state: service.seen[0].as_ref().map(|seen| seen.state),
             },
+            redundancy: self.redundancy(service, now),
             verdict: self.verdict(service, now),
             witnesses: self.witnesses(service),
             remedies: self.setup.remedies,
@@ -131,12 +136,26 @@ impl Cell {
 
     /// Starts an operation; it waits for its claim in [`Cell::advance`].
     pub(super) fn start(&mut self, id: ServiceId, kind: Kind, cause: Cause, work: &mut Work) {
+        self.start_about(id, kind, cause, None, work);
+    }
+
+    /// The same, about one of its members.
+    pub(super) fn start_about(
+        &mut self,
+        id: ServiceId,
+        kind: Kind,
+        cause: Cause,
+        member: Option<MemberId>,
+        work: &mut Work,
+    ) {
         let number = self.state.draw_operation();
         let Some(service) = self.state.services.get_mut(&id) else { return };
         service.row.operation = Some(Box::new(Operation {
             id: number,
             kind,
             cause,
+            member,
+            share: None,
             begun: work.now,
             claimed: false,
             step: 0,
@@ -163,6 +182,13 @@ impl Cell {
 
     /// Carries a service's operation as far as its proofs go.
     pub(super) fn advance(&mut self, id: ServiceId, work: &mut Work) {
+        let counts = |o: &Operation| o.claimed && o.at().order == Effect::Count;
+        let operation = self.state.services.get(&id).and_then(|s| s.row.operation.as_deref());
+        if operation.is_some_and(counts) {
+            // Who is there changes while it is waited for.
+            self.count(id, work);
+            self.settle(id, work);
+        }
         while let Some(service) = self.state.services.get(&id)
             && let Some(operation) = &service.row.operation
         {
@@ -203,7 +229,7 @@ impl Cell {
         }
         let Some(service) = self.state.services.get_mut(&id) else { return false };
         let Some(operation) = service.row.operation.as_mut() else { return false };
-        (operation.claimed, operation.ordered) = (true, work.now);
+        (operation.claimed, operation.ordered, operation.share) = (true, work.now, Some(host));
         let text = format!("{} {} begins: {}", spec.name, operation.id, cause(&operation.cause));
         work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
         if let Some(event) = spec.begins {
@@ -214,8 +240,10 @@ impl Cell {
     }
 
     /// Gives back what an operation's claim took, and wakes who waits for it.
-    pub(super) fn release(&mut self, host: HostId, operation: &Operation, work: &mut Work) {
-        let Some(host) = self.state.hosts.get_mut(&host) else { return };
+    pub(super) fn release(&mut self, operation: &Operation, work: &mut Work) {
+        let Some(host) = operation.share.and_then(|host| self.state.hosts.get_mut(&host)) else {
+            return;
+        };
         match (operation.claimed, operation.spec().lane) {
             (true, Lane::Planned) => host.claims.planned = host.claims.planned.saturating_sub(1),
             (true, Lane::Emergency) => {
@@ -228,16 +256,19 @@ impl Cell {
 
     /// The step at hand is proven: the next one is ordered, or the operation ends.
     fn next_step(&mut self, id: ServiceId, work: &mut Work) {
-        let Some(service) = self.state.services.get_mut(&id) else { return };
-        let Some(operation) = service.row.operation.as_mut() else { return };
-        let (done, steps) = (operation.at(), operation.spec().steps.len());
+        let Some(service) = self.state.services.get(&id) else { return };
+        let Some(operation) = service.row.operation.as_ref() else { return };
+        let done = operation.at();
         let took = work.now.since(operation.ordered);
         let text =
             format!("{} {}: \"{}\" done in {took}", operation.spec().name, operation.id, done.name);
         work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
-        if usize::from(operation.step) + 1 < steps {
-            operation.step += 1;
-            (operation.ordered, operation.tries) = (work.now, 0);
+        let later = operation.spec().steps.iter().enumerate().skip(usize::from(operation.step) + 1);
+        let next = later.into_iter().find(|(_, step)| applies(service, step)).map(|(at, _)| at);
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let Some(operation) = service.row.operation.as_mut() else { return };
+        if let Some(next) = next.and_then(|at| u8::try_from(at).ok()) {
+            (operation.step, operation.ordered, operation.tries) = (next, work.now, 0);
             self.order_step(id, work);
         } else {
             let event = operation.spec().ends;
@@ -249,7 +280,7 @@ impl Cell {
     fn end(&mut self, id: ServiceId, event: Option<phase::Event>, how: &str, work: &mut Work) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(operation) = service.row.operation.take() else { return };
-        let host = service.row.primary().host;
+        let hosts: Vec<HostId> = service.row.members.iter().map(|m| m.host).collect();
         let name = service.row.name.as_str().to_owned();
         let took = work.now.since(operation.begun);
         let text = format!("{} {} {how} in {took}", operation.spec().name, operation.id);
@@ -258,16 +289,16 @@ impl Cell {
         if let Some(event) = event {
             self.phase_event(id, event, work);
         }
-        self.release(host, &operation, work);
+        self.release(&operation, work);
         work.record(id);
         work.services.insert(id);
         if event == Some(phase::Event::Removed) {
             let text = "nothing remains but this journal".to_owned();
             work.note(Topic::Transition, &name, text, Vec::new());
             self.state.remove(id);
-            // Its host forgets the goal with the next whole list.
-            work.whole.insert(host);
-            work.hosts.insert(host);
+            // Its hosts forget the goals with the next whole list.
+            work.whole.extend(&hosts);
+            work.hosts.extend(hosts);
         }
     }
 
@@ -278,7 +309,13 @@ impl Cell {
         let name = service.row.name.as_str().to_owned();
         let step = operation.at();
         let missing = self.missing(service, operation);
+        let recruits = matches!(step.order, Effect::Recruit | Effect::HandOver);
         let what = format!("{} {}: \"{}\"", operation.spec().name, operation.id, step.name);
+        let (tried, told, event) = (operation.tries, operation.paged, operation.spec().ends);
+        if recruits && self.reappoint(id, work) {
+            self.end(id, None, "ended: its primary serves", work);
+            return true;
+        }
         match step.past {
             Past::GoOn => {
                 let text = format!("{what} unproven after {}; going on", step.deadline);
@@ -289,12 +326,12 @@ impl Cell {
             Past::GiveUp => {
                 let text = format!("{what} failed");
                 work.note(Topic::Operation, &name, text, missing);
-                let event = operation.spec().ends.map(|_| phase::Event::GivenUp);
+                let event = event.map(|_| phase::Event::GivenUp);
                 self.end(id, event, "given up", work);
                 true
             }
             Past::Insist { tries } => {
-                let (again, tell) = (operation.tries < tries, !operation.paged);
+                let (again, tell) = (tried < tries, !told);
                 if !again && !tell {
                     // A person knows; it is looked at again whenever anything is heard.
                     return false;
@@ -317,7 +354,7 @@ impl Cell {
     }
 
     fn ask(&mut self, id: ServiceId, of: &[HostId], work: &mut Work) {
-        let every = self.setup.policy.ask_every;
+        let Some(every) = self.state.services.get(&id).map(|s| self.pace(s).1) else { return };
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(doubt) = service.doubt.as_mut() else { return };
         if doubt.asked.is_some_and(|asked| work.now.since(asked) < every) {

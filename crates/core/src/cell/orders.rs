@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use smallvec::smallvec;
+use smallvec::SmallVec;
 
 use super::turn::Work;
 use super::{Cell, goals, rows, state};
-use crate::goal::{StopMode, Want};
 use crate::host;
-use crate::id::{HostId, Incarnation, Revision, ServiceId, Term};
+use crate::id::{HostId, MemberId, ServiceId, Term};
 use crate::journal::Topic;
 use crate::label::Label;
 use crate::machine::Machine;
@@ -16,6 +15,7 @@ use crate::name::ServiceName;
 use crate::operation::{self, Cause, Kind};
 use crate::order::{Accepted, Error, Order};
 use crate::placement::{self, Candidate, Closed};
+use crate::promise::Promise;
 use crate::service::{Health, Phase, phase, shown};
 
 /// Longest subject a journal entry of an order names.
@@ -46,6 +46,8 @@ impl Cell {
                 Some(_) => Error::Unconfirmed { name: name.clone() },
                 None => Error::NoSuchService { name: name.clone() },
             }),
+            Order::Failover { name, reason } => self.fail_over(by, name, reason, work),
+            Order::Switchover { name, to } => self.switch_over(by, name, to.as_deref(), work),
             Order::Drain { host } => self.drain(by, host, work),
             Order::Return { host } => self.take_back(host, work),
             Order::RemoveHost { host } => self.remove_host(host, work),
@@ -77,14 +79,24 @@ impl Cell {
             let why = format!("a secret of {} bytes is too long", secret.len());
             return Err(Error::BadName { why });
         }
-        let host = placement::place(&self.candidates(), &[])
-            .map_err(|nowhere| Error::Nowhere { why: self.named_hosts(&nowhere) })?;
+        let count = goals::kind(&self.setup, kind.as_str())
+            .and_then(|found| found.plan(plan.as_str()))
+            .map_or(1, |plan| plan.members);
+        let mut hosts = Vec::new();
+        for _ in 0..count {
+            let zone = |host| self.state.hosts.get(host).map(|h: &state::Host| h.row.zone.clone());
+            let zones: Vec<String> = hosts.iter().filter_map(zone).collect();
+            hosts.push(self.place(&hosts, &zones).map_err(|why| Error::Nowhere { why })?);
+        }
         let endpoint_port = self.draw_port()?;
-        let port = self.draw_port()?;
         self.state.row.services = self.state.row.services.next();
-        self.state.row.members = self.state.row.members.next();
-        let image = self.image_on(host);
+        let mut members = SmallVec::new();
+        for host in &hosts {
+            let port = self.draw_port()?;
+            members.push(self.new_member(*host, port));
+        }
         let id = self.state.row.services;
+        let promise = (members.len() > 1).then(|| promise(&members));
         let row = rows::Service {
             id,
             name: name.clone(),
@@ -95,18 +107,8 @@ impl Cell {
             endpoint_port,
             since: work.now,
             term: Term(1),
-            members: smallvec![rows::Member {
-                id: self.state.row.members,
-                host,
-                incarnation: Incarnation(1),
-                revision: Revision(0),
-                restarts: 0,
-                port,
-                want: Want::Stopped,
-                stop: StopMode::Fast,
-                image,
-                goal: 0,
-            }],
+            promise,
+            members,
             secret: secret.into(),
             operation: None,
             runs: None,
@@ -115,8 +117,19 @@ impl Cell {
         self.state.insert(state::Service::of(row));
         self.start(id, Kind::Install, Cause::Order { by: by.into() }, work);
         work.cell = true;
-        Ok(self
-            .accepted(id, format!("{name} is being installed on {}", self.state.host_name(host))))
+        let on = list(hosts.iter().map(|host| self.state.host_name(*host)));
+        Ok(self.accepted(id, format!("{name} is being installed on {on}")))
+    }
+
+    /// A host for one member more of a service that has members on some already, zones spread.
+    pub(super) fn place(&self, siblings: &[HostId], zones: &[String]) -> Result<HostId, String> {
+        let mut candidates = self.candidates();
+        for candidate in &mut candidates {
+            if candidate.open.is_ok() && siblings.contains(&candidate.host) {
+                candidate.open = Err(Closed::Sibling);
+            }
+        }
+        placement::place(&candidates, zones).map_err(|nowhere| self.named_hosts(&nowhere))
     }
 
     fn kind_and_plan(&self, kind: &str, plan: Option<&str>) -> Result<(Label, Label), Error> {
@@ -168,7 +181,7 @@ impl Cell {
     }
 
     /// The place of a host's image among the cell's, added if it is new.
-    fn image_on(&mut self, host: HostId) -> u16 {
+    pub(super) fn image_on(&mut self, host: HostId) -> u16 {
         let hello = self.state.hosts.get(&host).and_then(|h| h.hello.as_ref());
         let image = hello.and_then(|h| h.image.clone()).unwrap_or_default();
         let images = &mut self.state.row.images;
@@ -198,6 +211,77 @@ impl Cell {
         kind: Kind,
         work: &mut Work,
     ) -> Result<Accepted, Error> {
+        self.operate_about(by, name, kind, None, work)
+    }
+
+    /// Has another member take the primary's place as if it were lost.
+    fn fail_over(
+        &mut self,
+        by: &str,
+        name: &str,
+        reason: &str,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let service = self.with_standbys(name)?;
+        let id = service.row.id;
+        if reason.trim().is_empty() {
+            return Err(Error::NoReason);
+        }
+        if let Some(redundancy) = self.redundancy(service, work.now)
+            && let Err(missing) = redundancy.safe
+        {
+            return Err(Error::Unsafe { name: name.to_owned(), why: missing.to_string() });
+        }
+        let by = format!("{by}: {reason}");
+        let accepted = self.operate_about(&by, name, Kind::Failover, None, work)?;
+        Ok(self.accepted(id, accepted.text))
+    }
+
+    /// Has another member take the primary's place, in order.
+    fn switch_over(
+        &mut self,
+        by: &str,
+        name: &str,
+        to: Option<&str>,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let service = self.with_standbys(name)?;
+        let member = match to {
+            None => None,
+            Some(to) => match self.may_take_over(service, to) {
+                Some(member) => Some(member),
+                None => {
+                    return Err(Error::NoSuchStandby {
+                        name: name.to_owned(),
+                        member: to.to_owned(),
+                    });
+                }
+            },
+        };
+        let whole = self.redundancy(service, work.now).map(|r| r.safe);
+        if let Some(Err(missing)) = whole {
+            return Err(Error::Unsafe { name: name.to_owned(), why: missing.to_string() });
+        }
+        self.operate_about(by, name, Kind::Switchover, member, work)
+    }
+
+    fn with_standbys(&self, name: &str) -> Result<&state::Service, Error> {
+        let service = self.state.named(name);
+        let service = service.ok_or_else(|| Error::NoSuchService { name: name.to_owned() })?;
+        match service.row.promise {
+            Some(_) => Ok(service),
+            None => Err(Error::NoStandbys { name: name.to_owned() }),
+        }
+    }
+
+    fn operate_about(
+        &mut self,
+        by: &str,
+        name: &str,
+        kind: Kind,
+        member: Option<MemberId>,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
         let spec = operation::spec(kind);
         let Some(service) = self.state.named(name) else {
             return Err(Error::NoSuchService { name: name.to_owned() });
@@ -213,7 +297,10 @@ impl Cell {
                 operation: running.id,
             });
         }
-        let legal = spec.begins.is_none_or(|e| phase::Machine::next(row.phase, e).is_some());
+        let legal = match spec.begins {
+            Some(event) => phase::Machine::next(row.phase, event).is_some(),
+            None => row.phase == Phase::Serving,
+        };
         if !legal {
             return Err(Error::NotNow {
                 order: spec.name.to_owned(),
@@ -222,12 +309,12 @@ impl Cell {
             });
         }
         self.drop_operation(id, spec.name, work);
-        self.start(id, kind, Cause::Order { by: by.into() }, work);
+        self.start_about(id, kind, Cause::Order { by: by.into() }, member, work);
         Ok(self.accepted(id, spec.story.to_owned()))
     }
 
     /// An order pushes aside what runs.
-    fn drop_operation(&mut self, id: ServiceId, for_what: &str, work: &mut Work) {
+    pub(super) fn drop_operation(&mut self, id: ServiceId, for_what: &str, work: &mut Work) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(dropped) = service.row.operation.take() else { return };
         let host = service.row.primary().host;
@@ -236,7 +323,7 @@ impl Cell {
         if let Some(host) = self.state.hosts.get_mut(&host) {
             host.waiting.remove(&id);
         }
-        self.release(host, &dropped, work);
+        self.release(&dropped, work);
     }
 
     fn accepted(&self, id: ServiceId, text: String) -> Accepted {
@@ -273,10 +360,19 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::Retire { name } => (name, "retire"),
         Order::Revive { name } => (name, "revive"),
         Order::Terminate { name, .. } => (name, "terminate"),
+        Order::Failover { name, .. } => (name, "failover"),
+        Order::Switchover { name, .. } => (name, "switchover"),
         Order::Drain { host } => (host, "drain"),
         Order::Return { host } => (host, "return"),
         Order::RemoveHost { host } => (host, "removal"),
     }
+}
+
+/// What is promised of a new service: its primary alone, until standbys are counted on.
+fn promise(members: &[rows::Member]) -> Box<Promise> {
+    let mut promise = Promise::alone(members[0].copy());
+    members.iter().skip(1).for_each(|member| promise.admit(member.copy()));
+    Box::new(promise)
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -14,6 +14,7 @@ use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId,
 use crate::label::Label;
 use crate::name::ServiceName;
 use crate::operation::Operation;
+use crate::promise::{Copy, Promise};
 use crate::service::{Health, Phase};
 use crate::time::Time;
 
@@ -95,6 +96,9 @@ pub struct Service {
     pub since: Time,
     /// Its term.
     pub term: Term,
+    /// What may have been acknowledged and who covers it; `None` for a service without standbys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Box<Promise>>,
     /// Its members; the first takes writes.
     pub members: SmallVec<[Member; 1]>,
     /// The owner's packed secret.
@@ -125,12 +129,36 @@ pub struct Member {
     pub port: u16,
     /// Running or not.
     pub want: Want,
+    /// Its part in replication; the first member's is told by the promise.
+    #[serde(default)]
+    pub part: Part,
     /// How the newest restart or stop is done.
     pub stop: StopMode,
     /// The image it runs from, by place among the cell's.
     pub image: u16,
     /// Fingerprint of its goal: a goal with other content gets another revision.
     pub goal: u64,
+}
+
+/// What a member that is not the primary does.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// It follows the primary; or it is the primary.
+    #[default]
+    Follows,
+    /// Its log may have what its primary's has not: it waits to be made anew.
+    Waits,
+}
+
+impl Member {
+    /// Its data directory, by name.
+    #[must_use]
+    pub const fn copy(&self) -> Copy {
+        Copy { member: self.id, incarnation: self.incarnation }
+    }
 }
 
 impl Service {

@@ -1,8 +1,9 @@
 //! Showing: views of services, hosts and decisions, made from the state when asked for.
 
 use super::state::{self, Service};
-use super::{Cell, goals, steps};
+use super::{Cell, goals, rows, steps};
 use crate::check::Severity;
+use crate::goal::Want;
 use crate::host;
 use crate::id::ServiceId;
 use crate::kind::Kind;
@@ -11,6 +12,16 @@ use crate::machine::Machine;
 use crate::service::{State, shown};
 use crate::time::{Span, Time};
 use crate::view;
+
+/// A member's part in a word.
+const fn role(member: &rows::Member, at: usize) -> &'static str {
+    match (at, member.want, member.part) {
+        (0, _, _) => "primary",
+        (_, Want::Removed, _) => "leaving",
+        (_, _, rows::Part::Waits) => "waiting",
+        (_, _, rows::Part::Follows) => "standby",
+    }
+}
 
 impl Cell {
     /// The newest time it was told, or loaded.
@@ -172,6 +183,7 @@ impl Cell {
                 .operation
                 .as_ref()
                 .map(|o| steps::show(o, self.missing(service, o), now)),
+            failover: self.show_failover(service, now),
             findings: self.findings(row.id, now),
         }
     }
@@ -186,7 +198,7 @@ impl Cell {
         view::Member {
             id: member.id,
             host: self.state.host_name(member.host).to_owned(),
-            role: if at == 0 { "primary" } else { "standby" }.to_owned(),
+            role: role(member, at).to_owned(),
             state: seen.map(|s| s.state),
             pid: seen.map(|s| s.pid).filter(|pid| *pid > 0),
             address: host.map_or_else(String::new, |h| h.row.address.clone()),
@@ -204,6 +216,8 @@ impl Cell {
             applied: seen.map(|s| s.applied),
             deaths: seen.map_or(0, |s| s.deaths),
             trouble: seen.and_then(|s| s.rare.as_ref()).and_then(|r| r.trouble.clone()),
+            lag_bytes: service.lag(member.copy()),
+            sync: at > 0 && service.row.promise.as_ref().is_some_and(|p| p.set.names(member.copy())),
         }
     }
 
@@ -242,6 +256,22 @@ impl Cell {
                 add("endpoint-listens", Severity::Critical, &name, text, since);
             }
         }
+        let lacks = service.lacks.as_deref().copied().unwrap_or_default();
+        if let Some(promise) = &row.promise {
+            let asked = self.redundancy(service, now);
+            if let Some(Err(missing)) = asked.map(|r| r.safe) {
+                let since = lacks.member.or(lacks.counted).map_or(since, |at| now.since(at));
+                add("failover-safe", Severity::Critical, &name, missing.to_string(), since);
+            }
+            if let Some(at) = lacks.acks {
+                let text = format!("commits wait for {}, and too few of them are there", promise.set);
+                add("commits-wait", Severity::Critical, &name, text, now.since(at));
+            }
+            if let Some(at) = lacks.member {
+                let text = "a member does not follow its primary".to_owned();
+                add("redundant", Severity::Warning, &name, text, now.since(at));
+            }
+        }
         for (member, seen) in row.members.iter().zip(&service.seen) {
             let subject = format!("member {}", member.id);
             let host = self.state.hosts.get(&member.host);
@@ -262,6 +292,22 @@ impl Cell {
         }
         found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         found
+    }
+
+    /// What a failover would come to, with the numbers it rests on.
+    fn show_failover(&self, service: &Service, now: Time) -> Option<view::Failover> {
+        let promise = service.row.promise.as_ref()?;
+        let because = match self.redundancy(service, now)?.safe {
+            Err(missing) => missing.to_string(),
+            Ok(()) => {
+                let there = self.answering(service);
+                let (n, k) = (promise.set.standbys().len(), usize::from(promise.set.acks()));
+                let reached = there.iter().filter(|copy| promise.set.names(**copy)).count();
+                format!("n={n}, k={k}, reached {reached}, need {}", n + 1 - k)
+            }
+        };
+        let safe_now = promise.safe_without_primary(&self.answering(service)).is_ok();
+        Some(view::Failover { safe_now, because })
     }
 
     fn show_host(&self, host: &state::Host, now: Time) -> view::Host {

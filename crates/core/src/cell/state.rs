@@ -18,6 +18,7 @@ use crate::host;
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
 use crate::knowing::Doubt;
 use crate::member;
+use crate::promise::Copy;
 use crate::report::{self, Hello};
 use crate::time::Time;
 
@@ -128,8 +129,22 @@ pub struct Service {
     /// Its primary takes no clients, by its agent's word: gateways hold new connections.
     #[serde(default)]
     pub holds: bool,
+    /// Since when its set lacks standbys, or members are missing, by [`super::redundancy`].
+    #[serde(default)]
+    pub lacks: Option<Box<Lacks>>,
     /// What was decided last, as a number, so that the journal tells of changes only.
     pub decided: u8,
+}
+
+/// What a service with standbys lacks, since when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacks {
+    /// Fewer than acknowledge are there: commits wait.
+    pub acks: Option<Time>,
+    /// A standby that is counted on is not there.
+    pub counted: Option<Time>,
+    /// A member does not follow.
+    pub member: Option<Time>,
 }
 
 /// A member as its agent reported it.
@@ -157,6 +172,8 @@ pub struct Seen {
     pub checks: Option<Arc<Vec<check::Result>>>,
     /// What is rare.
     pub rare: Option<Box<Rare>>,
+    /// Its part in replication.
+    pub replication: Option<Box<report::Replication>>,
 }
 
 /// What few members have to say.
@@ -224,7 +241,15 @@ impl Service {
     /// A service nothing was seen of yet.
     pub fn of(row: rows::Service) -> Self {
         let seen = row.members.iter().map(|_| None).collect();
-        Self { row, seen, doubt: None, routed: 0, holds: false, decided: 0 }
+        Self { row, seen, doubt: None, routed: 0, holds: false, lacks: None, decided: 0 }
+    }
+}
+
+impl Service {
+    /// How far a standby is behind, by its primary's word.
+    pub fn lag(&self, copy: Copy) -> Option<u64> {
+        let senders = &self.seen.first()?.as_ref()?.replication.as_ref()?.senders;
+        senders.iter().find(|sender| sender.copy == copy).map(|sender| sender.lag_bytes)
     }
 }
 
@@ -299,6 +324,36 @@ impl State {
             self.by_name.insert(at, id);
         }
         self.services.insert(id, service);
+    }
+
+    /// Gives a service one member more.
+    pub fn add_member(&mut self, id: ServiceId, member: rows::Member) {
+        self.of_member.insert(member.id, id);
+        if let Some(host) = self.hosts.get_mut(&member.host) {
+            compact::insert(&mut host.members, member.id);
+        }
+        if let Some(service) = self.services.get_mut(&id) {
+            if let Some(promise) = service.row.promise.as_mut() {
+                promise.admit(member.copy());
+            }
+            service.row.members.push(member);
+            service.seen.push(None);
+        }
+    }
+
+    /// Takes a member out of its service.
+    pub fn remove_member(&mut self, id: ServiceId, at: usize) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let member = service.row.members.remove(at);
+        service.seen.remove(at);
+        if let Some(promise) = service.row.promise.as_mut() {
+            promise.dismiss(member.id);
+        }
+        self.of_member.remove(&member.id);
+        self.ports.remove(member.port);
+        if let Some(host) = self.hosts.get_mut(&member.host) {
+            compact::remove(&mut host.members, &member.id);
+        }
     }
 
     /// Takes a service out of everything it is found by.

@@ -9,6 +9,7 @@ use crate::goal::{StopMode, Want};
 use crate::id::ServiceId;
 use crate::member;
 use crate::operation::{Cause, Effect, Operation, Proof, Step};
+use crate::promise::{Copy, Phase};
 use crate::time::Time;
 use crate::view;
 
@@ -19,13 +20,20 @@ impl Cell {
         let Some(operation) = &service.row.operation else { return };
         let (effect, again) = (operation.at().order, operation.tries > 0);
         let want = |row: &mut rows::Service, want: Want| {
-            row.members.iter_mut().for_each(|m| (m.want, m.stop) = (want, StopMode::Fast));
+            for member in row.members.iter_mut().filter(|m| m.want != Want::Removed) {
+                (member.want, member.stop) = (want, StopMode::Fast);
+            }
         };
         match effect {
             Effect::Run => {
                 let seen = &service.seen;
                 for (member, seen) in service.row.members.iter_mut().zip(seen) {
-                    let ready = seen.as_ref().is_some_and(|s| s.state == member::State::Ready);
+                    use member::State as S;
+                    let runs = |s: &Seen| matches!(s.state, S::Ready | S::Following);
+                    let ready = seen.as_ref().is_some_and(runs);
+                    if member.want == Want::Removed {
+                        continue;
+                    }
                     member.want = Want::Running;
                     if again && !ready {
                         member.restarts += 1;
@@ -50,6 +58,13 @@ impl Cell {
             Effect::Stop => want(&mut service.row, Want::Stopped),
             Effect::Seal => want(&mut service.row, Want::Sealed),
             Effect::Remove => want(&mut service.row, Want::Removed),
+            Effect::RunPrimary => service.row.members[0].want = Want::Running,
+            Effect::Follow => self.follow(id, work),
+            Effect::Count => self.count(id, work),
+            Effect::Recruit => self.recruit(id, StopMode::Immediate, work),
+            Effect::HandOver => self.recruit(id, StopMode::Fast, work),
+            Effect::Promote => self.promote(id, work),
+            Effect::Replace => self.replace(id, work),
             Effect::CloseHost | Effect::EmptyHost => {}
         }
         work.record(id);
@@ -59,12 +74,24 @@ impl Cell {
     /// What is still missing to call a step done, in words; empty: it is proven.
     pub(super) fn missing(&self, service: &Service, operation: &Operation) -> Vec<String> {
         let proof = operation.at().proof;
-        if proof == Proof::Routed {
-            return self.unrouted(service);
+        match proof {
+            Proof::Routed => return self.unrouted(service),
+            Proof::Covered => return self.uncovered(service, operation),
+            Proof::Counted => return self.uncounted(service),
+            _ => {}
         }
         let members = service.row.members.iter().zip(&service.seen);
+        let concerned = |at: usize, member: &rows::Member| match proof {
+            Proof::Writing => at == 0,
+            Proof::Following => {
+                at > 0 && member.want == Want::Running && member.part == rows::Part::Follows
+            }
+            _ => true,
+        };
         members
-            .filter_map(|(member, seen)| {
+            .enumerate()
+            .filter(|(at, (member, _))| concerned(*at, member))
+            .filter_map(|(_, (member, seen))| {
                 let host = self.state.hosts.get(&member.host);
                 if !host.is_some_and(state::Host::speaks) {
                     let host = self.state.host_name(member.host);
@@ -78,6 +105,25 @@ impl Cell {
             .collect()
     }
 
+    fn uncounted(&self, service: &Service) -> Vec<String> {
+        let Some(promise) = &service.row.promise else { return Vec::new() };
+        match promise.phase {
+            Phase::Steady => {
+                let (named, streaming) = (promise.set.standbys(), self.streaming(service));
+                let is = |copy: &Copy, what: &str| format!("{copy} {what}");
+                let more = streaming.iter().filter(|copy| !named.contains(copy));
+                let less = named.iter().filter(|copy| !streaming.contains(copy));
+                more.map(|copy| is(copy, "follows and is not counted on yet"))
+                    .chain(less.map(|copy| is(copy, "is counted on and does not follow")))
+                    .collect()
+            }
+            Phase::Changing => {
+                vec![format!("{} has not proven that commits wait for {}", promise.primary, promise.set)]
+            }
+            Phase::Recruiting => vec!["nobody is primary".to_owned()],
+        }
+    }
+
     fn unrouted(&self, service: &Service) -> Vec<String> {
         if self.state.gateways.is_empty() {
             return vec!["no gateway is heard".to_owned()];
@@ -87,10 +133,15 @@ impl Cell {
     }
 }
 
+/// Whether a step is one for this service: without standbys nothing is to be done about them.
+pub(super) fn applies(service: &Service, step: &Step) -> bool {
+    service.row.promise.is_some() || !matches!(step.order, Effect::Follow | Effect::Count)
+}
+
 /// Whether every member a step waits for has given up: nothing is gained by waiting longer.
 pub(super) fn all_failed(service: &Service, operation: &Operation) -> bool {
     operation.at().proof == Proof::Writing
-        && service.row.members.iter().zip(&service.seen).all(|(member, seen)| {
+        && service.row.members.iter().zip(&service.seen).take(1).all(|(member, seen)| {
             seen.as_ref().is_some_and(|seen| {
                 seen.state == member::State::CrashLooping
                     && seen.applied == (service.row.term, member.revision)
@@ -115,10 +166,17 @@ fn unproven(service: &Service, member: &rows::Member, seen: &Seen, proof: Proof)
         Proof::Writing => {
             seen.state == S::Ready && seen.write_proven && seen.restarts == member.restarts
         }
+        Proof::Following => {
+            seen.state == S::Following && seen.replication.as_ref().is_some_and(|r| r.streams)
+        }
         Proof::Stopped => matches!(seen.state, S::Stopped | S::Sealed),
         Proof::Sealed => seen.state == S::Sealed,
         Proof::Gone => seen.state == S::Gone,
-        Proof::Routed | Proof::HostClosed | Proof::HostEmpty => true,
+        Proof::Routed
+        | Proof::Counted
+        | Proof::Covered
+        | Proof::HostClosed
+        | Proof::HostEmpty => true,
     };
     (!done).then(|| format!("is {}{}", seen.state, trouble()))
 }

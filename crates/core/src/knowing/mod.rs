@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::HostId;
 use crate::policy::Policy;
 use crate::report::Sight;
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// Witnesses asked about one member at a time, at most; others' answers add nothing.
 pub const WITNESSES_MAX: usize = 4;
@@ -83,13 +83,14 @@ pub const fn negative(sight: Sight) -> bool {
 
 /// Weighs a doubt. `zone_of` names each vantage point's zone; `zones` is how many zones witnesses
 /// could be asked in. Down = no positive evidence from anyone, and negative evidence from two
-/// vantage points (in different zones where there are two) for [`Policy::down_after`] (DESIGN 4).
+/// vantage points (in different zones where there are two) for `down_after` (DESIGN 4).
 #[must_use]
 pub fn verdict<'a>(
     doubt: &Doubt,
     zone_of: impl Fn(HostId) -> &'a str,
     zones: usize,
     now: Time,
+    down_after: Span,
     policy: &Policy,
 ) -> Verdict {
     let fresh: Vec<Sighting> = doubt
@@ -109,7 +110,7 @@ pub fn verdict<'a>(
         return Verdict::Disputed(fresh);
     }
     let lasting: Vec<&&Sighting> =
-        against.iter().filter(|s| s.last.since(s.since) >= policy.down_after).collect();
+        against.iter().filter(|s| s.last.since(s.since) >= down_after).collect();
     let mut seen_from: Vec<&str> = lasting.iter().map(|s| zone_of(s.vantage)).collect();
     seen_from.sort_unstable();
     seen_from.dedup();
@@ -152,7 +153,6 @@ pub fn describe(sighting: &Sighting, now: Time) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Span;
 
     const ZONES: [&str; 4] = ["", "a", "b", "c"];
 
@@ -164,7 +164,8 @@ mod tests {
             }
         }
         let zone = |h: HostId| ZONES[h.0 as usize % 4];
-        verdict(&doubt, zone, zones, Time(seconds * 1000), &Policy::default())
+        let policy = Policy::default();
+        verdict(&doubt, zone, zones, Time(seconds * 1000), policy.down_after, &policy)
     }
 
     #[test]
@@ -202,7 +203,7 @@ mod tests {
             }
         }
         let zone = |h: HostId| ZONES[h.0 as usize];
-        let at = |ms: u64| verdict(&doubt, zone, 3, Time(ms), &policy);
+        let at = |ms: u64| verdict(&doubt, zone, 3, Time(ms), policy.down_after, &policy);
         assert!(matches!(at(20_000), Verdict::Unknown(_)), "refused for 4 s only");
         assert!(matches!(at(60_000), Verdict::Unknown(seen) if seen.is_empty()));
     }

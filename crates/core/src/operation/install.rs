@@ -5,11 +5,12 @@ use crate::claim::Lane;
 use crate::service::phase;
 use crate::time::Span;
 
-/// The runbook. Placement happened when the order was accepted: the host is in the row.
+/// The runbook. Placement happened when the order was accepted: the hosts are in the row. Standbys are
+/// made from the primary; a service without any skips their steps.
 pub const SPEC: Spec = Spec {
     kind: Kind::Install,
     name: "install",
-    story: "Initialise a member on its host, start it, prove a write, open the endpoint.",
+    story: "Initialise the primary, prove a write, have standbys follow, open the endpoint.",
     lane: Lane::Free,
     begins: None,
     ends: Some(phase::Event::Installed),
@@ -18,10 +19,26 @@ pub const SPEC: Spec = Spec {
     steps: &[
         Step {
             name: "initialise, start and prove a write",
-            order: Effect::Run,
+            order: Effect::RunPrimary,
             proof: Proof::Writing,
             deadline: Span::mins(2),
             past: Past::Insist { tries: 1 },
+            on_death: OnDeath::Continue,
+        },
+        Step {
+            name: "make standbys that follow",
+            order: Effect::Follow,
+            proof: Proof::Following,
+            deadline: Span::mins(5),
+            past: Past::Insist { tries: 1 },
+            on_death: OnDeath::Continue,
+        },
+        Step {
+            name: "count on them",
+            order: Effect::Count,
+            proof: Proof::Counted,
+            deadline: Span::secs(30),
+            past: Past::Insist { tries: 3 },
             on_death: OnDeath::Continue,
         },
         Step {

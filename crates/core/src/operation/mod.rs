@@ -5,18 +5,24 @@
 //! becomes if the member dies meanwhile. The cell executes them; nothing else knows any by name.
 
 mod drain;
+mod failover;
 mod install;
+mod rebuild;
 mod recover;
+mod rejoin;
+mod relax;
 mod restart;
+mod restore;
 mod retire;
 mod revive;
+mod switchover;
 mod terminate;
 
 use serde::{Deserialize, Serialize};
 
 use crate::claim::Lane;
 use crate::goal::StopMode;
-use crate::id::OperationId;
+use crate::id::{HostId, MemberId, OperationId};
 use crate::label::Label;
 use crate::service::phase;
 use crate::time::{Span, Time};
@@ -39,6 +45,18 @@ pub enum Kind {
     Terminate,
     /// Empty a host.
     Drain,
+    /// Another member takes the primary's place, which is lost.
+    Failover,
+    /// Another member takes the primary's place, in order.
+    Switchover,
+    /// Have a former primary follow.
+    Rejoin,
+    /// Make another standby in the place of one that is lost.
+    Rebuild,
+    /// Count no longer on who is not there.
+    Relax,
+    /// Count on who is there again.
+    Restore,
 }
 
 /// What a step wants of the world. Every effect is an "ensure": safe to repeat.
@@ -47,6 +65,20 @@ pub enum Kind {
 pub enum Effect {
     /// Members run.
     Run,
+    /// The primary runs; standbys are made from it later.
+    RunPrimary,
+    /// Standbys follow; those that cannot as they are are made anew.
+    Follow,
+    /// Commits wait for those who are there, and nobody else.
+    Count,
+    /// A new term: members follow nobody, the primary is stopped hard.
+    Recruit,
+    /// The same, and the primary is stopped in order.
+    HandOver,
+    /// The member that must be promoted is.
+    Promote,
+    /// A member that is lost gives its place to a new one on another host.
+    Replace,
     /// Members restart once, by this mode.
     Restart(StopMode),
     /// The endpoint leads to the primary.
@@ -69,8 +101,14 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
-    /// Every member applied the goal, and a write was acknowledged since its process started.
+    /// The primary applied the goal, and a write was acknowledged since its process started.
     Writing,
+    /// Every standby receives the primary's log.
+    Following,
+    /// The set that was wanted is proven in force.
+    Counted,
+    /// Those recruited cover everything that may have been acknowledged.
+    Covered,
     /// Every gateway that is heard took the routes.
     Routed,
     /// Every member applied the goal and is stopped.
@@ -159,6 +197,12 @@ pub const SPECS: &[&Spec] = &[
     &revive::SPEC,
     &terminate::SPEC,
     &drain::SPEC,
+    &failover::SPEC,
+    &switchover::SPEC,
+    &rejoin::SPEC,
+    &rebuild::SPEC,
+    &relax::SPEC,
+    &restore::SPEC,
 ];
 
 /// An operation's runbook by its kind.
@@ -195,6 +239,12 @@ pub struct Operation {
     pub kind: Kind,
     /// Why.
     pub cause: Cause,
+    /// Which member it is about, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberId>,
+    /// The host whose share its claim is taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<HostId>,
     /// When it was accepted.
     pub begun: Time,
     /// Whether its claim was granted; until then no step began.
@@ -233,14 +283,33 @@ impl Operation {
 }
 
 /// Whether an order may push a running operation aside. A person's end of a service goes before
-/// everything; its retirement before anything that keeps it running.
+/// everything; its retirement before anything that keeps it running; the loss of a primary before what
+/// only improves things.
 #[must_use]
 pub const fn preempts(order: Kind, running: Kind) -> bool {
+    let repairs = matches!(
+        running,
+        Kind::Restart
+            | Kind::Recover
+            | Kind::Rejoin
+            | Kind::Rebuild
+            | Kind::Relax
+            | Kind::Restore
+    );
     match order {
         Kind::Terminate => !matches!(running, Kind::Terminate),
-        Kind::Retire => matches!(running, Kind::Restart | Kind::Recover | Kind::Revive),
+        Kind::Retire => repairs || matches!(running, Kind::Revive),
         Kind::Revive => matches!(running, Kind::Retire),
-        Kind::Install | Kind::Restart | Kind::Recover | Kind::Drain => false,
+        Kind::Failover => repairs,
+        Kind::Switchover => matches!(running, Kind::Rejoin | Kind::Rebuild | Kind::Restore),
+        Kind::Relax => matches!(running, Kind::Rejoin | Kind::Rebuild | Kind::Restore),
+        Kind::Install
+        | Kind::Restart
+        | Kind::Recover
+        | Kind::Drain
+        | Kind::Rejoin
+        | Kind::Rebuild
+        | Kind::Restore => false,
     }
 }
 
@@ -258,6 +327,12 @@ mod tests {
             Kind::Revive,
             Kind::Terminate,
             Kind::Drain,
+            Kind::Failover,
+            Kind::Switchover,
+            Kind::Rejoin,
+            Kind::Rebuild,
+            Kind::Relax,
+            Kind::Restore,
         ];
         for kind in kinds {
             assert_eq!(SPECS.iter().filter(|s| s.kind == kind).count(), 1, "{kind:?}");

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Copy, Obligation, Position, Promise, Refused};
-use crate::id::Term;
+use crate::id::{MemberId, Term};
 
 /// A member recruited in the present term: it follows nobody any more, and then said how far it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -124,15 +124,21 @@ impl Promise {
         self.covered_by(&left)
     }
 
-    /// Who must be promoted of those recruited: the newest history, then the longest log, then the
-    /// lowest id.
+    /// Who must be promoted of those recruited: the newest history, then the longest log. Of equals
+    /// the one preferred, else the lowest id.
     ///
     /// # Errors
     /// [`Refused`] when they do not cover, or when that one cannot be used.
-    pub fn winner(&self, recruits: &[Recruit]) -> Result<Copy, Refused> {
+    pub fn winner(
+        &self,
+        recruits: &[Recruit],
+        prefer: Option<MemberId>,
+    ) -> Result<Copy, Refused> {
         let there: Vec<Copy> = recruits.iter().map(|recruit| recruit.copy).collect();
         self.covered_by(&there).map_err(Refused::Uncovered)?;
-        let rank = |r: &&Recruit| (r.history, r.flushed, std::cmp::Reverse(r.copy));
+        let rank = |r: &&Recruit| {
+            (r.history, r.flushed, Some(r.copy.member) == prefer, std::cmp::Reverse(r.copy))
+        };
         let first = recruits.iter().max_by_key(rank).map(|recruit| recruit.copy);
         let winner = first.ok_or(Refused::Unusable(Unusable::Nobody))?;
         if self.tainted.contains(&winner) {

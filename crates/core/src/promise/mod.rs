@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use coverage::{Missing, Recruit, Unusable};
 pub use set::{BadSet, Copy, Position, Set};
 
-use crate::id::Term;
+use crate::id::{MemberId, Term};
 
 /// Where a service's promise stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,6 +125,12 @@ impl Promise {
         self.copies.sort_unstable();
     }
 
+    /// Takes a member out that was removed by order.
+    pub fn dismiss(&mut self, member: MemberId) {
+        self.copies.retain(|known| known.member != member);
+        self.tainted.retain(|tainted| tainted.member != member);
+    }
+
     /// Wants another set in force. The old one stays an obligation until the new one is confirmed.
     ///
     /// # Errors
@@ -156,15 +162,20 @@ impl Promise {
         (self.change, self.promoted, self.phase) = (0, false, Phase::Recruiting);
     }
 
-    /// Promotes the one that must be, of those recruited in this term.
+    /// Promotes the one that must be, of those recruited in this term; of equals the one preferred.
     ///
     /// # Errors
     /// [`Refused`]: not recruiting, not covered, or the winner cannot be used.
-    pub fn promote(&mut self, recruits: &[Recruit], set: Set) -> Result<Copy, Refused> {
+    pub fn promote(
+        &mut self,
+        recruits: &[Recruit],
+        prefer: Option<MemberId>,
+        set: Set,
+    ) -> Result<Copy, Refused> {
         if self.phase != Phase::Recruiting {
             return Err(Refused::Phase(self.phase));
         }
-        let winner = self.winner(recruits)?;
+        let winner = self.winner(recruits, prefer)?;
         self.fit(winner, &set)?;
         (self.primary, self.promoted) = (winner, true);
         self.tainted.push(winner);

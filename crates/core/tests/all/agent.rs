@@ -54,7 +54,7 @@ fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
         term: Term(1),
         revision: Revision(revision),
         want,
-        role: Role::Primary { standbys: Vec::new(), acks: 0 },
+        role: Role::alone(),
         image: String::new(),
         address: "127.0.0.1".into(),
         port: 21001,
@@ -162,6 +162,12 @@ impl Host {
             Action::Initialize => {
                 self.disk = Directory::Complete { incarnation };
             }
+            Action::Rejoin
+            | Action::Replication
+            | Action::EndOfLog
+            | Action::Promote
+            | Action::Open
+            | Action::Confirm => unreachable!("it has no siblings"),
             Action::Discard => {
                 assert_eq!(self.disk, Directory::Partial);
                 self.disk = Directory::Absent;
@@ -454,7 +460,7 @@ fn the_reconcilers_table_never_orders_what_must_not_be() {
             }
         }
     }
-    assert_eq!(rows, 4 * 2 * 7 * 4 * 12);
+    assert_eq!(rows, 4 * 2 * 7 * 4 * 13);
 }
 
 fn seen(
@@ -478,6 +484,7 @@ fn seen(
         checked: now,
         configured: Some((Term(1), Revision(1))),
         prepared: None,
+        part: Default::default(),
         restarts: 0,
         stop_failed: false,
         not_before: Time(0),
@@ -508,6 +515,12 @@ fn allowed(
         Action::Initialize => {
             must(want == Want::Running && quiet && !made, "only what never was is made")
         }
+        Action::Rejoin
+        | Action::Replication
+        | Action::EndOfLog
+        | Action::Promote
+        | Action::Open
+        | Action::Confirm => Err("it has no siblings"),
         Action::Start => must(
             want == Want::Running && quiet && matches!(directory, Directory::Complete { .. }),
             "only a complete directory that should run and does not is started",

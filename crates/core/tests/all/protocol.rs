@@ -27,7 +27,7 @@ fn goal(term: u32, revision: u32) -> Goal {
         term: Term(term),
         revision: Revision(revision),
         want: Want::Running,
-        role: Role::Primary { standbys: Vec::new(), acks: 0 },
+        role: Role::alone(),
         image: "i".into(),
         address: "127.0.0.1".into(),
         port: 21001,

@@ -37,6 +37,8 @@ impl Kind for Toy {
             name: "dev",
             summary: "one member",
             members: 1,
+            acks: 0,
+            fast: false,
             memory_mib: 1,
             connections_max: 10,
             archives: false,
@@ -420,6 +422,7 @@ fn reached(goal: &Goal) -> Member {
         data_dir: format!("/data/{}/pg", goal.member.0),
         checks: Vec::new(),
         identity: goal.identity.clone(),
+        replication: None,
     }
 }
 

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use evenkeel_core::driver::Error;
-use evenkeel_core::goal::Goal;
+use evenkeel_core::goal::{Goal, Role, Upstream};
+use evenkeel_kinds::postgres::replication::standby_names;
 
 use super::layout::Layout;
 use crate::Setup;
@@ -14,24 +15,79 @@ use crate::files::{fault, write_synced};
 /// Longest path of a socket (`sun_path`, with its end).
 const SOCKET_MAX_BYTES: usize = 107;
 
-/// Rules: Evenkeel's own roles on the socket as the operating system's user, owners by address with
-/// their password, nothing else. Own roles are never let in by address: gateways and clients may
-/// share the host.
-const RULES: &str = "\
-local all evenkeel,evenkeel_probe peer map=evenkeel
-local all all reject
-host all evenkeel,evenkeel_probe all reject
-host all all 0.0.0.0/0 scram-sha-256
-host all all ::/0 scram-sha-256
-";
+/// Rules for whoever connects: Evenkeel's own roles on the socket as the operating system's user, and
+/// never by address, as gateways and clients may share the host; copies of the service to replicate;
+/// owners by address with their password, while clients are let in.
+fn rules(goal: &Goal, gate: Gate) -> String {
+    let mut text = format!("{}\n", if gate == Gate::Open { OPEN } else { SHUT });
+    text.push_str(
+        "local all evenkeel,evenkeel_probe peer map=evenkeel\n\
+         local all all reject\n\
+         host all evenkeel,evenkeel_probe all reject\n",
+    );
+    if let Role::Primary { followers, .. } = &goal.role {
+        for follower in followers {
+            let role = &follower.login.role;
+            let _ = writeln!(text, "host replication \"{role}\" all scram-sha-256");
+            let _ = writeln!(text, "host evenkeel \"{role}\" all scram-sha-256");
+        }
+    }
+    text.push_str("host replication all all reject\n");
+    text.push_str(match gate {
+        Gate::Open => "host all all 0.0.0.0/0 scram-sha-256\nhost all all ::/0 scram-sha-256\n",
+        Gate::Shut | Gate::Keep => "host all all all reject\n",
+    });
+    text
+}
+
+/// First line of the rules while clients are let in, and while they are not.
+const OPEN: &str = "# Clients are let in.";
+const SHUT: &str = "# Clients are not let in yet.";
+/// On a standby commits wait for nobody, and on one that were promoted by hand for ever: the name is
+/// no copy's. A checkpointer that has seen it knows that commits may wait.
+const NOBODY: &str = "ANY 1 (\"ek_nobody\")";
+
+/// Whether clients are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// They are.
+    Open,
+    /// They are not.
+    Shut,
+    /// As it was written last; shut if it never was.
+    Keep,
+}
+
+impl Gate {
+    /// What a goal's server begins with: a primary that has siblings may have lost its place, or have
+    /// commits that no other has and nobody may see yet.
+    pub const fn at_start(goal: &Goal) -> Self {
+        let primary = matches!(goal.role, Role::Primary { .. });
+        if primary && goal.identity.members.len() > 1 { Self::Shut } else { Self::Open }
+    }
+
+    fn or_kept(self, path: &Path) -> Self {
+        if self != Self::Keep {
+            return self;
+        }
+        let open = fs::read_to_string(path).is_ok_and(|text| text.starts_with(OPEN));
+        if open { Self::Open } else { Self::Shut }
+    }
+}
+
+/// Whether clients are let in, by what is written.
+pub fn is_open(layout: &Layout) -> bool {
+    Gate::Keep.or_kept(&layout.conf.join("pg_hba.conf")) == Gate::Open
+}
 
 /// Writes what differs; true if anything did.
-pub fn write(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<bool, Error> {
+pub fn write(setup: &Setup, layout: &Layout, goal: &Goal, gate: Gate) -> Result<bool, Error> {
     let user = user_name()?;
+    let gate = gate.or_kept(&layout.conf.join("pg_hba.conf"));
     let map = format!("evenkeel {user} evenkeel\nevenkeel {user} evenkeel_probe\n");
     let files = [
         ("postgresql.conf", settings(goal)),
-        ("pg_hba.conf", RULES.into()),
+        ("pg_hba.conf", rules(goal, gate)),
         ("pg_ident.conf", map),
     ];
     let made = fs::create_dir_all(&layout.conf).and_then(|()| fs::create_dir_all(&layout.log));
@@ -51,10 +107,42 @@ pub fn write(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<bool, Error>
 
 fn settings(goal: &Goal) -> String {
     let mut text = "# Written by Evenkeel; changes made here are lost.\n".to_owned();
-    for (name, value) in &goal.settings {
+    let part = part(goal);
+    let part = part.iter().map(|(name, value)| (*name, value));
+    for (name, value) in goal.settings.iter().map(|(n, v)| (n.as_str(), v)).chain(part) {
         let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));
     }
     text
+}
+
+/// The settings of a member's part in replication.
+fn part(goal: &Goal) -> Vec<(&'static str, String)> {
+    let settings = |names: &str, upstream: String, slot: &str| {
+        vec![
+            ("synchronous_standby_names", names.to_owned()),
+            ("primary_conninfo", upstream),
+            ("primary_slot_name", slot.to_owned()),
+        ]
+    };
+    match &goal.role {
+        Role::Primary { set, .. } if goal.has_siblings() => {
+            settings(&standby_names(set), String::new(), "")
+        }
+        Role::Primary { .. } => Vec::new(),
+        Role::Standby { upstream } => settings(NOBODY, conninfo(upstream), &upstream.role),
+        Role::Recruit => settings(NOBODY, String::new(), ""),
+    }
+}
+
+/// How a standby reaches its upstream. What does not answer is noticed in seconds.
+pub fn conninfo(upstream: &Upstream) -> String {
+    let Upstream { address, port, role, password, .. } = upstream;
+    let password = &password.0;
+    format!(
+        "host={address} port={port} user={role} password={password} application_name={role} \
+         dbname=evenkeel connect_timeout=2 tcp_user_timeout=5000 keepalives_idle=5 \
+         keepalives_interval=1 keepalives_count=3"
+    )
 }
 
 /// What must hold whatever any file says: given on the command line, which goes before all files.

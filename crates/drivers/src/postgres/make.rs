@@ -11,15 +11,16 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::driver::Error;
-use evenkeel_core::goal::Goal;
+use evenkeel_core::goal::{Goal, Role};
 
-use super::image;
+use super::{copy, image};
 use super::layout::{Layout, Marker};
 use crate::Setup;
 use crate::files::{fault, sync_parent, write_synced};
 
 /// What is Evenkeel's own in every server: a database with a row to write probes to, and a role that
-/// may do that, look at statistics and read the rules for clients.
+/// may do that, look at statistics and read the rules for clients; the term of the newest promotion, so
+/// that it is in the log; and what a former primary reads of another to be rewound.
 const OWN: &str = "
 CREATE ROLE evenkeel_probe LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 GRANT pg_monitor TO evenkeel_probe;
@@ -31,6 +32,15 @@ CREATE TABLE evenkeel.heartbeat (id int PRIMARY KEY, n bigint NOT NULL, at times
 INSERT INTO evenkeel.heartbeat VALUES (1, 0, now());
 GRANT USAGE ON SCHEMA evenkeel TO evenkeel_probe;
 GRANT SELECT, UPDATE ON evenkeel.heartbeat TO evenkeel_probe;
+CREATE TABLE evenkeel.term (id int PRIMARY KEY, term bigint NOT NULL);
+INSERT INTO evenkeel.term VALUES (1, 0);
+GRANT SELECT ON evenkeel.term TO evenkeel_probe;
+CREATE ROLE evenkeel_copy NOLOGIN;
+GRANT CONNECT ON DATABASE evenkeel TO evenkeel_copy;
+GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean) TO evenkeel_copy;
+GRANT EXECUTE ON FUNCTION pg_stat_file(text, boolean) TO evenkeel_copy;
+GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO evenkeel_copy;
+GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO evenkeel_copy;
 GRANT SELECT ON pg_hba_file_rules TO evenkeel_probe;
 GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO evenkeel_probe;
 ";
@@ -42,15 +52,31 @@ fn make_dir(path: &Path) -> Result<(), Error> {
 
 /// Makes a member's directory, from the pool where one is ready.
 pub fn initialize(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error> {
+    begin(setup, layout, goal)?;
+    match &goal.role {
+        Role::Standby { upstream } => copy::whole(setup, layout, upstream)?,
+        Role::Primary { .. } | Role::Recruit => {
+            if !take(&setup.pool_dir, &layout.data) {
+                build(setup, &layout.data)?;
+            }
+        }
+    }
+    complete(layout, goal)
+}
+
+/// From here on the directory is half made.
+pub fn begin(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error> {
     make_dir(&setup.members_dir)?;
     make_dir(&layout.root)?;
     let half = &layout.initializing;
     write_synced(half, &Marker::of(goal).bytes()).map_err(fault("cannot write", half))?;
     make_dir(&layout.conf)?;
-    make_dir(&layout.log)?;
-    if !take(&setup.pool_dir, &layout.data) {
-        build(setup, &layout.data)?;
-    }
+    make_dir(&layout.log)
+}
+
+/// From here on it is whole, and the goal's.
+pub fn complete(layout: &Layout, goal: &Goal) -> Result<(), Error> {
+    let half = &layout.initializing;
     let marker = &layout.marker;
     write_synced(marker, &Marker::of(goal).bytes()).map_err(fault("cannot write", marker))?;
     fs::remove_file(half).map_err(fault("cannot remove", half))?;
@@ -138,7 +164,12 @@ pub fn environment(image: &crate::image::Image) -> Vec<(String, String)> {
 }
 
 /// Runs a program to its end; its words if it failed.
-fn run(mut command: Command, input: Option<&str>) -> Result<(), Error> {
+pub fn run(command: Command, input: Option<&str>) -> Result<(), Error> {
+    said(command, input).map(drop)
+}
+
+/// The same; what it said.
+pub fn said(mut command: Command, input: Option<&str>) -> Result<String, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |what: &str| Error::Failed(format!("{program}: {what}"));
     let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
@@ -154,7 +185,7 @@ fn run(mut command: Command, input: Option<&str>) -> Result<(), Error> {
     // In single-user mode a statement that failed does not end the program.
     let wrong = ["FATAL:", "ERROR:", "PANIC:"].iter().any(|sign| words.contains(sign));
     if out.status.success() && !wrong {
-        return Ok(());
+        return Ok(words.into_owned());
     }
     Err(in_words(&program, &words))
 }

@@ -1,9 +1,11 @@
 //! PostgreSQL's driver: one object per member, every call an "ensure".
 
 mod conf;
+mod copy;
 mod layout;
 mod make;
 mod prepare;
+mod replication;
 mod server;
 mod session;
 
@@ -11,8 +13,9 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::check::Reading;
-use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process};
+use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process, Replication};
 use evenkeel_core::goal::{Goal, StopMode};
+use evenkeel_core::promise::Position;
 
 use crate::Setup;
 use crate::files::{fault, sync_parent, write_synced};
@@ -24,13 +27,18 @@ pub use make::fill_pool;
 pub struct Postgres {
     setup: Setup,
     session: session::Session,
+    proofs: replication::Proofs,
 }
 
 impl Postgres {
     /// A driver for one member; nothing is looked at yet.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self { setup, session: session::Session::default() }
+        Self {
+            setup,
+            session: session::Session::default(),
+            proofs: replication::Proofs::default(),
+        }
     }
 
     fn layout(&self, goal: &Goal) -> Layout {
@@ -66,6 +74,19 @@ impl Driver for Postgres {
         }
     }
 
+    fn rejoin(&mut self, goal: &Goal) -> Result<u64, Error> {
+        let layout = self.layout(goal);
+        match layout.look(goal)? {
+            Directory::Complete { incarnation } if incarnation < goal.incarnation => {}
+            Directory::Foreign { why } => return Err(layout.foreign(why)),
+            other => return Err(Error::Failed(format!("cannot make {other:?} follow"))),
+        }
+        if server::find(&layout.data) != Process::None {
+            return Err(Error::Failed("its server still runs; stop it first".to_owned()));
+        }
+        copy::rewound(&self.setup, &layout, goal)
+    }
+
     fn discard(&mut self, goal: &Goal) -> Result<(), Error> {
         let layout = self.layout(goal);
         match layout.look(goal)? {
@@ -81,8 +102,12 @@ impl Driver for Postgres {
 
     fn configure(&mut self, goal: &Goal) -> Result<bool, Error> {
         let layout = self.layout(goal);
-        let changed = conf::write(&self.setup, &layout, goal)?;
         let running = server::find(&layout.data);
+        let gate = match running {
+            Process::None => conf::Gate::at_start(goal),
+            _ => conf::Gate::Keep,
+        };
+        let changed = conf::write(&self.setup, &layout, goal, gate)?;
         if changed && let Process::Running { pid } = running {
             server::reload(pid)?;
         }
@@ -97,6 +122,7 @@ impl Driver for Postgres {
             other => return Err(Error::Failed(format!("cannot start from {other:?}"))),
         }
         self.session = session::Session::default();
+        self.proofs = replication::Proofs::default();
         server::start(&self.setup, &layout, goal)
     }
 
@@ -112,7 +138,42 @@ impl Driver for Postgres {
         if write && session::greet(&self.setup, goal) == Answer::Silent {
             return Answer::Silent;
         }
-        self.session.probe(&self.setup, goal, write)
+        let answer = self.session.probe(&self.setup, goal, write);
+        // A write that waits for standbys says nothing against the server.
+        if answer == Answer::Silent && goal.has_siblings() && self.session.is_waiting() {
+            return session::Session::default().probe(&self.setup, goal, false);
+        }
+        answer
+    }
+
+    fn replication(&mut self, goal: &Goal) -> Result<Replication, Error> {
+        replication::ask(&self.setup, goal)
+    }
+
+    fn end_of_log(&mut self, goal: &Goal) -> Result<Option<Position>, Error> {
+        replication::end_of_log(&self.setup, &self.layout(goal))
+    }
+
+    fn promote(&mut self, goal: &Goal) -> Result<(), Error> {
+        replication::promote(&self.setup, &self.layout(goal), goal)
+    }
+
+    fn open(&mut self, goal: &Goal) -> Result<bool, Error> {
+        let layout = self.layout(goal);
+        if !conf::is_open(&layout) {
+            if !self.proofs.may_open(&self.setup, goal)? {
+                return Ok(false);
+            }
+            conf::write(&self.setup, &layout, goal, conf::Gate::Open)?;
+            if let Process::Running { pid } = server::find(&layout.data) {
+                server::reload(pid)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn confirm(&mut self, goal: &Goal) -> Result<bool, Error> {
+        self.proofs.in_force(&self.setup, goal)
     }
 
     fn read(&mut self, goal: &Goal, question: &str) -> Result<Reading, Error> {

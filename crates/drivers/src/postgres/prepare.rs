@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use evenkeel_core::driver::Error;
-use evenkeel_core::goal::Goal;
+use evenkeel_core::goal::{Goal, Role};
+use tokio_postgres::Client;
 
 use super::session::{config, connect, in_words, runtime};
 use crate::Setup;
@@ -19,6 +20,11 @@ pub fn prepare(setup: &Setup, goal: &Goal) -> Result<(), Error> {
     let config = config(setup, goal, "evenkeel", "postgres");
     let work = async {
         let client = connect(config).await?;
+        // What standbys need to follow cannot wait for standbys.
+        client.batch_execute("SET synchronous_commit = local").await?;
+        if goal.has_siblings() {
+            followers(&client, goal).await?;
+        }
         for login in &goal.logins {
             let role = identifier(&login.role);
             let known = client
@@ -48,6 +54,37 @@ pub fn prepare(setup: &Setup, goal: &Goal) -> Result<(), Error> {
     limited
         .map_err(|_| Error::Deadline { what: "making the database".to_owned(), limit_ms })?
         .map_err(|error| Error::Failed(in_words(&error)))
+}
+
+/// Roles and slots of the copies that may replicate from here, and of no others.
+async fn followers(client: &Client, goal: &Goal) -> Result<(), tokio_postgres::Error> {
+    let Role::Primary { followers, .. } = &goal.role else { return Ok(()) };
+    let names: Vec<&str> = followers.iter().map(|f| f.login.role.as_str()).collect();
+    let known = "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname ~ '^ek_m[0-9]'";
+    let known: Vec<String> =
+        client.query(known, &[]).await?.iter().map(|row| row.get(0)).collect();
+    for login in followers.iter().map(|f| &f.login) {
+        let role = identifier(&login.role);
+        let verb = if known.contains(&login.role) { "ALTER" } else { "CREATE" };
+        let verifier = literal(&login.verifier);
+        let text = format!(
+            "{verb} ROLE {role} WITH LOGIN REPLICATION PASSWORD {verifier}; \
+             GRANT evenkeel_copy TO {role}"
+        );
+        client.batch_execute(&text).await?;
+    }
+    let drop = "SELECT pg_catalog.pg_drop_replication_slot(slot_name) \
+                FROM pg_catalog.pg_replication_slots \
+                WHERE slot_name ~ '^ek_m[0-9]' AND NOT active AND slot_name <> ALL($1)";
+    client.query(drop, &[&names]).await?;
+    let make = "SELECT pg_catalog.pg_create_physical_replication_slot(name, true) \
+                FROM pg_catalog.unnest($1::text[]) AS name \
+                WHERE name NOT IN (SELECT slot_name FROM pg_catalog.pg_replication_slots)";
+    client.query(make, &[&names]).await?;
+    for role in known.iter().filter(|role| !names.contains(&role.as_str())) {
+        client.batch_execute(&format!("DROP ROLE {}", identifier(role))).await?;
+    }
+    Ok(())
 }
 
 fn identifier(name: &str) -> String {

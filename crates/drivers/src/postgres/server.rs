@@ -11,7 +11,7 @@ use evenkeel_core::goal::{Goal, StopMode};
 use rustix::process::Signal;
 
 use super::layout::Layout;
-use super::{conf, image, make};
+use super::{conf, image, make, replication};
 use crate::Setup;
 use crate::files::fault;
 use crate::launch::Launch;
@@ -67,6 +67,8 @@ pub fn start(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<u32, Error> 
         return Err(Error::PortTaken { port: goal.port });
     }
     clear_locks(setup, layout, goal)?;
+    replication::clear_planted(&layout.data)?;
+    conf::write(setup, layout, goal, conf::Gate::at_start(goal))?;
     let image = image(setup)?;
     let mut argv = vec![image.program("postgres")?.display().to_string()];
     argv.extend(["-D".to_owned(), layout.data.display().to_string()]);

@@ -27,7 +27,7 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(5);
 const PIN: &str = "SET search_path = pg_catalog; SET statement_timeout = '30s'; \
                    SET lock_timeout = '5s'; SET synchronous_commit = on";
 const WRITE: &str = "UPDATE evenkeel.heartbeat SET n = n + 1, at = now() WHERE id = 1";
-const LOOK: &str = "SELECT 1";
+const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 
 /// A connection kept, or a question in flight on it.
 #[derive(Default)]
@@ -95,6 +95,11 @@ impl Session {
         }
     }
 
+    /// Whether a question is out that was not answered in time.
+    pub fn is_waiting(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// Runs one check's question.
     pub fn read(&mut self, setup: &Setup, goal: &Goal, question: &str) -> Result<Reading, Error> {
         if self.asked.is_some() {
@@ -157,6 +162,14 @@ async fn ready(kept: Option<Client>, config: Config) -> Result<Client, tokio_pos
     Ok(client)
 }
 
+/// Whether a statement's first value is true.
+fn is_true(messages: &[SimpleQueryMessage]) -> bool {
+    messages.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+        _ => false,
+    })
+}
+
 async fn ask(kept: Option<Client>, config: Config, write: bool) -> (Option<Client>, Answer) {
     let client = match ready(kept, config).await {
         Ok(client) => client,
@@ -165,6 +178,7 @@ async fn ask(kept: Option<Client>, config: Config, write: bool) -> (Option<Clien
     let statement = if write { WRITE } else { LOOK };
     match client.simple_query(statement).await {
         Ok(_) if write => (Some(client), Answer::Writing),
+        Ok(rows) if is_true(&rows) => (Some(client), Answer::Following),
         Ok(_) => (Some(client), Answer::Accepting),
         Err(error) if client.is_closed() => (None, refused(&error)),
         // It answers, though not with what was wanted: a full disk, a read-only server.

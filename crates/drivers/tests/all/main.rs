@@ -113,7 +113,7 @@ impl Place {
             term: Term(1),
             revision: Revision(1),
             want: Want::Running,
-            role: Role::Primary { standbys: Vec::new(), acks: 0 },
+            role: Role::alone(),
             image: String::new(),
             address: "127.0.0.1".into(),
             port: self.port,

@@ -2,6 +2,7 @@
 
 mod archive_configured;
 mod connections_near_limit;
+pub mod replication;
 mod secret;
 mod settings;
 mod slot_retention;
@@ -12,7 +13,9 @@ mod trust_rules;
 use std::collections::BTreeMap;
 
 use evenkeel_core::check::Check;
+use evenkeel_core::goal::{Login, Password};
 use evenkeel_core::kind::{Kind, Plan};
+use evenkeel_core::promise::Copy;
 use evenkeel_core::service::State;
 
 /// The checks of PostgreSQL. A new one is a file and a line here.
@@ -25,14 +28,38 @@ pub const CHECKS: &[&dyn Check] = &[
     &connections_near_limit::ConnectionsNearLimit,
 ];
 
-const PLANS: &[Plan] = &[Plan {
+const DEV: Plan = Plan {
     name: "dev",
     summary: "one member, no archive: for development, not for data that must outlive its host",
     members: 1,
+    acks: 0,
+    fast: false,
     memory_mib: 256,
     connections_max: 100,
     archives: false,
-}];
+};
+
+const PLANS: &[Plan] = &[
+    DEV,
+    Plan {
+        name: "ha",
+        summary: "a primary and a synchronous standby in another zone; no acknowledged write is \
+                  lost with either of them",
+        members: 2,
+        acks: 1,
+        fast: true,
+        ..DEV
+    },
+    Plan {
+        name: "ha3",
+        summary: "a primary and two standbys in other zones, any of which acknowledges; writes go \
+                  on when one member is lost",
+        members: 3,
+        acks: 1,
+        fast: true,
+        ..DEV
+    },
+];
 
 /// An `SSLRequest`: length 8, code 80877103. Every server answers it with one byte, before any
 /// login ("Message Formats" in the documentation of the frontend/backend protocol).
@@ -80,6 +107,10 @@ impl Kind for Postgres {
 
     fn secret(&self, password: &str, salt: &[u8; 16]) -> Vec<u8> {
         secret::pack(password, salt)
+    }
+
+    fn replication(&self, secret: &[u8], copy: Copy) -> Option<(Login, Password)> {
+        Some(replication::login(secret, copy))
     }
 
     fn verifier(&self, packed: &[u8]) -> Option<String> {

@@ -13,7 +13,8 @@ const ITERATIONS: u32 = 4096;
 const SALT: usize = 16;
 const KEY: usize = 32;
 
-fn keyed(key: &[u8], text: &[u8]) -> [u8; KEY] {
+/// A key for a text, by HMAC-SHA-256.
+pub fn keyed(key: &[u8], text: &[u8]) -> [u8; KEY] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a MAC takes keys of any length");
     mac.update(text);
     mac.finalize().into_bytes().into()
@@ -21,8 +22,13 @@ fn keyed(key: &[u8], text: &[u8]) -> [u8; KEY] {
 
 /// Salt, stored key and server key, one after the other.
 pub fn pack(password: &str, salt: &[u8; SALT]) -> Vec<u8> {
+    pack_in(password, salt, ITERATIONS)
+}
+
+/// The same, in so many rounds.
+pub fn pack_in(password: &str, salt: &[u8; SALT], rounds: u32) -> Vec<u8> {
     let mut salted = [0; KEY];
-    pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), salt, ITERATIONS, &mut salted);
+    pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), salt, rounds, &mut salted);
     let stored: [u8; KEY] = Sha256::digest(keyed(&salted, b"Client Key")).into();
     let server = keyed(&salted, b"Server Key");
     [&salt[..], &stored, &server].concat()
@@ -30,13 +36,18 @@ pub fn pack(password: &str, salt: &[u8; SALT]) -> Vec<u8> {
 
 /// The verifier as `pg_authid.rolpassword` has it.
 pub fn verifier(packed: &[u8]) -> Option<String> {
+    verifier_of(packed, ITERATIONS)
+}
+
+/// The same, of what was packed in so many rounds.
+pub fn verifier_of(packed: &[u8], rounds: u32) -> Option<String> {
     if packed.len() != SALT + 2 * KEY {
         return None;
     }
     let (salt, keys) = packed.split_at(SALT);
     let (stored, server) = keys.split_at(KEY);
     let [salt, stored, server] = [salt, stored, server].map(|bytes| STANDARD.encode(bytes));
-    Some(format!("SCRAM-SHA-256${ITERATIONS}:{salt}${stored}:{server}"))
+    Some(format!("SCRAM-SHA-256${rounds}:{salt}${stored}:{server}"))
 }
 
 #[cfg(test)]

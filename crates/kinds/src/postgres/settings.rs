@@ -22,8 +22,19 @@ pub fn of(plan: &Plan) -> BTreeMap<String, String> {
         ("min_wal_size", "80MB"),
         ("max_wal_size", "256MB"),
         ("wal_recycle", "on"),
-        ("max_wal_senders", "5"),
-        ("max_replication_slots", "5"),
+        // A standby that is made takes two senders for a while.
+        ("max_wal_senders", "10"),
+        ("max_replication_slots", "10"),
+        // A standby that is away must not fill the primary's disk; past this it is made anew.
+        ("max_slot_wal_keep_size", "1GB"),
+        ("wal_keep_size", "64MB"),
+        ("hot_standby", "on"),
+        ("wal_receiver_status_interval", "1s"),
+        ("wal_receiver_timeout", "5s"),
+        ("wal_sender_timeout", "5s"),
+        ("wal_retrieve_retry_interval", "50ms"),
+        // Where a former primary's log parted is found again by hint bits too.
+        ("wal_log_hints", "on"),
         ("superuser_reserved_connections", "5"),
         ("work_mem", "4MB"),
         ("maintenance_work_mem", "32MB"),

@@ -192,7 +192,7 @@ mod tests {
                 term: Term(1),
                 revision: Revision(1),
                 want: Want::Running,
-                role: Role::Primary { standbys: Vec::new(), acks: 0 },
+                role: Role::alone(),
                 image: String::new(),
                 address: "127.0.0.1".into(),
                 port: 21_001,

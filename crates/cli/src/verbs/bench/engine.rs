@@ -216,5 +216,6 @@ fn ready(goal: &Goal) -> Member {
             evidence: "no archive is configured: the data is nowhere else".to_owned(),
         }],
         identity: goal.identity.clone(),
+        replication: None,
     }
 }

@@ -59,21 +59,21 @@ fn the_first_in_rank_is_promoted_or_nobody() {
         history: Term(history),
         flushed: Position(flushed),
     };
-    let winner = |recruits: &[Recruit]| promise.winner(recruits);
+    let winner = |recruits: &[Recruit]| promise.winner(recruits, None);
     assert_eq!(winner(&[recruit(2, 1, 10), recruit(3, 1, 11)]), Ok(copy(3)));
     assert_eq!(winner(&[recruit(2, 2, 10), recruit(3, 1, 99)]), Ok(copy(2)));
     assert_eq!(winner(&[recruit(2, 1, 10), recruit(3, 1, 10)]), Ok(copy(2)), "ties by id");
     assert!(matches!(winner(&[recruit(3, 1, 10)]), Err(Refused::Uncovered(_))));
     let both = [recruit(2, 1, 10), recruit(3, 1, 11)];
-    assert_eq!(promise.promote(&both, Set::nobody()), Ok(copy(3)));
+    assert_eq!(promise.promote(&both, None, Set::nobody()), Ok(copy(3)));
     promise.recruit();
     let tainted = Refused::Unusable(Unusable::Tainted(copy(3)));
     assert_eq!(
-        promise.winner(&both),
+        promise.winner(&both, None),
         Err(Refused::Uncovered(Missing::Primary { primary: copy(3) })).or(Err(tainted.clone()))
     );
     promise.told(copy(3));
-    assert_eq!(promise.winner(&both), Ok(copy(3)));
+    assert_eq!(promise.winner(&both, None), Ok(copy(3)));
 }
 
 #[test]

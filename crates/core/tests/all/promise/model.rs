@@ -211,7 +211,7 @@ impl World {
             true => recruits.iter().map(|r| Recruit { history: Term(1), ..*r }).collect(),
             false => recruits.to_vec(),
         };
-        promise.winner(&ranked).map_err(drop)
+        promise.winner(&ranked, None).map_err(drop)
     }
 
     /// Every state that can come next.
@@ -337,7 +337,7 @@ impl World {
                     true => group.iter().map(rank).collect(),
                     false => group,
                 };
-                if world.promise.promote(&group, set).is_ok() {
+                if world.promise.promote(&group, None, set).is_ok() {
                     if world.is(Mutation::PromotionForgets) {
                         world.promise.obligations.drain(..world.promise.obligations.len() - 1);
                     }

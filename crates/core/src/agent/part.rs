@@ -1,0 +1,243 @@
+//! A member's part in replication: what it asks of the next driver call, and what calls taught.
+//!
+//! Three parts: a primary is promoted where it followed, confirms its set and lets clients in when
+//! that is safe; a standby follows; a recruit follows nobody and says how far it got. A directory that
+//! was a primary's never follows before it is made anew: what it alone has must not be mixed in.
+
+use serde::{Deserialize, Serialize};
+
+use super::reconcile::{Action, Next, Seen, due, version};
+use crate::driver::{self, Answer, Directory, Receiver};
+use crate::goal::{Goal, Role};
+use crate::id::{Revision, Term};
+use crate::promise::{Position, Recruit};
+use crate::report;
+use crate::time::{Span, Time};
+
+/// A recruit is looked at this often until it has said how far it got, a gate until it is open.
+const SOON: Span = Span::millis(10);
+/// A set that was ordered is looked at this often until it is proven in force.
+const CONFIRM_STEP: Span = Span::millis(50);
+/// A standby without its upstream's log is looked at this often, a primary with followers too.
+const LOOSE_STEP: Span = Span::millis(500);
+/// One that receives it, this often.
+const STREAM_STEP: Span = Span::secs(1);
+
+/// What is known of a member's part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its directory is a primary's: it took writes, or was promoted to.
+    pub primary: bool,
+    /// The term of the promotion that made it one.
+    pub history: Term,
+    /// When its goal was last heard from a controller.
+    pub heard: Time,
+    /// Whether clients are let in, since its process started.
+    pub opened: bool,
+    /// What its server said last.
+    pub server: Option<driver::Replication>,
+    /// When that was.
+    pub asked: Time,
+    /// The goal its server was asked under.
+    pub under: Option<(Term, Revision)>,
+    /// What it answered to a recruiting.
+    pub recruited: Option<(Term, Recruit)>,
+    /// The newest set proven in force.
+    pub confirmed: Option<(Term, u32)>,
+    /// When it was tried to prove.
+    pub tried: Time,
+    /// The newest term it was promoted in.
+    pub promoted: Option<Term>,
+    /// Bytes of log that were set aside when it was made anew.
+    pub discarded: Option<u64>,
+}
+
+/// Whether nothing may run of it, whatever else is wanted: it was a primary and is none now, or waits
+/// to be made anew.
+#[must_use]
+pub fn rests(goal: &Goal, seen: &Seen) -> bool {
+    let older = matches!(seen.directory, Some(
+        Directory::Complete { incarnation } | Directory::Sealed { incarnation })
+        if incarnation < goal.incarnation);
+    !matches!(goal.role, Role::Primary { .. }) && (seen.part.primary || older)
+}
+
+/// The next call about a directory at rest whose server does not run and must not, if it is one.
+#[must_use]
+pub fn at_rest(goal: &Goal, seen: &Seen, directory: &Directory) -> Option<Action> {
+    if !rests(goal, seen) {
+        return None;
+    }
+    match (&goal.role, directory) {
+        (Role::Standby { .. }, Directory::Complete { incarnation })
+            if *incarnation < goal.incarnation =>
+        {
+            Some(Action::Rejoin)
+        }
+        (Role::Recruit, Directory::Complete { .. } | Directory::Sealed { .. })
+            if seen.part.recruited.is_none_or(|(term, _)| term != goal.term) =>
+        {
+            Some(Action::EndOfLog)
+        }
+        _ => None,
+    }
+}
+
+/// The next call about a server that runs with its settings written, before its service is thought of.
+#[must_use]
+pub fn next(goal: &Goal, seen: &Seen, now: Time) -> Option<Next> {
+    let part = &seen.part;
+    let follows = seen.answer == Answer::Following;
+    match &goal.role {
+        Role::Primary { .. } if follows => Some(Next::Do(Action::Promote)),
+        Role::Primary { .. } => None,
+        // It takes writes though it should follow: what it is is asked, and then it is stopped.
+        Role::Standby { .. } | Role::Recruit if takes_writes(seen.answer) => {
+            Some(due(part.asked, SOON, Action::Replication, now))
+        }
+        Role::Recruit if follows => {
+            let done = part.recruited.is_some_and(|(term, _)| term == goal.term);
+            let step = if done { STREAM_STEP } else { SOON };
+            Some(due(part.asked, step, Action::Replication, now))
+        }
+        Role::Standby { .. } if follows => {
+            let current = part.under == Some(version(goal));
+            let step = if streams(part) && current { STREAM_STEP } else { LOOSE_STEP };
+            Some(due(part.asked, step, Action::Replication, now))
+        }
+        Role::Standby { .. } | Role::Recruit => None,
+    }
+}
+
+/// The next call about a primary that takes writes and is prepared.
+#[must_use]
+pub fn lead(goal: &Goal, seen: &Seen, now: Time) -> Option<Action> {
+    let Role::Primary { change, followers, .. } = &goal.role else { return None };
+    if !goal.has_siblings() {
+        return None;
+    }
+    let is_due = |last: Time, every: Span| now >= last + every;
+    let part = &seen.part;
+    if !part.opened {
+        return (!asks(goal, seen) && is_due(part.tried, SOON)).then_some(Action::Open);
+    }
+    let confirmed = *change == 0 || part.confirmed == Some((goal.term, *change));
+    if !confirmed && is_due(part.tried, CONFIRM_STEP) {
+        return Some(Action::Confirm);
+    }
+    (!followers.is_empty() && is_due(part.asked, LOOSE_STEP)).then_some(Action::Replication)
+}
+
+/// When [`lead`] may want something again.
+#[must_use]
+pub fn lead_again(goal: &Goal, seen: &Seen) -> Option<Time> {
+    let Role::Primary { change, followers, .. } = &goal.role else { return None };
+    let part = &seen.part;
+    if !goal.has_siblings() {
+        None
+    } else if !part.opened {
+        Some(part.tried + SOON)
+    } else if *change > 0 && part.confirmed != Some((goal.term, *change)) {
+        Some(part.tried + CONFIRM_STEP)
+    } else {
+        (!followers.is_empty()).then_some(part.asked + LOOSE_STEP)
+    }
+}
+
+/// Whether a primary that waits for nobody has yet to hear that it still is the primary: it may have
+/// been replaced while it was away.
+fn asks(goal: &Goal, seen: &Seen) -> bool {
+    let alone = matches!(&goal.role, Role::Primary { set, .. } if set.acks() == 0);
+    let shut = goal.has_siblings() && !seen.part.opened && seen.answer == Answer::Accepting;
+    alone && shut && seen.part.heard < seen.started
+}
+
+const fn takes_writes(answer: Answer) -> bool {
+    matches!(answer, Answer::Accepting | Answer::Writing)
+}
+
+fn streams(part: &Part) -> bool {
+    part.server.as_ref().is_some_and(|s| s.receiver == Receiver::Streaming)
+}
+
+impl Part {
+    /// A newer goal makes its member anew: nothing of the old directory counts.
+    pub fn remade(&mut self) {
+        *self = Self { heard: self.heard, ..Self::default() };
+    }
+
+    /// Its process is another.
+    pub fn fresh_process(&mut self) {
+        (self.opened, self.server, self.under) = (false, None, None);
+        (self.asked, self.tried) = (Time(0), Time(0));
+    }
+
+    /// What its server said, asked under the goal of this version.
+    pub fn said(
+        &mut self,
+        goal: &Goal,
+        asked_under: (Term, Revision),
+        said: &driver::Replication,
+        now: Time,
+    ) {
+        (self.asked, self.under) = (now, Some(asked_under));
+        self.server = Some(said.clone());
+        if asked_under != version(goal) {
+            return;
+        }
+        if !said.recovering && !matches!(goal.role, Role::Primary { .. }) {
+            (self.primary, self.history) = (true, self.history.max(said.history));
+        }
+        // Deaf, and everything heard is replayed: its log ends here.
+        let ends = said.recovering && said.receiver == Receiver::None && said.replayed;
+        if goal.role == Role::Recruit && ends {
+            self.answer(goal, said.history, said.flushed);
+        }
+    }
+
+    /// Where the log of a stopped primary ends; what cannot be known is at least all it acknowledged.
+    pub fn ended(&mut self, goal: &Goal, end: Option<Position>) {
+        if goal.role == Role::Recruit {
+            self.answer(goal, self.history, end.unwrap_or(Position(u64::MAX)));
+        }
+    }
+
+    fn answer(&mut self, goal: &Goal, history: Term, flushed: Position) {
+        self.recruited = Some((goal.term, Recruit { copy: goal.copy(), history, flushed }));
+    }
+
+    /// It was promoted under this goal.
+    pub fn promoted(&mut self, term: Term) {
+        (self.primary, self.history, self.promoted) = (true, term, Some(term));
+        (self.opened, self.server) = (false, None);
+    }
+
+    /// Its goal's set is in force.
+    pub fn confirmed(&mut self, goal: &Goal) {
+        if let Role::Primary { change, .. } = goal.role {
+            self.confirmed = Some((goal.term, change));
+        }
+    }
+
+    /// What is reported of it; nothing where it has no part in any replication.
+    #[must_use]
+    pub fn report(goal: &Goal, seen: &Seen) -> Option<Box<report::Replication>> {
+        let this = &seen.part;
+        let senders = this.server.iter().flat_map(|s| &s.senders).map(|s| report::Sender {
+            copy: s.copy,
+            streaming: s.streaming,
+            lag_bytes: report::band(s.lag_bytes),
+        });
+        let follows = matches!(goal.role, Role::Standby { .. }) && this.under == Some(version(goal));
+        let report = report::Replication {
+            recruited: this.recruited,
+            confirmed: this.confirmed,
+            promoted: this.promoted,
+            discarded: this.discarded,
+            asks: asks(goal, seen),
+            streams: follows && streams(this),
+            senders: senders.collect(),
+        };
+        (goal.has_siblings() && report != report::Replication::default()).then(|| Box::new(report))
+    }
+}

@@ -1,0 +1,246 @@
+//! Redundancy: which standbys are there, what is lacking, since when, and what that asks for.
+
+use super::state::{self, Due, Lacks, Seen, Service};
+use super::turn::Work;
+use super::{Cell, goals, rows};
+use crate::decide::Redundancy;
+use crate::goal::Want;
+use crate::id::{MemberId, ServiceId};
+use crate::journal::Topic;
+use crate::member::State as S;
+use crate::promise::{Copy, Phase, Recruit, Set};
+use crate::time::{Span, Time};
+
+/// A standby further behind than this is not counted on yet: commits would wait for it.
+const NEAR_BYTES: u64 = 1 << 20;
+/// A standby that runs and receives nothing for this long went astray: it is made anew.
+const ASTRAY_AFTER: Span = Span::secs(30);
+
+impl Cell {
+    /// A member's newest word, if its agent is heard and means the directory that is meant.
+    fn word<'a>(
+        &self,
+        member: &rows::Member,
+        seen: Option<&'a Seen>,
+    ) -> Option<&'a Seen> {
+        let host = self.state.hosts.get(&member.host)?;
+        seen.filter(|seen| host.speaks() && seen.incarnation == member.incarnation)
+    }
+
+    /// Every member but the primary that is meant to stay, with its agent's word.
+    fn standbys<'a>(
+        &'a self,
+        service: &'a Service,
+    ) -> impl Iterator<Item = (&'a rows::Member, Option<&'a Seen>)> {
+        let members = service.row.members.iter().zip(&service.seen).skip(1);
+        members
+            .filter(|(member, _)| member.want == Want::Running)
+            .map(|(member, seen)| (member, self.word(member, seen.as_ref())))
+    }
+
+    /// Standbys that could be recruited now.
+    pub(super) fn answering(&self, service: &Service) -> Vec<Copy> {
+        let standbys = self.standbys(service);
+        let there = standbys.filter(|(member, seen)| {
+            member.part == rows::Part::Follows && seen.is_some_and(|s| s.state == S::Following)
+        });
+        there.map(|(member, _)| member.copy()).collect()
+    }
+
+    /// Standbys that receive the primary's log, by their own word.
+    pub(super) fn streaming(&self, service: &Service) -> Vec<Copy> {
+        let streams = |seen: &Seen| {
+            seen.state == S::Following && seen.replication.as_ref().is_some_and(|r| r.streams)
+        };
+        let standbys = self.standbys(service).filter(|(member, seen)| {
+            member.part == rows::Part::Follows && seen.is_some_and(streams)
+        });
+        standbys.map(|(member, _)| member.copy()).collect()
+    }
+
+    /// Standbys that receive the primary's log and are near its end, by their word and the primary's.
+    fn near(&self, service: &Service) -> Option<Vec<Copy>> {
+        let row = &service.row;
+        let primary = self.word(row.primary(), service.seen[0].as_ref())?;
+        let sent = primary.replication.as_ref().map_or(&[][..], |r| &r.senders);
+        let near = |copy: Copy| {
+            sent.iter().any(|s| s.copy == copy && s.streaming && s.lag_bytes <= NEAR_BYTES)
+        };
+        Some(self.streaming(service).into_iter().filter(|copy| near(*copy)).collect())
+    }
+
+    /// The set for these standbys, as the plan promises it.
+    pub(super) fn set_of(&self, service: &Service, standbys: &[Copy]) -> Set {
+        let acks = goals::plan(&self.setup, &service.row).1.acks;
+        let acks = acks.min(u8::try_from(standbys.len()).unwrap_or(u8::MAX));
+        match acks {
+            0 => Set::nobody(),
+            _ => Set::any(acks, standbys).expect("no more acknowledge than there are"),
+        }
+    }
+
+    /// The set that commits should wait for now; `None` while the primary's word is missing.
+    pub(super) fn wanted_set(&self, service: &Service) -> Option<Set> {
+        self.near(service).map(|near| self.set_of(service, &near))
+    }
+
+    /// What was recruited in the present term.
+    pub(super) fn recruits(&self, service: &Service) -> Vec<Recruit> {
+        let Some(promise) = &service.row.promise else { return Vec::new() };
+        let members = service.row.members.iter().zip(&service.seen);
+        let recruit = |(member, seen): (&rows::Member, &Option<Seen>)| {
+            let (term, recruit) = seen.as_ref()?.replication.as_ref()?.recruited?;
+            (term == promise.term && recruit.copy == member.copy()).then_some(recruit)
+        };
+        members.filter_map(recruit).collect()
+    }
+
+    /// Takes in what agents proved about a service's promise.
+    pub(super) fn keep_promise(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let Some(promise) = service.row.promise.as_mut() else { return };
+        let name = service.row.name.as_str();
+        let seen = service.seen[0].as_ref();
+        let said = seen.filter(|seen| seen.incarnation == promise.primary.incarnation);
+        let said = said.and_then(|seen| seen.replication.as_deref());
+        let mut news = false;
+        if said.is_some_and(|r| r.promoted == Some(promise.term))
+            && promise.tainted.contains(&promise.primary)
+        {
+            promise.told(promise.primary);
+            news = true;
+        }
+        if let Some((term, change)) = said.and_then(|r| r.confirmed)
+            && promise.confirmed(term, change)
+        {
+            let text = format!("in force: commits wait for {}", promise.set);
+            work.note(Topic::Operation, name, text, Vec::new());
+            news = true;
+        }
+        promise.assert_sound();
+        if news {
+            work.record(id);
+        }
+        self.let_go(id, work);
+    }
+
+    /// A member whose place was taken is removed once nothing rests on it, and forgotten when it is.
+    fn let_go(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let Some(promise) = &service.row.promise else { return };
+        let plan = goals::plan(&self.setup, &service.row).1;
+        let members = usize::from(plan.members);
+        if service.row.members.len() <= members {
+            return;
+        }
+        let whole = promise.phase == Phase::Steady && promise.set.standbys().len() + 1 >= members;
+        let surplus = |m: &rows::Member| {
+            m.part == rows::Part::Waits && promise.may_be_remade(m.copy())
+        };
+        let Some(at) = service.row.members.iter().rposition(surplus).filter(|_| whole) else {
+            return;
+        };
+        let (member, host) = (service.row.members[at].id, service.row.members[at].host);
+        if service.row.members[at].want != Want::Removed {
+            let Some(service) = self.state.services.get_mut(&id) else { return };
+            service.row.members[at].want = Want::Removed;
+            self.settle(id, work);
+        }
+        let Some(service) = self.state.services.get(&id) else { return };
+        if service.seen[at].as_ref().is_some_and(|seen| seen.state == S::Gone) {
+            self.state.remove_member(id, at);
+            work.record(id);
+            work.whole.insert(host);
+            let text = format!("member {member} is gone, another has its place");
+            if let Some(service) = self.state.services.get(&id) {
+                work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
+            }
+        }
+    }
+
+    /// Notes since when what is lacking, and sets the clock for when that is too long.
+    pub(super) fn note_lacks(&mut self, id: ServiceId, now: Time) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let Some(promise) = &service.row.promise else { return };
+        let near = self.near(service);
+        let has = |copy: &Copy| near.as_ref().is_none_or(|near| near.contains(copy));
+        let there = promise.set.standbys().iter().filter(|copy| has(copy)).count();
+        let serves = promise.phase != Phase::Recruiting;
+        let acks = serves && there < usize::from(promise.set.acks());
+        let counted = serves && there < promise.set.standbys().len();
+        let away = |member: &rows::Member| member.part == rows::Part::Waits || !has(&member.copy());
+        let member = serves && self.standbys(service).any(|(member, _)| away(member));
+        let before = service.lacks.as_deref().copied().unwrap_or_default();
+        let since = |lacks: bool, before: Option<Time>| lacks.then(|| before.unwrap_or(now));
+        let lacks = Lacks {
+            acks: since(acks, before.acks),
+            counted: since(counted, before.counted),
+            member: since(member, before.member),
+        };
+        let policy = &self.setup.policy;
+        let waits = [
+            (lacks.acks, policy.relax_after),
+            (lacks.counted, policy.relax_after),
+            (lacks.member, ASTRAY_AFTER),
+            (lacks.member, policy.rebuild_after),
+        ];
+        let next = waits.into_iter().filter_map(|(since, limit)| Some(since? + limit));
+        if let Some(next) = next.filter(|at| *at > now).min() {
+            self.state.timers.insert((next, Due::Service(id)));
+        }
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        service.lacks = (lacks != Lacks::default()).then(|| Box::new(lacks));
+    }
+
+    /// What a service with standbys asks for.
+    pub(super) fn redundancy(&self, service: &Service, now: Time) -> Option<Redundancy> {
+        let promise = service.row.promise.as_ref()?;
+        let policy = &self.setup.policy;
+        let lacks = service.lacks.as_deref().copied().unwrap_or_default();
+        let long = |since: Option<Time>, limit: Span| since.is_some_and(|at| now.since(at) >= limit);
+        let wanted = self.wanted_set(service);
+        let adds = |wanted: &Set| promise.set.standbys().iter().all(|copy| wanted.names(*copy));
+        let other = wanted.filter(|wanted| *wanted != promise.set);
+        let room = service.row.members.iter().filter(|m| m.want == Want::Running).count();
+        let plan = goals::plan(&self.setup, &service.row).1;
+        Some(Redundancy {
+            safe: promise.safe_without_primary(&self.answering(service)),
+            recruiting: promise.phase == Phase::Recruiting,
+            relax: long(lacks.acks.or(lacks.counted), policy.relax_after)
+                && other.as_ref().is_some_and(|wanted| !adds(wanted)),
+            restore: other.as_ref().is_some_and(adds),
+            rejoin: self.to_remake(service, now).is_some(),
+            rebuild: room <= usize::from(plan.members)
+                && long(lacks.member, policy.rebuild_after)
+                && self.to_replace(service).is_some(),
+        })
+    }
+
+    /// The member that should be made anew where it is.
+    pub(super) fn to_remake(&self, service: &Service, now: Time) -> Option<MemberId> {
+        let promise = service.row.promise.as_ref()?;
+        let astray = service.lacks.as_ref().and_then(|l| l.member);
+        let astray = astray.is_some_and(|at| now.since(at) >= ASTRAY_AFTER);
+        let near = self.near(service)?;
+        let here = |member: &rows::Member| {
+            self.state.hosts.get(&member.host).is_some_and(state::Host::speaks)
+        };
+        let waits = |member: &rows::Member| {
+            let lost = astray && !near.contains(&member.copy());
+            (member.part == rows::Part::Waits || lost)
+                && here(member)
+                && promise.may_be_remade(member.copy())
+        };
+        self.standbys(service).map(|(member, _)| member).find(|m| waits(m)).map(|m| m.id)
+    }
+
+    /// The member that is away and whose place another should take.
+    pub(super) fn to_replace(&self, service: &Service) -> Option<MemberId> {
+        let promise = service.row.promise.as_ref()?;
+        let away = |member: &rows::Member| {
+            !self.state.hosts.get(&member.host).is_some_and(state::Host::speaks)
+                && promise.may_be_remade(member.copy())
+        };
+        self.standbys(service).map(|(member, _)| member).find(|m| away(m)).map(|m| m.id)
+    }
+}
