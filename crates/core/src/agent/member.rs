@@ -20,6 +20,8 @@ const HUNG_AFTER: Span = Span::secs(5);
 const START_MAX: Span = Span::secs(60);
 /// First wait after a call that failed, doubled for each further one in a row.
 const RETRY_STEP: Span = Span::millis(500);
+/// The same, where another's work is waited for.
+const RETRY_SOON: Span = Span::millis(50);
 /// Longest such wait.
 const RETRY_MAX: Span = Span::secs(30);
 /// A call that takes longer is told of.
@@ -295,7 +297,7 @@ impl Member {
                 self.seen.part.said(goal, call.version, said, now);
             }
             Outcome::Rejoined(discarded) => {
-                self.done(&call);
+                self.done(&call, now);
                 self.seen.part.discarded = Some(*discarded);
             }
             Outcome::Ended(end) => {
@@ -322,13 +324,13 @@ impl Member {
                 };
                 self.checks = readings.iter().filter_map(judge).collect();
             }
-            Outcome::Done => self.done(&call),
+            Outcome::Done => self.done(&call, now),
         }
         // A look between two tries does not make the second one the first.
         self.failing.take_if(|(failing, _)| *failing == call.action);
     }
 
-    fn done(&mut self, call: &Call) {
+    fn done(&mut self, call: &Call, now: Time) {
         let version = Some(call.version);
         match &call.action {
             Action::Initialize | Action::Rejoin => {
@@ -340,7 +342,7 @@ impl Member {
                 self.look_again();
             }
             Action::Promote => {
-                self.seen.part.promoted(call.version.0);
+                self.seen.part.promoted(call.version.0, now);
                 (self.seen.answer, self.seen.write_proven) = (Answer::Unasked, false);
                 self.seen.probed = Time(0);
             }
@@ -376,7 +378,13 @@ impl Member {
         self.trouble = Some(error.to_string());
         let before = self.failing.take_if(|(failing, _)| failing == action).map_or(0, |(_, n)| n);
         self.failing = Some((action.clone(), before.saturating_add(1)));
-        let wait = RETRY_STEP.times(2 << before.min(10)).min(RETRY_MAX);
+        let step = match action {
+            // Who makes its primary ready for it is another agent, and soon done.
+            Action::Rejoin => RETRY_SOON,
+            Action::Initialize if matches!(self.goal().role, Role::Standby { .. }) => RETRY_SOON,
+            _ => RETRY_STEP,
+        };
+        let wait = step.times(2 << before.min(10)).min(RETRY_MAX);
         self.seen.not_before = now + wait;
         match action {
             Action::Initialize | Action::Rejoin => self.event(Event::Died),

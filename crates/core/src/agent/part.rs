@@ -20,6 +20,8 @@ const SOON: Span = Span::millis(10);
 const CONFIRM_STEP: Span = Span::millis(50);
 /// A standby without its upstream's log is looked at this often, a primary with followers too.
 const LOOSE_STEP: Span = Span::millis(500);
+/// A write that was not acknowledged in this time waits for something.
+const FIRST_WRITE: Span = Span::secs(1);
 /// One that receives it, this often.
 const STREAM_STEP: Span = Span::secs(1);
 
@@ -48,6 +50,8 @@ pub struct Part {
     pub tried: Time,
     /// The newest term it was promoted in.
     pub promoted: Option<Term>,
+    /// When that was.
+    pub promoted_at: Time,
     /// Bytes of log that were set aside when it was made anew.
     pub discarded: Option<u64>,
 }
@@ -120,6 +124,10 @@ pub fn lead(goal: &Goal, seen: &Seen, now: Time) -> Option<Action> {
     let part = &seen.part;
     if !part.opened {
         return (!asks(goal, seen) && is_due(part.tried, SOON)).then_some(Action::Open);
+    }
+    // Its first write comes first, unless that waits for those whom a newer set counts on no longer.
+    if !seen.write_proven && now.since(seen.started.max(part.promoted_at)) < FIRST_WRITE {
+        return None;
     }
     let confirmed = *change == 0 || part.confirmed == Some((goal.term, *change));
     if !confirmed && is_due(part.tried, CONFIRM_STEP) {
@@ -207,7 +215,8 @@ impl Part {
     }
 
     /// It was promoted under this goal.
-    pub fn promoted(&mut self, term: Term) {
+    pub fn promoted(&mut self, term: Term, now: Time) {
+        self.promoted_at = now;
         (self.primary, self.history, self.promoted) = (true, term, Some(term));
         (self.opened, self.server) = (false, None);
     }

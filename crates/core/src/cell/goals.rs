@@ -77,7 +77,7 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
         },
         member: member.id,
         incarnation: member.incarnation,
-        term: row.term,
+        term: member.term,
         revision: member.revision,
         want: member.want,
         role: part(kind, around, row, at),
@@ -98,12 +98,10 @@ fn part(kind: &dyn Kind, around: Around<'_>, row: &rows::Service, at: usize) -> 
     let member = &row.members[at];
     let lead = || lead(kind, row, promise);
     match promise.phase {
-        Phase::Recruiting => Role::Recruit,
-        Phase::Steady | Phase::Changing if member.copy() == promise.primary => lead(),
-        Phase::Steady | Phase::Changing if member.part == rows::Part::Waits => Role::Recruit,
-        Phase::Steady | Phase::Changing => {
-            follow(kind, around, row, member).unwrap_or(Role::Recruit)
-        }
+        Phase::Recruiting if member.term == promise.term => Role::Recruit,
+        _ if member.copy() == promise.primary => lead(),
+        _ if member.part == rows::Part::Waits => Role::Recruit,
+        _ => follow(kind, around, row, member).unwrap_or(Role::Recruit),
     }
 }
 

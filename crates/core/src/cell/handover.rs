@@ -4,24 +4,60 @@ use super::state::Service;
 use super::turn::Work;
 use super::{Cell, rows};
 use crate::goal::{StopMode, Want};
-use crate::id::{Incarnation, MemberId, Revision, ServiceId};
+use crate::id::{Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::journal::Topic;
 use crate::operation::{Kind, Operation};
 use crate::promise::{Copy, Phase, Position, Promise, Recruit, Refused};
 
 impl Cell {
-    /// Begins a term: from when this is recorded, nothing older is obeyed.
-    pub(super) fn recruit(&mut self, id: ServiceId, stop: StopMode, work: &mut Work) {
+    /// Begins a term: from when this is recorded, nothing older is obeyed by those who hear of it.
+    pub(super) fn recruit(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let row = &mut service.row;
+        let Some(promise) = row.promise.as_mut() else { return };
+        promise.recruit();
+        row.members.iter_mut().for_each(|member| member.stop = StopMode::Immediate);
+        begin_term(row, work);
+        take_part(&mut row.members, row.term);
+        service.doubt = None;
+        work.routes.insert(id);
+    }
+
+    /// Begins a term of which only the primary hears yet: it stops, and those who follow get the rest.
+    pub(super) fn hand_over(&mut self, id: ServiceId, work: &mut Work) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let row = &mut service.row;
         let Some(promise) = row.promise.as_mut() else { return };
         promise.recruit();
         begin_term(row, work);
-        for member in &mut row.members {
-            member.stop = stop;
-        }
+        row.members[0].stop = StopMode::Fast;
+        take_part(&mut row.members[..1], row.term);
         service.doubt = None;
         work.routes.insert(id);
+    }
+
+    /// The others hear of the term too.
+    pub(super) fn recruit_others(&mut self, id: ServiceId, _work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let term = service.row.term;
+        take_part(&mut service.row.members, term);
+    }
+
+    /// Why a primary has not handed over yet, in words; empty: it has, or is not heard.
+    pub(super) fn unhanded(&self, service: &Service) -> Vec<String> {
+        let Some(promise) = &service.row.promise else { return Vec::new() };
+        let recruits = self.recruits(service);
+        let stopped = recruits.iter().any(|r| r.copy == promise.primary);
+        if stopped || !self.is_heard(service) {
+            return Vec::new();
+        }
+        vec![format!("{} has not stopped yet", promise.primary)]
+    }
+
+    /// Whether the agent of a service's primary is heard.
+    fn is_heard(&self, service: &Service) -> bool {
+        let host = self.state.hosts.get(&service.row.primary().host);
+        host.is_some_and(super::state::Host::speaks)
     }
 
     /// Why nobody can be promoted yet, in words; empty: somebody can.
@@ -51,15 +87,6 @@ impl Cell {
         let words = |refused: Refused| refused.to_string();
         if operation.kind == Kind::Switchover && !late {
             // In order: the last record of the old primary is on the one that takes its place.
-            let primary = all.iter().find(|r| r.copy.member == promise.primary.member);
-            let heard = self
-                .state
-                .hosts
-                .get(&service.row.primary().host)
-                .is_some_and(super::state::Host::speaks);
-            if heard && primary.is_none() {
-                return Err(format!("{} has not stopped yet", promise.primary));
-            }
             let winner = promise.winner(&all, wanted).map_err(words)?;
             if winner.member == promise.primary.member {
                 return Err("no standby has all of the primary's log yet".to_owned());
@@ -108,6 +135,8 @@ impl Cell {
         let text = format!("{winner} is promoted in {}; commits wait for {}", promise.term, promise.set);
         work.note(Topic::Operation, &name, text, evidence.collect());
         let row = &mut service.row;
+        let term = row.term;
+        take_part(&mut row.members, term);
         for member in &mut row.members {
             let follows = member.copy() == winner || followers.contains(&member.copy());
             member.part = if follows { rows::Part::Follows } else { rows::Part::Waits };
@@ -142,6 +171,7 @@ impl Cell {
         let text = format!("{} serves: it goes on in {}", promise.primary, promise.term);
         work.note(Topic::Operation, row.name.as_str(), text, Vec::new());
         begin_term(row, work);
+        take_part(&mut row.members, row.term);
         work.routes.insert(id);
         work.record(id);
         self.settle(id, work);
@@ -211,7 +241,8 @@ impl Cell {
             self.state.host_name(host)
         );
         work.note(Topic::Operation, &name, text, Vec::new());
-        self.state.add_member(id, rows::Member { want: Want::Running, ..member });
+        let term = self.state.services.get(&id).map_or(Term(1), |service| service.row.term);
+        self.state.add_member(id, rows::Member { want: Want::Running, term, ..member });
         if let Some(service) = self.state.services.get_mut(&id) {
             let lost = service.row.members.iter_mut().find(|m| m.id == lost);
             if let Some(lost) = lost {
@@ -230,6 +261,7 @@ impl Cell {
             id: self.state.row.members,
             host,
             incarnation: Incarnation(1),
+            term: Term(1),
             revision: Revision(0),
             restarts: 0,
             port,
@@ -251,16 +283,17 @@ impl Cell {
     }
 }
 
-/// The row takes its promise's term; goals count anew in it.
+/// The row takes its promise's term.
 fn begin_term(row: &mut rows::Service, work: &mut Work) {
     let Some(promise) = &row.promise else { return };
     row.term = promise.term;
     let text = format!("term {} begins", row.term);
     work.note(Topic::Operation, row.name.as_str(), text, Vec::new());
-    for member in &mut row.members {
-        // Whoever had no goal yet gets none by this.
-        if member.revision.0 > 0 {
-            (member.revision, member.goal) = (Revision(0), 0);
-        }
+}
+
+/// These members' goals are of this term from now on, and count anew in it.
+fn take_part(members: &mut [rows::Member], term: Term) {
+    for member in members.iter_mut().filter(|member| member.term != term) {
+        (member.term, member.revision, member.goal) = (term, Revision(0), 0);
     }
 }

@@ -309,7 +309,7 @@ impl Cell {
         let name = service.row.name.as_str().to_owned();
         let step = operation.at();
         let missing = self.missing(service, operation);
-        let recruits = matches!(step.order, Effect::Recruit | Effect::HandOver);
+        let recruits = matches!(step.order, Effect::Recruit | Effect::RecruitOthers);
         let what = format!("{} {}: \"{}\"", operation.spec().name, operation.id, step.name);
         let (tried, told, event) = (operation.tries, operation.paged, operation.spec().ends);
         if recruits && self.reappoint(id, work) {

@@ -14,7 +14,7 @@ impl Cell {
         let row = &service.row;
         let current = |(member, seen): (&rows::Member, &Option<Seen>)| {
             seen.as_ref().is_some_and(|s| {
-                s.port_taken && s.applied == (row.term, member.revision) && s.pid == 0
+                s.port_taken && s.applied == member.version() && s.pid == 0
             })
         };
         let Some(at) = row.members.iter().zip(&service.seen).position(current) else { return };

@@ -121,6 +121,9 @@ pub struct Member {
     pub host: HostId,
     /// Its data directory.
     pub incarnation: Incarnation,
+    /// The term its goal is of: in a handover the primary's goes before the others'.
+    #[serde(default)]
+    pub term: Term,
     /// Goal changes in this term.
     pub revision: Revision,
     /// Restarts ordered.
@@ -154,6 +157,12 @@ pub enum Part {
 }
 
 impl Member {
+    /// The version of its goal.
+    #[must_use]
+    pub const fn version(&self) -> (Term, Revision) {
+        (self.term, self.revision)
+    }
+
     /// Its data directory, by name.
     #[must_use]
     pub const fn copy(&self) -> Copy {

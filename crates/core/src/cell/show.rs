@@ -212,7 +212,7 @@ impl Cell {
                 .cloned()
                 .unwrap_or_default(),
             incarnation: member.incarnation,
-            goal: (service.row.term, member.revision),
+            goal: member.version(),
             applied: seen.map(|s| s.applied),
             deaths: seen.map_or(0, |s| s.deaths),
             trouble: seen.and_then(|s| s.rare.as_ref()).and_then(|r| r.trouble.clone()),

@@ -61,8 +61,10 @@ impl Cell {
             Effect::RunPrimary => service.row.members[0].want = Want::Running,
             Effect::Follow => self.follow(id, work),
             Effect::Count => self.count(id, work),
-            Effect::Recruit => self.recruit(id, StopMode::Immediate, work),
-            Effect::HandOver => self.recruit(id, StopMode::Fast, work),
+            Effect::Recruit => self.recruit(id, work),
+            Effect::HandOver => self.hand_over(id, work),
+            Effect::RecruitOthers if again => self.recruit(id, work),
+            Effect::RecruitOthers => self.recruit_others(id, work),
             Effect::Promote => self.promote(id, work),
             Effect::Replace => self.replace(id, work),
             Effect::CloseHost | Effect::EmptyHost => {}
@@ -77,6 +79,7 @@ impl Cell {
         match proof {
             Proof::Routed => return self.unrouted(service),
             Proof::Covered => return self.uncovered(service, operation),
+            Proof::HandedOver => return self.unhanded(service),
             Proof::Counted => return self.uncounted(service),
             _ => {}
         }
@@ -100,7 +103,7 @@ impl Cell {
                 let Some(seen) = seen else {
                     return Some(format!("{}: not reported yet", member.id));
                 };
-                unproven(service, member, seen, proof).map(|what| format!("{}: {what}", member.id))
+                unproven(member, seen, proof).map(|what| format!("{}: {what}", member.id))
             })
             .collect()
     }
@@ -144,13 +147,13 @@ pub(super) fn all_failed(service: &Service, operation: &Operation) -> bool {
         && service.row.members.iter().zip(&service.seen).take(1).all(|(member, seen)| {
             seen.as_ref().is_some_and(|seen| {
                 seen.state == member::State::CrashLooping
-                    && seen.applied == (service.row.term, member.revision)
+                    && seen.applied == member.version()
             })
         })
 }
 
 /// Why a member's report does not prove a step.
-fn unproven(service: &Service, member: &rows::Member, seen: &Seen, proof: Proof) -> Option<String> {
+fn unproven(member: &rows::Member, seen: &Seen, proof: Proof) -> Option<String> {
     let trouble = || {
         let words = seen.rare.as_ref().and_then(|r| r.trouble.as_deref());
         words.map_or(String::new(), |words| format!(" ({words})"))
@@ -158,7 +161,7 @@ fn unproven(service: &Service, member: &rows::Member, seen: &Seen, proof: Proof)
     if seen.incarnation != member.incarnation {
         return Some(format!("its directory is {}, not {}", seen.incarnation, member.incarnation));
     }
-    if seen.applied != (service.row.term, member.revision) {
+    if seen.applied != member.version() {
         return Some(format!("has not applied its goal yet{}", trouble()));
     }
     use member::State as S;
@@ -175,6 +178,7 @@ fn unproven(service: &Service, member: &rows::Member, seen: &Seen, proof: Proof)
         Proof::Routed
         | Proof::Counted
         | Proof::Covered
+        | Proof::HandedOver
         | Proof::HostClosed
         | Proof::HostEmpty => true,
     };

@@ -17,10 +17,18 @@ pub const SPEC: Spec = Spec {
     manual_minutes: 30,
     steps: &[
         Step {
-            name: "hand over the log",
+            name: "stop the primary, its log handed over",
             order: Effect::HandOver,
-            proof: Proof::Covered,
+            proof: Proof::HandedOver,
             deadline: Span::secs(30),
+            past: Past::GoOn,
+            on_death: OnDeath::Continue,
+        },
+        Step {
+            name: "recruit the others",
+            order: Effect::RecruitOthers,
+            proof: Proof::Covered,
+            deadline: Span::secs(5),
             past: Past::Insist { tries: 3 },
             on_death: OnDeath::Continue,
         },
