@@ -12,8 +12,8 @@ use ureq::{Agent, Body};
 
 use crate::events::Events;
 use crate::{
-    DoctorItem, Error, ErrorBody, JournalEntry, JournalQuery, KindPage, KindSummary, NewService,
-    FailoverOrder, SwitchoverOrder, Termination, UrlAnswer,
+    DoctorItem, Error, ErrorBody, FailoverOrder, JournalEntry, JournalQuery, KindPage, KindSummary,
+    NewService, SwitchoverOrder, Termination, UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.

@@ -255,6 +255,10 @@ fn lost(input: &Input<'_>) -> Option<Decision> {
         (_, Hearing::Heard, Some(member::State::CrashLooping)) => {
             vec!["its agent: it died too often".to_owned()]
         }
+        // The first restart is at once; before a later one its agent waits, and others need not.
+        (_, Hearing::Heard, Some(member::State::Failed)) => {
+            vec!["its agent: it died again, and is started again only after a while".to_owned()]
+        }
         (Some(Verdict::Down(seen)), Hearing::Silent, _)
         | (Some(Verdict::Down(seen)), Hearing::Heard, Some(member::State::Hung)) => {
             seen.iter().map(|s| crate::knowing::describe(s, input.now)).collect()
@@ -398,7 +402,10 @@ impl fmt::Display for Reason {
                 f.write_str("it is down, and its only copy is where nobody can act")
             }
             Self::NotCovered { missing } => {
-                write!(f, "it is down, and those who are left may lack acknowledged writes: {missing}")
+                write!(
+                    f,
+                    "it is down, and those who are left may lack acknowledged writes: {missing}"
+                )
             }
             Self::AwaitsPerson { remedy } => write!(f, "remedy {remedy} waits for a person's yes"),
             Self::Cooldown { remedy, for_another } => {

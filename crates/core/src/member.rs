@@ -161,7 +161,9 @@ impl machine::Machine for Machine {
             (S::Starting | S::Recovering | S::Following | S::Ready, E::NoAnswer) => S::Hung,
             (S::Starting | S::Recovering | S::Following | S::Ready | S::Hung, E::Died) => S::Failed,
             (S::Failed, E::BudgetSpent) => S::CrashLooping,
-            (S::Starting | S::Recovering | S::Following | S::Ready | S::Hung, E::Stop) => S::Stopping,
+            (S::Starting | S::Recovering | S::Following | S::Ready | S::Hung, E::Stop) => {
+                S::Stopping
+            }
             // Between a failure and its restart there is no process: a stop is done at once.
             (S::Failed | S::CrashLooping, E::Stop) => S::Stopped,
             (S::Stopping, E::Exited | E::Died) => S::Stopped,

@@ -90,7 +90,9 @@ pub fn band(lag_bytes: u64) -> u64 {
     let above = |band: &u64| *band >= lag_bytes;
     match lag_bytes {
         0..=65_536 => 0,
-        _ => std::iter::successors(Some(FIRST), |b| b.checked_mul(4)).find(above).unwrap_or(u64::MAX),
+        _ => {
+            std::iter::successors(Some(FIRST), |b| b.checked_mul(4)).find(above).unwrap_or(u64::MAX)
+        }
     }
 }
 

@@ -55,7 +55,10 @@ fn finish(
             let took = began.elapsed().as_secs_f64();
             let primary = service.members.iter().find(|member| member.role == "primary");
             let on = primary.map_or_else(String::new, |m| format!(" on {} ({})", m.host, m.id));
-            print::line(&format!("{name} is written to{on} after {took:.1} s, term {}", service.term));
+            print::line(&format!(
+                "{name} is written to{on} after {took:.1} s, term {}",
+                service.term
+            ));
             Ok(())
         }
         (None, false) => {

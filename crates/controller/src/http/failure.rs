@@ -42,7 +42,9 @@ impl From<order::Error> for Failure {
             | E::NoSuchStandby { .. }
             | E::NoReason
             | E::Unconfirmed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            E::NoStandbys { .. } | E::Unsafe { .. } | E::NameTaken { .. }
+            E::NoStandbys { .. }
+            | E::Unsafe { .. }
+            | E::NameTaken { .. }
             | E::NotNow { .. }
             | E::Busy { .. }
             | E::Nowhere { .. }

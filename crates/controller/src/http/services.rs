@@ -196,9 +196,6 @@ mod tests {
         let of = |hosts: &str, user| url_of("postgres", hosts, user, "pw", "orders");
         assert_eq!(of("127.0.0.1:21000", "orders"), "postgres://orders:pw@127.0.0.1:21000/orders");
         assert_eq!(of(&shown("::1", 21_000), ""), "postgres://[::1]:21000/orders");
-        assert_eq!(
-            of("a:1,b:2", ""),
-            "postgres://a:1,b:2/orders?target_session_attrs=read-write"
-        );
+        assert_eq!(of("a:1,b:2", ""), "postgres://a:1,b:2/orders?target_session_attrs=read-write");
     }
 }

@@ -150,11 +150,7 @@ impl Member {
                 checked: Time(0),
                 configured: None,
                 prepared: None,
-                part: Part {
-                    primary: stored.primary,
-                    history: stored.history,
-                    ..Part::default()
-                },
+                part: Part { primary: stored.primary, history: stored.history, ..Part::default() },
                 restarts: stored.restarts,
                 stop_failed: false,
                 not_before: Time(0),
@@ -467,11 +463,7 @@ impl Member {
     fn compare(&mut self, process: Process, now: Time) {
         let gone = matches!(process, Process::None | Process::Leftovers { .. });
         match self.seen.state {
-            State::Starting
-            | State::Recovering
-            | State::Following
-            | State::Ready
-            | State::Hung
+            State::Starting | State::Recovering | State::Following | State::Ready | State::Hung
                 if gone =>
             {
                 self.count_death(now);

@@ -237,7 +237,8 @@ impl Part {
             streaming: s.streaming,
             lag_bytes: report::band(s.lag_bytes),
         });
-        let follows = matches!(goal.role, Role::Standby { .. }) && this.under == Some(version(goal));
+        let follows =
+            matches!(goal.role, Role::Standby { .. }) && this.under == Some(version(goal));
         let report = report::Replication {
             recruited: this.recruited,
             confirmed: this.confirmed,

@@ -229,7 +229,7 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     if seen.configured != Some(version(goal)) {
         return Next::Do(Action::Configure);
     }
-    let soon = now.since(seen.started) < STARTING_SOON;
+    let soon = now.since(seen.started.max(seen.part.promoted_at)) < STARTING_SOON;
     let replication = part::next(goal, seen, now);
     if let Some(Next::Do(action)) = replication {
         return Next::Do(action);

@@ -132,7 +132,8 @@ impl Cell {
             Position(u64::MAX) => format!("{}: history {}, all it acknowledged", r.copy, r.history),
             flushed => format!("{}: history {}, flushed {flushed}", r.copy, r.history),
         });
-        let text = format!("{winner} is promoted in {}; commits wait for {}", promise.term, promise.set);
+        let text =
+            format!("{winner} is promoted in {}; commits wait for {}", promise.term, promise.set);
         work.note(Topic::Operation, &name, text, evidence.collect());
         let row = &mut service.row;
         let term = row.term;
@@ -140,7 +141,8 @@ impl Cell {
         for member in &mut row.members {
             let follows = member.copy() == winner || followers.contains(&member.copy());
             member.part = if follows { rows::Part::Follows } else { rows::Part::Waits };
-            member.stop = StopMode::Fast;
+            // What a lost primary did not acknowledge is not shown to anybody by an orderly end.
+            member.stop = if follows { StopMode::Fast } else { StopMode::Immediate };
         }
         if let Some(at) = row.members.iter().position(|m| m.copy() == winner) {
             row.members.swap(0, at);
@@ -235,11 +237,8 @@ impl Cell {
         };
         let Ok(port) = self.draw_port() else { return };
         let member = self.new_member(host, port);
-        let text = format!(
-            "{} takes the place of {lost}, on {}",
-            member.id,
-            self.state.host_name(host)
-        );
+        let text =
+            format!("{} takes the place of {lost}, on {}", member.id, self.state.host_name(host));
         work.note(Topic::Operation, &name, text, Vec::new());
         let term = self.state.services.get(&id).map_or(Term(1), |service| service.row.term);
         self.state.add_member(id, rows::Member { want: Want::Running, term, ..member });
@@ -276,9 +275,8 @@ impl Cell {
     /// The member that a switchover may name.
     pub(super) fn may_take_over(&self, service: &Service, name: &str) -> Option<MemberId> {
         let members = service.row.members.iter().skip(1).filter(|m| m.want == Want::Running);
-        let named = |m: &&rows::Member| {
-            m.id.to_string() == name || self.state.host_name(m.host) == name
-        };
+        let named =
+            |m: &&rows::Member| m.id.to_string() == name || self.state.host_name(m.host) == name;
         members.into_iter().find(named).map(|m| m.id)
     }
 }

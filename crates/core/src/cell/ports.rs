@@ -13,9 +13,8 @@ impl Cell {
         let Some(service) = self.state.services.get(&id) else { return };
         let row = &service.row;
         let current = |(member, seen): (&rows::Member, &Option<Seen>)| {
-            seen.as_ref().is_some_and(|s| {
-                s.port_taken && s.applied == member.version() && s.pid == 0
-            })
+            seen.as_ref()
+                .is_some_and(|s| s.port_taken && s.applied == member.version() && s.pid == 0)
         };
         let Some(at) = row.members.iter().zip(&service.seen).position(current) else { return };
         let (name, old) = (row.name.as_str().to_owned(), row.members[at].port);

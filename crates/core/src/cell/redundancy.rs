@@ -18,11 +18,7 @@ const ASTRAY_AFTER: Span = Span::secs(30);
 
 impl Cell {
     /// A member's newest word, if its agent is heard and means the directory that is meant.
-    fn word<'a>(
-        &self,
-        member: &rows::Member,
-        seen: Option<&'a Seen>,
-    ) -> Option<&'a Seen> {
+    fn word<'a>(&self, member: &rows::Member, seen: Option<&'a Seen>) -> Option<&'a Seen> {
         let host = self.state.hosts.get(&member.host)?;
         seen.filter(|seen| host.speaks() && seen.incarnation == member.incarnation)
     }
@@ -134,9 +130,8 @@ impl Cell {
             return;
         }
         let whole = promise.phase == Phase::Steady && promise.set.standbys().len() + 1 >= members;
-        let surplus = |m: &rows::Member| {
-            m.part == rows::Part::Waits && promise.may_be_remade(m.copy())
-        };
+        let surplus =
+            |m: &rows::Member| m.part == rows::Part::Waits && promise.may_be_remade(m.copy());
         let Some(at) = service.row.members.iter().rposition(surplus).filter(|_| whole) else {
             return;
         };
@@ -197,7 +192,8 @@ impl Cell {
         let promise = service.row.promise.as_ref()?;
         let policy = &self.setup.policy;
         let lacks = service.lacks.as_deref().copied().unwrap_or_default();
-        let long = |since: Option<Time>, limit: Span| since.is_some_and(|at| now.since(at) >= limit);
+        let long =
+            |since: Option<Time>, limit: Span| since.is_some_and(|at| now.since(at) >= limit);
         let wanted = self.wanted_set(service);
         let adds = |wanted: &Set| promise.set.standbys().iter().all(|copy| wanted.names(*copy));
         let other = wanted.filter(|wanted| *wanted != promise.set);

@@ -217,7 +217,8 @@ impl Cell {
             deaths: seen.map_or(0, |s| s.deaths),
             trouble: seen.and_then(|s| s.rare.as_ref()).and_then(|r| r.trouble.clone()),
             lag_bytes: service.lag(member.copy()),
-            sync: at > 0 && service.row.promise.as_ref().is_some_and(|p| p.set.names(member.copy())),
+            sync: at > 0
+                && service.row.promise.as_ref().is_some_and(|p| p.set.names(member.copy())),
         }
     }
 
@@ -264,7 +265,8 @@ impl Cell {
                 add("failover-safe", Severity::Critical, &name, missing.to_string(), since);
             }
             if let Some(at) = lacks.acks {
-                let text = format!("commits wait for {}, and too few of them are there", promise.set);
+                let text =
+                    format!("commits wait for {}, and too few of them are there", promise.set);
                 add("commits-wait", Severity::Critical, &name, text, now.since(at));
             }
             if let Some(at) = lacks.member {

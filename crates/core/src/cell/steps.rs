@@ -121,7 +121,10 @@ impl Cell {
                     .collect()
             }
             Phase::Changing => {
-                vec![format!("{} has not proven that commits wait for {}", promise.primary, promise.set)]
+                vec![format!(
+                    "{} has not proven that commits wait for {}",
+                    promise.primary, promise.set
+                )]
             }
             Phase::Recruiting => vec!["nobody is primary".to_owned()],
         }
@@ -146,8 +149,7 @@ pub(super) fn all_failed(service: &Service, operation: &Operation) -> bool {
     operation.at().proof == Proof::Writing
         && service.row.members.iter().zip(&service.seen).take(1).all(|(member, seen)| {
             seen.as_ref().is_some_and(|seen| {
-                seen.state == member::State::CrashLooping
-                    && seen.applied == member.version()
+                seen.state == member::State::CrashLooping && seen.applied == member.version()
             })
         })
 }

@@ -293,12 +293,7 @@ impl Operation {
 pub const fn preempts(order: Kind, running: Kind) -> bool {
     let repairs = matches!(
         running,
-        Kind::Restart
-            | Kind::Recover
-            | Kind::Rejoin
-            | Kind::Rebuild
-            | Kind::Relax
-            | Kind::Restore
+        Kind::Restart | Kind::Recover | Kind::Rejoin | Kind::Rebuild | Kind::Relax | Kind::Restore
     );
     match order {
         Kind::Terminate => !matches!(running, Kind::Terminate),

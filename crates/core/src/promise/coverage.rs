@@ -129,11 +129,7 @@ impl Promise {
     ///
     /// # Errors
     /// [`Refused`] when they do not cover, or when that one cannot be used.
-    pub fn winner(
-        &self,
-        recruits: &[Recruit],
-        prefer: Option<MemberId>,
-    ) -> Result<Copy, Refused> {
+    pub fn winner(&self, recruits: &[Recruit], prefer: Option<MemberId>) -> Result<Copy, Refused> {
         let there: Vec<Copy> = recruits.iter().map(|recruit| recruit.copy).collect();
         self.covered_by(&there).map_err(Refused::Uncovered)?;
         let rank = |r: &&Recruit| {

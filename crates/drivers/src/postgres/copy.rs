@@ -111,12 +111,7 @@ fn recover(setup: &Setup, layout: &Layout) -> Result<(), Error> {
     make::run(command, Some(""))
 }
 
-fn rewind(
-    setup: &Setup,
-    layout: &Layout,
-    upstream: &Upstream,
-    dry: bool,
-) -> Result<String, Error> {
+fn rewind(setup: &Setup, layout: &Layout, upstream: &Upstream, dry: bool) -> Result<String, Error> {
     let image = image(setup)?;
     let mut command = Command::new(image.program("pg_rewind")?);
     if dry {
@@ -151,7 +146,8 @@ fn save_tail(
     fork: u64,
     end: u64,
 ) -> Result<u64, Error> {
-    let place = setup.members_dir.join(".tails").join(format!("{}-{}", goal.member, goal.incarnation));
+    let place =
+        setup.members_dir.join(".tails").join(format!("{}-{}", goal.member, goal.incarnation));
     fs::create_dir_all(&place).map_err(fault("cannot make", &place))?;
     let wal = layout.data.join("pg_wal");
     let entries = fs::read_dir(&wal).map_err(fault("cannot list", &wal))?;

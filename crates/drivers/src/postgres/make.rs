@@ -13,8 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use evenkeel_core::driver::Error;
 use evenkeel_core::goal::{Goal, Role};
 
-use super::{copy, image};
 use super::layout::{Layout, Marker};
+use super::{copy, image};
 use crate::Setup;
 use crate::files::{fault, sync_parent, write_synced};
 

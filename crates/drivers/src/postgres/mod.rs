@@ -34,11 +34,7 @@ impl Postgres {
     /// A driver for one member; nothing is looked at yet.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self {
-            setup,
-            session: session::Session::default(),
-            proofs: replication::Proofs::default(),
-        }
+        Self { setup, session: session::Session::default(), proofs: replication::Proofs::default() }
     }
 
     fn layout(&self, goal: &Goal) -> Layout {

@@ -61,8 +61,7 @@ async fn followers(client: &Client, goal: &Goal) -> Result<(), tokio_postgres::E
     let Role::Primary { followers, .. } = &goal.role else { return Ok(()) };
     let names: Vec<&str> = followers.iter().map(|f| f.login.role.as_str()).collect();
     let known = "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname ~ '^ek_m[0-9]'";
-    let known: Vec<String> =
-        client.query(known, &[]).await?.iter().map(|row| row.get(0)).collect();
+    let known: Vec<String> = client.query(known, &[]).await?.iter().map(|row| row.get(0)).collect();
     for login in followers.iter().map(|f| &f.login) {
         let role = identifier(&login.role);
         let verb = if known.contains(&login.role) { "ALTER" } else { "CREATE" };

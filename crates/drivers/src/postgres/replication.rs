@@ -334,9 +334,8 @@ impl Proofs {
             force.sampled = Some(within("sampling the log", PATIENCE, sample(fresh()))?);
         }
         let Some(Sample { senders, position, since }) = &force.sampled else { return Ok(false) };
-        let now = within("asking who follows", PATIENCE, async {
-            walsenders(&fresh().await?).await
-        })?;
+        let now =
+            within("asking who follows", PATIENCE, async { walsenders(&fresh().await?).await })?;
         let behind: Vec<i32> = now
             .iter()
             .filter(|s| senders.contains(&s.pid) && s.flushed < *position)
@@ -365,7 +364,8 @@ async fn sample(
              UPDATE evenkeel.heartbeat SET at = pg_catalog.now() WHERE id = 1",
         )
         .await?;
-    let at = "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint";
+    let at =
+        "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint";
     let position = number(client.query_one(at, &[]).await?.get(0));
     let senders = walsenders(&client).await?.iter().map(|s| s.pid).collect();
     Ok(Sample { senders, position, since: Instant::now() })
