@@ -15,8 +15,8 @@ use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
 use evenkeel_api::{
-    CheckSummary, DoctorItem, ErrorBody, JournalEntry, KindPage, KindSummary, NewService,
-    PlanSummary, Termination, UrlAnswer, openapi,
+    CheckSummary, DoctorItem, ErrorBody, FailoverOrder, JournalEntry, KindPage, KindSummary,
+    NewService, PlanSummary, SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
 
 fn service() -> view::Service {
@@ -183,6 +183,9 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("Accepted", json(&Accepted { service: None, operation: None, text: text() })),
         ("NewService", json(&new)),
         ("Termination", json(&Termination { confirm: text() })),
+        ("FailoverOrder", json(&FailoverOrder { reason: text() })),
+        ("SwitchoverOrder", json(&SwitchoverOrder { to: Some(text()) })),
+        ("Failover", json(&view::Failover { safe_now: true, because: text() })),
         ("UrlAnswer", json(&url)),
         ("PlanSummary", json(&plan)),
         ("CheckSummary", json(&check)),

@@ -25,9 +25,11 @@ impl Cell {
             }
         };
         match effect {
-            Effect::Run => {
-                let seen = &service.seen;
-                for (member, seen) in service.row.members.iter_mut().zip(seen) {
+            Effect::Run | Effect::RunPrimary => {
+                let all = effect == Effect::Run;
+                let first = if all { service.row.members.len() } else { 1 };
+                for (member, seen) in service.row.members.iter_mut().zip(&service.seen).take(first)
+                {
                     use member::State as S;
                     let runs = |s: &Seen| matches!(s.state, S::Ready | S::Following);
                     let ready = seen.as_ref().is_some_and(runs);
@@ -58,7 +60,6 @@ impl Cell {
             Effect::Stop => want(&mut service.row, Want::Stopped),
             Effect::Seal => want(&mut service.row, Want::Sealed),
             Effect::Remove => want(&mut service.row, Want::Removed),
-            Effect::RunPrimary => service.row.members[0].want = Want::Running,
             Effect::Follow => self.follow(id, work),
             Effect::Count => self.count(id, work),
             Effect::Recruit => self.recruit(id, work),

@@ -68,6 +68,9 @@ pub fn start(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<u32, Error> 
     }
     clear_locks(setup, layout, goal)?;
     replication::clear_planted(&layout.data)?;
+    if !layout.conf.join("postgresql.conf").exists() {
+        return Err(Error::Failed("its settings were not written yet".to_owned()));
+    }
     conf::write(setup, layout, goal, conf::Gate::at_start(goal))?;
     let image = image(setup)?;
     let mut argv = vec![image.program("postgres")?.display().to_string()];
