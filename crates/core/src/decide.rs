@@ -55,6 +55,8 @@ pub struct Input<'a> {
 pub struct Redundancy {
     /// Whether a failover right now would lose nothing.
     pub safe: Result<(), Missing>,
+    /// There was a failover, and not every standby is back since.
+    pub failed_over: bool,
     /// Nobody is primary: members were recruited, and nobody was promoted.
     pub recruiting: bool,
     /// A standby that is counted on has been gone for long enough.
@@ -171,6 +173,8 @@ pub enum Reason {
         /// What it would take.
         missing: Missing,
     },
+    /// It is down, and was failed over before: not again by itself until every standby is back.
+    NotRedundantYet,
     /// A remedy would help and waits for a person's yes.
     AwaitsPerson {
         /// Which.
@@ -270,6 +274,9 @@ fn lost(input: &Input<'_>) -> Option<Decision> {
         let silent = input.primary.agent == Hearing::Silent;
         return silent.then(|| Decision::Hold(Reason::NotCovered { missing: missing.clone() }));
     }
+    if redundancy.failed_over {
+        return Some(Decision::Hold(Reason::NotRedundantYet));
+    }
     evidence.push("those who are left have everything that was acknowledged".to_owned());
     Some(remedy(input, Guard::PrimaryLost, evidence))
 }
@@ -368,6 +375,7 @@ impl Reason {
             self,
             Self::OnlyCopyOutOfReach
                 | Self::NotCovered { .. }
+                | Self::NotRedundantYet
                 | Self::BudgetSpent { .. }
                 | Self::NoRemedy { .. }
                 | Self::AwaitsPerson { .. }
@@ -407,6 +415,10 @@ impl fmt::Display for Reason {
                     "it is down, and those who are left may lack acknowledged writes: {missing}"
                 )
             }
+            Self::NotRedundantYet => f.write_str(
+                "it is down after a failover, and not every standby was back: a person may order \
+                 another one, which loses nothing (`evenkeel failover`)",
+            ),
             Self::AwaitsPerson { remedy } => write!(f, "remedy {remedy} waits for a person's yes"),
             Self::Cooldown { remedy, for_another } => {
                 write!(f, "remedy {remedy} ran a moment ago; again in {for_another}")
@@ -464,6 +476,7 @@ impl Decision {
                 Reason::NoRemedy { .. } => 15,
                 Reason::AgentAwaited => 16,
                 Reason::NotCovered { .. } => 17,
+                Reason::NotRedundantYet => 18,
             },
         }
     }

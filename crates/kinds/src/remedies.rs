@@ -41,10 +41,11 @@ pub const REMEDIES: &[Remedy] = &[
     Remedy {
         name: "failover",
         doc: "A primary that is down by two vantage points' word, or that dies again and again, gives \
-              its place to a standby, if those who are left have everything that was acknowledged.",
+              its place to a standby, if those who are left have everything that was acknowledged. \
+              After one, there is no second before every standby is counted on again.",
         guard: Guard::PrimaryLost,
         operation: Kind::Failover,
-        budget: Budget { tries_max: 5, window: Span::mins(30), cooldown: Span(0) },
+        budget: Budget { tries_max: 100, window: Span::mins(30), cooldown: Span(0) },
         level: Level::Auto,
         manual_minutes: 45,
     },

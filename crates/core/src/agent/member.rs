@@ -372,6 +372,12 @@ impl Member {
 
     fn failed(&mut self, action: &Action, error: &driver::Error, now: Time) {
         self.trouble = Some(error.to_string());
+        // What was only asked is asked again at its own pace.
+        match action {
+            Action::Replication => return self.seen.part.asked = now,
+            Action::Open | Action::Confirm => return self.seen.part.tried = now,
+            _ => {}
+        }
         let before = self.failing.take_if(|(failing, _)| failing == action).map_or(0, |(_, n)| n);
         self.failing = Some((action.clone(), before.saturating_add(1)));
         let step = match action {
@@ -380,7 +386,8 @@ impl Member {
             Action::Initialize if matches!(self.goal().role, Role::Standby { .. }) => RETRY_SOON,
             _ => RETRY_STEP,
         };
-        let wait = step.times(2 << before.min(10)).min(RETRY_MAX);
+        let most = if *action == Action::Prepare { RETRY_STEP.times(4) } else { RETRY_MAX };
+        let wait = step.times(2 << before.min(10)).min(most);
         self.seen.not_before = now + wait;
         match action {
             Action::Initialize | Action::Rejoin => self.event(Event::Died),
@@ -393,8 +400,6 @@ impl Member {
             Action::Look => self.seen.look_after = self.seen.not_before,
             Action::Check => self.seen.checked = now,
             Action::Probe { .. } => self.seen.probed = now,
-            Action::Replication => self.seen.part.asked = now,
-            Action::Open | Action::Confirm => self.seen.part.tried = now,
             _ => {}
         }
         self.look_again();
@@ -428,9 +433,16 @@ impl Member {
             State::Absent if ours => self.find(sealed, process, now),
             _ => self.compare(process, now),
         }
-        match self.seen.state {
-            State::Stopped if ours && sealed => self.event(Event::Seal),
-            State::Sealed if ours && !sealed => self.event(Event::Unseal),
+        // One that waits to be made anew rests, and is sealed, as well as any.
+        let rests = match directory {
+            Directory::Complete { incarnation } => Some((incarnation, false)),
+            Directory::Sealed { incarnation } => Some((incarnation, true)),
+            Directory::Absent | Directory::Partial | Directory::Foreign { .. } => None,
+        };
+        let rests = rests.filter(|(incarnation, _)| *incarnation <= wanted);
+        match (self.seen.state, rests) {
+            (State::Stopped, Some((_, true))) => self.event(Event::Seal),
+            (State::Sealed, Some((_, false))) => self.event(Event::Unseal),
             _ => {}
         }
         (self.seen.directory, self.seen.process) = (Some(directory), Some(process));

@@ -16,6 +16,8 @@ use crate::time::{Span, Time};
 
 /// A recruit is looked at this often until it has said how far it got, a gate until it is open.
 const SOON: Span = Span::millis(10);
+/// For so long since its goal came or its process began; then less often.
+const SOON_FOR: Span = Span::secs(3);
 /// A set that was ordered is looked at this often until it is proven in force.
 const CONFIRM_STEP: Span = Span::millis(50);
 /// A standby without its upstream's log is looked at this often, a primary with followers too.
@@ -101,7 +103,7 @@ pub fn next(goal: &Goal, seen: &Seen, now: Time) -> Option<Next> {
         }
         Role::Recruit if follows => {
             let done = part.recruited.is_some_and(|(term, _)| term == goal.term);
-            let step = if done { STREAM_STEP } else { SOON };
+            let step = if done { STREAM_STEP } else { pace(seen, SOON, now) };
             Some(due(part.asked, step, Action::Replication, now))
         }
         Role::Standby { .. } if follows => {
@@ -123,14 +125,15 @@ pub fn lead(goal: &Goal, seen: &Seen, now: Time) -> Option<Action> {
     let is_due = |last: Time, every: Span| now >= last + every;
     let part = &seen.part;
     if !part.opened {
-        return (!asks(goal, seen) && is_due(part.tried, SOON)).then_some(Action::Open);
+        return (!asks(goal, seen) && is_due(part.tried, pace(seen, SOON, now)))
+            .then_some(Action::Open);
     }
     // Its first write comes first, unless that waits for those whom a newer set counts on no longer.
     if !seen.write_proven && now.since(seen.started.max(part.promoted_at)) < FIRST_WRITE {
         return None;
     }
     let confirmed = *change == 0 || part.confirmed == Some((goal.term, *change));
-    if !confirmed && is_due(part.tried, CONFIRM_STEP) {
+    if !confirmed && is_due(part.tried, pace(seen, CONFIRM_STEP, now)) {
         return Some(Action::Confirm);
     }
     (!followers.is_empty() && is_due(part.asked, LOOSE_STEP)).then_some(Action::Replication)
@@ -138,15 +141,15 @@ pub fn lead(goal: &Goal, seen: &Seen, now: Time) -> Option<Action> {
 
 /// When [`lead`] may want something again.
 #[must_use]
-pub fn lead_again(goal: &Goal, seen: &Seen) -> Option<Time> {
+pub fn lead_again(goal: &Goal, seen: &Seen, now: Time) -> Option<Time> {
     let Role::Primary { change, followers, .. } = &goal.role else { return None };
     let part = &seen.part;
     if !goal.has_siblings() {
         None
     } else if !part.opened {
-        Some(part.tried + SOON)
+        Some(part.tried + pace(seen, SOON, now))
     } else if *change > 0 && part.confirmed != Some((goal.term, *change)) {
-        Some(part.tried + CONFIRM_STEP)
+        Some(part.tried + pace(seen, CONFIRM_STEP, now))
     } else {
         (!followers.is_empty()).then_some(part.asked + LOOSE_STEP)
     }
@@ -158,6 +161,12 @@ fn asks(goal: &Goal, seen: &Seen) -> bool {
     let alone = matches!(&goal.role, Role::Primary { set, .. } if set.acks() == 0);
     let shut = goal.has_siblings() && !seen.part.opened && seen.answer == Answer::Accepting;
     alone && shut && seen.part.heard < seen.started
+}
+
+/// What is soon done is asked for often; what is not is not.
+fn pace(seen: &Seen, soon: Span, now: Time) -> Span {
+    let since = seen.started.max(seen.part.heard).max(seen.part.promoted_at);
+    if now.since(since) < SOON_FOR { soon } else { LOOSE_STEP }
 }
 
 const fn takes_writes(answer: Answer) -> bool {

@@ -226,8 +226,17 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     if restart || part::rests(goal, seen) {
         return Next::Do(if frozen { Action::Kill } else { stop(goal, seen) });
     }
+    // A standby that hangs serves nobody: it needs no verdict to be ended and started.
+    if seen.state == State::Hung && !matches!(goal.role, Role::Primary { .. }) {
+        return Next::Do(Action::Kill);
+    }
     if seen.configured != Some(version(goal)) {
         return Next::Do(Action::Configure);
+    }
+    // Who hangs answers nothing, and must not be found out later for being asked for more.
+    let answered = matches!(seen.answer, Answer::Accepting | Answer::Writing | Answer::Following);
+    if answered && now.since(seen.probed) >= READY_STEP {
+        return Next::Do(Action::Probe { write: false });
     }
     let soon = now.since(seen.started.max(seen.part.promoted_at)) < STARTING_SOON;
     let replication = part::next(goal, seen, now);
@@ -256,7 +265,7 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
                 };
                 return first(
                     due(seen.probed, every, Action::Probe { write: true }, now),
-                    part::lead_again(goal, seen),
+                    part::lead_again(goal, seen, now),
                 );
             }
             if now.since(seen.checked) >= CHECK_STEP {
@@ -274,7 +283,7 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
         }
         look => look,
     };
-    let again = part::lead_again(goal, seen).filter(|_| seen.answer != Answer::Following);
+    let again = part::lead_again(goal, seen, now).filter(|_| seen.answer != Answer::Following);
     match replication {
         Some(Next::Wait(at)) => first(next, Some(at)),
         _ => first(next, again),

@@ -6,7 +6,7 @@ use super::{Cell, rows};
 use crate::goal::{StopMode, Want};
 use crate::id::{Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::journal::Topic;
-use crate::operation::{Kind, Operation};
+use crate::operation::{Cause, Kind, Operation};
 use crate::promise::{Copy, Phase, Position, Promise, Recruit, Refused};
 
 impl Cell {
@@ -148,6 +148,9 @@ impl Cell {
             row.members.swap(0, at);
             service.seen.swap(0, at);
         }
+        let by_remedy =
+            matches!(row.operation.as_ref().map(|o| &o.cause), Some(Cause::Remedy { .. }));
+        row.failed_over |= by_remedy;
         service.doubt = None;
         work.routes.insert(id);
         work.record(id);

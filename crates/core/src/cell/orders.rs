@@ -108,6 +108,7 @@ impl Cell {
             since: work.now,
             term: Term(1),
             promise,
+            failed_over: false,
             members,
             secret: secret.into(),
             operation: None,

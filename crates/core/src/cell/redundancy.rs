@@ -114,6 +114,11 @@ impl Cell {
             news = true;
         }
         promise.assert_sound();
+        let members = service.row.members.iter().filter(|m| m.want == Want::Running).count();
+        let whole = promise.phase == Phase::Steady && promise.set.standbys().len() + 1 >= members;
+        if whole && std::mem::take(&mut service.row.failed_over) {
+            news = true;
+        }
         if news {
             work.record(id);
         }
@@ -201,6 +206,7 @@ impl Cell {
         let plan = goals::plan(&self.setup, &service.row).1;
         Some(Redundancy {
             safe: promise.safe_without_primary(&self.answering(service)),
+            failed_over: service.row.failed_over,
             recruiting: promise.phase == Phase::Recruiting,
             relax: long(lacks.acks.or(lacks.counted), policy.relax_after)
                 && other.as_ref().is_some_and(|wanted| !adds(wanted)),

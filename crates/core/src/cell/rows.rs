@@ -99,6 +99,9 @@ pub struct Service {
     /// What may have been acknowledged and who covers it; `None` for a service without standbys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promise: Option<Box<Promise>>,
+    /// Another member took the primary's place by a remedy, and not every standby is back since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed_over: bool,
     /// Its members; the first takes writes.
     pub members: SmallVec<[Member; 1]>,
     /// The owner's packed secret.

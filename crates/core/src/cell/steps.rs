@@ -60,8 +60,18 @@ impl Cell {
             Effect::Stop => want(&mut service.row, Want::Stopped),
             Effect::Seal => want(&mut service.row, Want::Sealed),
             Effect::Remove => want(&mut service.row, Want::Removed),
-            Effect::Follow => self.follow(id, work),
-            Effect::Count => self.count(id, work),
+            Effect::Follow | Effect::Count => {
+                // A primary that nobody can follow is the first thing to look to.
+                let primary = &mut service.row.members[0];
+                let ready = |s: &Seen| s.state == member::State::Ready;
+                if again && !service.seen[0].as_ref().is_some_and(ready) {
+                    (primary.restarts, primary.stop) = (primary.restarts + 1, StopMode::Immediate);
+                }
+                match effect {
+                    Effect::Follow => self.follow(id, work),
+                    _ => self.count(id, work),
+                }
+            }
             Effect::Recruit => self.recruit(id, work),
             Effect::HandOver => self.hand_over(id, work),
             Effect::RecruitOthers if again => self.recruit(id, work),

@@ -21,7 +21,7 @@ use crate::Setup;
 use crate::files::{fault, sync_parent, write_synced};
 
 /// Questions are answered within this, or the server is busy with something else.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A promotion takes as long as the log that is left to replay.
 const PROMOTE_MAX: Duration = Duration::from_secs(60);
 /// Between looks at a condition the server sends no news of.

@@ -1,8 +1,9 @@
 //! The port of drivers, answered by the model.
 
 use evenkeel_core::check::Reading;
-use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process};
-use evenkeel_core::goal::{Goal, StopMode};
+use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process, Replication};
+use evenkeel_core::goal::{Goal, Role, StopMode};
+use evenkeel_core::promise::Position;
 
 use super::{Machine, REPLAY, START, Server};
 
@@ -27,11 +28,41 @@ impl Driver for Machine {
             _ => return failed("there is something already"),
         }
         let unlucky = self.unlucky("initdb");
-        self.server(goal).directory = match unlucky {
+        let copied = self.upstream.take();
+        let standby = matches!(goal.role, Role::Standby { .. });
+        if standby && copied.is_none() {
+            return failed("its primary gives no answer");
+        }
+        let server = self.server(goal);
+        server.directory = match unlucky {
             Ok(()) => Directory::Complete { incarnation },
             Err(_) => Directory::Partial,
         };
+        (server.log, server.standby) = (copied.unwrap_or_default(), standby);
+        server.copy = Some(goal.copy());
         unlucky
+    }
+
+    fn rejoin(&mut self, goal: &Goal) -> Result<u64, Error> {
+        let copied = self.upstream.take();
+        let server = self.server(goal);
+        let older = matches!(server.directory, Directory::Complete { incarnation }
+            if incarnation < goal.incarnation);
+        if !older || server.process != Process::None {
+            return failed("only what is stopped and of an older incarnation rejoins");
+        }
+        let Some(log) = copied else { return failed("its primary gives no answer") };
+        let unlucky = self.unlucky("rewinding");
+        let server = self.server(goal);
+        server.directory = match unlucky {
+            Ok(()) => Directory::Complete { incarnation: goal.incarnation },
+            Err(_) => Directory::Partial,
+        };
+        unlucky?;
+        let discarded = server.log.beyond(&log);
+        (server.log, server.standby, server.dirty) = (log, true, false);
+        server.copy = Some(goal.copy());
+        Ok(100 * discarded as u64)
     }
 
     fn discard(&mut self, goal: &Goal) -> Result<(), Error> {
@@ -49,7 +80,9 @@ impl Driver for Machine {
 
     fn configure(&mut self, goal: &Goal) -> Result<bool, Error> {
         self.unlucky("writing the settings")?;
+        let now = self.now;
         let server = self.server(goal);
+        server.take_part(&goal.role, now);
         let changed = server.settings.as_ref() != Some(&goal.settings);
         server.settings = Some(goal.settings.clone());
         Ok(changed && server.process != Process::None)
@@ -80,6 +113,11 @@ impl Driver for Machine {
         let server = self.server(goal);
         server.ready = now + if server.dirty { REPLAY } else { START };
         server.starts += 1;
+        // A new process goes by what is written.
+        server.sets.clear();
+        server.take_part(&goal.role, now);
+        server.began = server.log.len();
+        server.open = server.standby || !goal.has_siblings();
         (server.process, server.port, server.dirty) = (Process::Running { pid }, goal.port, true);
         Ok(pid)
     }
@@ -87,7 +125,7 @@ impl Driver for Machine {
     fn prepare(&mut self, goal: &Goal) -> Result<(), Error> {
         self.unlucky("making the database")?;
         match self.probe(goal, false) {
-            Answer::Accepting => Ok(()),
+            Answer::Accepting | Answer::Following => Ok(()),
             _ => failed("the server takes no connections"),
         }
     }
@@ -97,11 +135,57 @@ impl Driver for Machine {
         let server = self.server(goal);
         match server.process {
             Process::Running { .. } if now < server.ready => Answer::Recovering,
-            Process::Running { .. } if write => Answer::Writing,
+            Process::Running { .. } if server.standby => Answer::Following,
+            // Its own write waits for standbys as a client's does.
+            Process::Running { .. } if write && server.acknowledges(server.log.len(), now) => {
+                Answer::Writing
+            }
             Process::Running { .. } => Answer::Accepting,
             Process::Frozen { .. } => Answer::Silent,
             Process::None | Process::Leftovers { .. } => Answer::NotYet,
         }
+    }
+
+    fn replication(&mut self, goal: &Goal) -> Result<Replication, Error> {
+        let now = self.now;
+        let server = self.server(goal);
+        if !server.runs(now) {
+            return failed("the server takes no connections");
+        }
+        Ok(server.replication())
+    }
+
+    fn end_of_log(&mut self, goal: &Goal) -> Result<Option<Position>, Error> {
+        let server = self.server(goal);
+        if server.process != Process::None {
+            return failed("its server still runs");
+        }
+        Ok((!server.dirty).then(|| server.log.end_within()))
+    }
+
+    fn promote(&mut self, goal: &Goal) -> Result<(), Error> {
+        self.unlucky("the promotion")?;
+        let Role::Primary { set, .. } = &goal.role else { return failed("it is no primary") };
+        let now = self.now;
+        let server = self.server(goal);
+        if !server.runs(now) {
+            return failed("the server takes no connections");
+        }
+        server.promote(set, goal.term);
+        Ok(())
+    }
+
+    fn open(&mut self, goal: &Goal) -> Result<bool, Error> {
+        let Role::Primary { set, .. } = &goal.role else { return failed("it is no primary") };
+        let server = self.server(goal);
+        server.open |= server.may_open(set);
+        Ok(server.open)
+    }
+
+    fn confirm(&mut self, goal: &Goal) -> Result<bool, Error> {
+        let Role::Primary { set, .. } = &goal.role else { return failed("it is no primary") };
+        let now = self.now;
+        Ok(self.server(goal).in_force(set, now))
     }
 
     fn read(&mut self, _goal: &Goal, _question: &str) -> Result<Reading, Error> {
@@ -119,6 +203,7 @@ impl Driver for Machine {
             Process::None | Process::Leftovers { .. } => {}
         }
         server.process = Process::None;
+        server.end();
         Ok(())
     }
 
@@ -126,6 +211,7 @@ impl Driver for Machine {
         let server = self.server(goal);
         server.dirty |= server.process != Process::None;
         server.process = Process::None;
+        server.end();
         Ok(())
     }
 
@@ -226,10 +312,12 @@ mod tests {
             self.0.held = held.then_some(goal.port).into_iter().collect();
         }
         fn write_row(&mut self, goal: &Goal) -> bool {
-            self.0.write(goal.port, self.0.now).is_some()
+            let row = self.0.server(goal).log.len() as u64;
+            let now = self.0.now;
+            self.0.write(goal.port, row, now).is_some()
         }
         fn rows(&mut self, goal: &Goal) -> u64 {
-            self.0.server(goal).rows
+            self.0.server(goal).log.rows().count() as u64
         }
     }
 

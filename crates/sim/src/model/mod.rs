@@ -5,17 +5,22 @@
 //! from that it answers as real drivers do: [`evenkeel_core::contract`] holds both to one script.
 
 mod driver;
+mod log;
+mod replication;
 
 use std::collections::BTreeMap;
 
 use evenkeel_core::driver::{Directory, Error, Process};
-use evenkeel_core::goal::Goal;
+use evenkeel_core::goal::{Goal, Role};
 use evenkeel_core::id::MemberId;
+use evenkeel_core::promise::{Copy, Set};
 use evenkeel_core::report::Sight;
 use evenkeel_core::time::{Span, Time};
 
 use crate::prng::Prng;
 use crate::world::Weather;
+pub use log::Log;
+pub use replication::Asking;
 
 /// A clean start answers after this.
 const START: Span = Span::millis(60);
@@ -41,8 +46,25 @@ pub struct Server {
     doomed: bool,
     /// How often it was started.
     pub starts: u64,
-    /// Rows on disk: all that was ever acknowledged.
-    pub rows: u64,
+    /// What is on its disk.
+    pub log: Log,
+    /// Whose directory it is, and which.
+    copy: Option<Copy>,
+    /// Its part, by the settings it runs with.
+    role: Role,
+    /// It is a standby until it is promoted.
+    standby: bool,
+    /// Whether clients are let in.
+    open: bool,
+    /// As a standby: it receives its upstream's log.
+    streaming: bool,
+    /// Sets under which a commit may be acknowledged now: the newest that was written, and before it
+    /// the ones that some process may still go by, until the moment beside them.
+    sets: Vec<(Set, Time)>,
+    /// As a primary: who follows, and how much of the log each has.
+    followers: BTreeMap<Copy, usize>,
+    /// Where its log was when it began, or was promoted.
+    began: usize,
 }
 
 impl Default for Server {
@@ -56,7 +78,15 @@ impl Default for Server {
             settings: None,
             doomed: false,
             starts: 0,
-            rows: 0,
+            log: Log::default(),
+            copy: None,
+            role: Role::alone(),
+            standby: false,
+            open: true,
+            streaming: false,
+            sets: Vec::new(),
+            followers: BTreeMap::new(),
+            began: 0,
         }
     }
 }
@@ -72,6 +102,8 @@ pub struct Machine {
     pub failing: u64,
     /// Ports held by others.
     pub held: Vec<u16>,
+    /// What can be copied from the upstream of the call under way, as the world sets it.
+    pub upstream: Option<Log>,
     /// What must never happen and did.
     pub broken: Option<String>,
     weather: Weather,
@@ -87,6 +119,7 @@ impl Machine {
             now: Time(0),
             failing: 0,
             held: Vec::new(),
+            upstream: None,
             broken: None,
             weather,
             chance: Prng::new(seed, name),
@@ -121,6 +154,7 @@ impl Machine {
         }
         server.process = if leftovers { Process::Leftovers { count: 3 } } else { Process::None };
         server.dirty = true;
+        server.end();
         true
     }
 
@@ -134,13 +168,11 @@ impl Machine {
         };
     }
 
-    /// A client writes a row; whether it was acknowledged.
-    pub fn write(&mut self, port: u16, now: Time) -> Option<MemberId> {
-        let serving = |s: &Server| {
-            s.port == port && matches!(s.process, Process::Running { .. }) && now >= s.ready
-        };
+    /// A client writes a row: where to, if anybody lets it in.
+    pub fn write(&mut self, port: u16, row: u64, now: Time) -> Option<MemberId> {
+        let serving = |s: &Server| s.port == port && s.runs(now) && s.open && !s.standby;
         let (member, server) = self.servers.iter_mut().find(|(_, server)| serving(server))?;
-        server.rows += 1;
+        server.log.write(row);
         Some(*member)
     }
 
@@ -166,6 +198,7 @@ impl Machine {
         for server in self.servers.values_mut() {
             server.dirty |= server.process != Process::None;
             server.process = Process::None;
+            server.end();
         }
     }
 

@@ -173,8 +173,8 @@ fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
         let settled = matches!(service.state, State::Available | State::Retired);
         if !settled || service.operation.is_some() {
             let what = format!(
-                "{} is {} {HEAL} after the last fault, operation {:?}, findings {:?}",
-                service.name, service.state, service.operation, service.findings
+                "{} is {} {HEAL} after the last fault, members {:?}, operation {:?}, findings {:?}",
+                service.name, service.state, service.members, service.operation, service.findings
             );
             return Err(fail(&world, Wrong::Unsettled(what), &service.name));
         }

@@ -63,6 +63,14 @@ pub enum What {
 pub enum Verb {
     /// A new one.
     Create,
+    /// A new one with a standby.
+    CreateHa,
+    /// A new one with two.
+    CreateHa3,
+    /// Another member in the primary's place, in order.
+    Switchover,
+    /// The same, as if the primary were lost.
+    Failover,
     /// A restart.
     Restart,
     /// Its retirement.
@@ -73,8 +81,12 @@ pub enum Verb {
     Terminate,
 }
 
-const VERBS: [(Verb, &str); 5] = [
+const VERBS: [(Verb, &str); 9] = [
     (Verb::Create, "create"),
+    (Verb::CreateHa, "create-ha"),
+    (Verb::CreateHa3, "create-ha3"),
+    (Verb::Switchover, "switchover"),
+    (Verb::Failover, "failover"),
     (Verb::Restart, "restart"),
     (Verb::Retire, "retire"),
     (Verb::Revive, "revive"),
@@ -123,8 +135,12 @@ fn order(chance: &mut Prng) -> What {
     let count = u64::try_from(NAMES.len()).unwrap_or(1);
     let name = NAMES[usize::try_from(chance.below(count)).unwrap_or(0)];
     let verb = match chance.below(100) {
-        0..55 => Verb::Create,
-        55..70 => Verb::Restart,
+        0..20 => Verb::Create,
+        20..38 => Verb::CreateHa,
+        38..46 => Verb::CreateHa3,
+        46..54 => Verb::Switchover,
+        54..60 => Verb::Failover,
+        60..70 => Verb::Restart,
         70..80 => Verb::Retire,
         80..92 => Verb::Revive,
         _ => Verb::Terminate,
@@ -138,16 +154,22 @@ impl Verb {
     pub fn of(self, name: &str) -> Order {
         let name = name.to_owned();
         match self {
-            Self::Create => {
-                let secret = vec![7; 80];
-                Order::Create { name, kind: "postgres".to_owned(), plan: None, secret }
-            }
+            Self::Create => create(name, None),
+            Self::CreateHa => create(name, Some("ha")),
+            Self::CreateHa3 => create(name, Some("ha3")),
+            Self::Switchover => Order::Switchover { name, to: None },
+            Self::Failover => Order::Failover { name, reason: "a drill".to_owned() },
             Self::Restart => Order::Restart { name },
             Self::Retire => Order::Retire { name },
             Self::Revive => Order::Revive { name },
             Self::Terminate => Order::Terminate { confirm: name.clone(), name },
         }
     }
+}
+
+fn create(name: String, plan: Option<&str>) -> Order {
+    let (kind, plan) = ("postgres".to_owned(), plan.map(str::to_owned));
+    Order::Create { name, kind, plan, secret: vec![7; 80] }
 }
 
 impl fmt::Display for Plan {

@@ -3,11 +3,13 @@
 use evenkeel_core::agent::{self, Action, Brain, Call, Config, Input, Outcome};
 use evenkeel_core::cell::Entry;
 use evenkeel_core::digest::Digest;
+use evenkeel_core::goal::{Role, StopMode};
 use evenkeel_core::id::MemberId;
 use evenkeel_core::report::{Answer, Hello, Sight};
 use evenkeel_core::time::Span;
 
 use super::{Event, Weather, World};
+use crate::model::{Asking, Log};
 
 /// A server that cannot live lives this long.
 const CRASH: Span = Span::millis(250);
@@ -72,7 +74,19 @@ impl World {
             return;
         }
         host.machine.now = now;
+        let upstream = self.copied_for(n, call);
+        let host = &mut self.hosts[n];
+        host.machine.upstream = upstream;
+        if matches!(call.action, Action::Stop(StopMode::Fast)) {
+            // An orderly stop waits until whoever follows has everything.
+            self.stream_now();
+        }
+        let host = &mut self.hosts[n];
         let outcome = agent::perform(&mut host.machine, &call.goal, &call.action, &[]);
+        if matches!(call.action, Action::Configure | Action::Promote) {
+            self.stream_now();
+        }
+        let host = &mut self.hosts[n];
         if let Some(what) = host.machine.broken.take() {
             let text = format!("{}: {what} ({})", host.name, call.member);
             return self.fail(text);
@@ -90,9 +104,22 @@ impl World {
         }
     }
 
+    /// The log that a copy is made from, if the call makes one.
+    fn copied_for(&self, n: usize, call: &Call) -> Option<Log> {
+        let Role::Standby { upstream } = &call.goal.role else { return None };
+        let (copy, member) = (call.goal.copy(), call.member);
+        let asking = Asking { copy, member, of: upstream.copy, port: upstream.port };
+        matches!(call.action, Action::Initialize | Action::Rejoin)
+            .then(|| self.upstream_of(n, &asking).cloned())
+            .flatten()
+    }
+
     /// Calls that change something are told; looks and probes are not.
     fn tell_call(&mut self, n: usize, call: &Call, outcome: &Outcome) {
-        if matches!(call.action, Action::Look | Action::Probe { .. } | Action::Check) {
+        use Action as A;
+        if matches!(call.action, A::Look | A::Probe { .. } | A::Check | A::Replication)
+            || matches!(outcome, Outcome::Held(false))
+        {
             return;
         }
         let what = match &call.action {

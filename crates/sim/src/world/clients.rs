@@ -2,10 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use evenkeel_core::id::{MemberId, ServiceId};
+use evenkeel_core::id::{MemberId, ServiceId, Term};
 use evenkeel_core::time::{Span, Time};
 
-use super::World;
+use super::{Event, World};
+use crate::model::{Asking, Log};
+
+/// Between two looks of those who stream logs and of those who wait for acknowledgements; what is
+/// written is streamed at once.
+const STREAM: Span = Span::millis(100);
+/// A client that was not acknowledged in this time gives up, and counts on nothing.
+const PATIENCE: Span = Span::secs(20);
 
 /// How the clients of one service fare.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +23,22 @@ pub(super) struct Clients {
     failing: bool,
     /// The longest time without an acknowledged write between two of them.
     longest: Span,
+    /// Rows that are safe, by what clients were told.
+    acknowledged: BTreeSet<u64>,
+    /// Rows written and not acknowledged yet.
+    waiting: Vec<Waiting>,
+    /// The newest history that anything was acknowledged in, and by whom.
+    newest: Option<(Term, MemberId)>,
+}
+
+/// A row on its way.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    row: u64,
+    /// Whose log it is in, and up to where that must be had by others.
+    member: MemberId,
+    length: usize,
+    since: Time,
 }
 
 impl World {
@@ -30,16 +53,126 @@ impl World {
         for id in ids {
             let target = self.routes.1.get(&id).and_then(|route| route.target.as_ref());
             let port = target.map(|target| target.port).filter(|_| self.gateway_up);
-            let now = self.now;
+            let (now, row) = (self.now, self.rows);
+            self.rows += 1;
             let wrote = port.and_then(|port| {
-                self.hosts.iter_mut().find_map(|host| host.machine.write(port, now))
+                let mut hosts = self.hosts.iter_mut().filter(|host| host.on);
+                hosts.find_map(|host| {
+                    let member = host.machine.write(port, row, now)?;
+                    let length = host.machine.servers.get(&member)?.log.len();
+                    Some(Waiting { row, member, length, since: now })
+                })
             });
-            if let Some(member) = wrote {
-                *self.acknowledged.entry(member).or_default() += 1;
-                self.writes += 1;
+            if let Some(clients) = self.clients.get_mut(&id) {
+                clients.waiting.extend(wrote);
             }
-            self.fare(id, wrote.is_some());
         }
+        self.stream_now();
+        let ids: Vec<ServiceId> = self.clients.keys().copied().collect();
+        for id in ids {
+            let now = self.now;
+            let told = |clients: &Clients| clients.last == Some(now);
+            if !self.clients.get(&id).is_some_and(told) {
+                self.fare(id, false);
+            }
+        }
+    }
+
+    /// Standbys ask their primaries for more, again and again.
+    pub(super) fn stream(&mut self) {
+        let anybody = self.stream_now();
+        self.at(if anybody { STREAM } else { STREAM.times(10) }, Event::Stream);
+    }
+
+    /// Standbys ask their primaries for more, and commits that waited for them are acknowledged.
+    /// Whether any does.
+    pub(super) fn stream_now(&mut self) -> bool {
+        let now = self.now;
+        let mut anybody = false;
+        for n in 0..self.hosts.len() {
+            if !self.hosts[n].on {
+                continue;
+            }
+            for asking in self.hosts[n].machine.asking(now) {
+                anybody = true;
+                self.ask_upstream(n, &asking);
+            }
+        }
+        self.forget_followers();
+        let ids: Vec<ServiceId> = self.clients.keys().copied().collect();
+        for id in ids {
+            self.acknowledge(id);
+        }
+        anybody
+    }
+
+    fn ask_upstream(&mut self, n: usize, asking: &Asking) {
+        let now = self.now;
+        let own = self.hosts[n].machine.servers.get(&asking.member);
+        let more = own.and_then(|own| self.upstream_of(n, asking)?.after(&own.log));
+        let flushed = self.hosts[n].machine.stream(asking.member, more.as_ref());
+        for host in self.hosts.iter_mut().filter(|host| host.on) {
+            if host.machine.serves(asking, now).is_some() {
+                host.machine.heard(asking.of.member, asking.copy, flushed);
+            }
+        }
+    }
+
+    /// The log that a member of a host may copy, if its upstream is reached.
+    pub(super) fn upstream_of(&self, n: usize, asking: &Asking) -> Option<&Log> {
+        let reached = |m: &usize| {
+            self.hosts[*m].on && !self.hosts[*m].alone && !self.hosts[n].alone || *m == n
+        };
+        let hosts = (0..self.hosts.len()).filter(reached);
+        hosts.filter_map(|m| self.hosts[m].machine.serves(asking, self.now)).next()
+    }
+
+    /// A follower that does not ask any more is gone.
+    fn forget_followers(&mut self) {
+        let now = self.now;
+        let mut asking = BTreeSet::new();
+        for (n, host) in self.hosts.iter().enumerate().filter(|(_, host)| host.on) {
+            for follower in host.machine.asking(now) {
+                if self.upstream_of(n, &follower).is_some() {
+                    asking.insert((follower.of.member, follower.copy));
+                }
+            }
+        }
+        for host in &mut self.hosts {
+            host.machine.keep_followers(&asking);
+        }
+    }
+
+    /// Tells clients what is safe now; whether anything was.
+    fn acknowledge(&mut self, id: ServiceId) -> bool {
+        let now = self.now;
+        let Some(clients) = self.clients.get(&id) else { return false };
+        let mut safe = Vec::new();
+        let mut waiting = clients.waiting.clone();
+        waiting.retain(|w| {
+            let mut hosts = self.hosts.iter().filter(|host| host.on);
+            let told = hosts.find_map(|h| h.machine.acknowledged(w.member, w.length, now));
+            safe.extend(told.map(|history| (*w, history)));
+            told.is_none() && now.since(w.since) < PATIENCE
+        });
+        let Some(clients) = self.clients.get_mut(&id) else { return false };
+        clients.waiting = waiting;
+        let mut wrong = None;
+        for (w, history) in &safe {
+            clients.acknowledged.insert(w.row);
+            if clients.newest.is_some_and(|newest| newest.0 > *history) {
+                wrong = Some((w.member, *history, clients.newest));
+            }
+            clients.newest = clients.newest.max(Some((*history, w.member)));
+        }
+        self.writes += safe.len() as u64;
+        if let Some((member, history, newest)) = wrong {
+            self.fail(format!("{member} of {history} acknowledged after {newest:?} did"));
+        }
+        if !safe.is_empty() {
+            self.fare(id, true);
+        }
+        !safe.is_empty()
     }
 
     /// Notes how a write went.
@@ -81,21 +214,23 @@ impl World {
         of.map(|clients| clients.longest.max(open(clients))).max().unwrap_or_default()
     }
 
-    /// Every acknowledged row is where it was acknowledged, unless its end was ordered.
+    /// Every acknowledged row is with whoever takes writes now, unless its end was ordered.
     pub fn check_ledger(&mut self) {
         let Some(cell) = &self.cell else { return };
-        let services = cell.services(self.now);
-        let kept: BTreeSet<MemberId> = services
-            .iter()
-            .filter(|service| !self.terminated.contains(&service.name))
-            .flat_map(|service| service.members.iter().map(|member| member.id))
-            .collect();
-        for (member, acknowledged) in &self.acknowledged {
-            let rows =
-                self.hosts.iter().find_map(|h| h.machine.servers.get(member)).map(|s| s.rows);
-            if kept.contains(member) && rows.unwrap_or(0) < *acknowledged {
-                let text =
-                    format!("{member} lost rows: {acknowledged} acknowledged, {rows:?} there");
+        for service in cell.services(self.now) {
+            let Some(clients) = self.clients.get(&service.id) else { continue };
+            if self.terminated.contains(&service.name) {
+                continue;
+            }
+            let primary = service.members.first().map(|member| member.id);
+            let Some(primary) = primary else { continue };
+            let server = self.hosts.iter().find_map(|h| h.machine.servers.get(&primary));
+            let rows: BTreeSet<u64> = server.map(|s| s.log.rows().collect()).unwrap_or_default();
+            if let Some(row) = clients.acknowledged.iter().find(|row| !rows.contains(row)) {
+                let text = format!(
+                    "{primary} has no row {row} of {}, which was acknowledged",
+                    service.name
+                );
                 self.broken.get_or_insert(text);
                 return;
             }

@@ -1,7 +1,7 @@
 //! The controller: a real cell, as its shell runs it. Commit, then send.
 
 use evenkeel_core::cell::{Cell, Entry, Send, Setup};
-use evenkeel_core::goal::Want;
+use evenkeel_core::goal::{Role, Want};
 use evenkeel_core::order::Order;
 use evenkeel_core::report::ToAgent;
 use evenkeel_core::time::Span;
@@ -68,7 +68,9 @@ impl World {
                 self.fail(format!("{} has two goals {}/{}", goal.member, goal.term, goal.revision));
             }
             let name = goal.identity.name.as_str();
-            if goal.want == Want::Removed && !self.terminated.contains(name) {
+            // A member whose place another has taken goes too.
+            let replaced = goal.role == Role::Recruit && goal.has_siblings();
+            if goal.want == Want::Removed && !self.terminated.contains(name) && !replaced {
                 self.fail(format!("{name} is removed and nobody ordered it"));
             }
         }

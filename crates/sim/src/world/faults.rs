@@ -39,6 +39,8 @@ pub enum Fault {
     FailCalls,
     /// Somebody takes a port.
     TakePort,
+    /// The members of a host are cut off from those on other hosts for a while.
+    CutNeighbours,
 }
 
 /// Every fault.
@@ -56,6 +58,7 @@ pub const FAULTS: &[Fault] = &[
     Fault::CutStream,
     Fault::FailCalls,
     Fault::TakePort,
+    Fault::CutNeighbours,
 ];
 
 impl fmt::Display for Fault {
@@ -74,6 +77,7 @@ impl fmt::Display for Fault {
             Self::CutStream => "cut-stream",
             Self::FailCalls => "fail-calls",
             Self::TakePort => "take-port",
+            Self::CutNeighbours => "cut-neighbours",
         })
     }
 }
@@ -120,6 +124,10 @@ impl World {
             (Fault::FailCalls, _) => {
                 self.hosts[n].machine.failing = 40;
                 self.at(later, Event::Return(Process::Calls(n)));
+            }
+            (Fault::CutNeighbours, _) => {
+                self.hosts[n].alone = true;
+                self.at(later, Event::Return(Process::Neighbours(n)));
             }
             (Fault::TakePort, _) => {
                 let port = 21_000 + u16::try_from(chance.below(40)).unwrap_or(0);
@@ -201,6 +209,7 @@ impl World {
         self.crash_next = None;
         for n in 0..self.hosts.len() {
             self.hosts[n].machine.heal();
+            self.hosts[n].alone = false;
             self.power_on(n);
         }
         self.start_controller();

@@ -93,6 +93,8 @@ enum Event {
     Return(Process),
     /// Clients write.
     Write,
+    /// Standbys receive what is new.
+    Stream,
 }
 
 /// What comes back after a fault.
@@ -104,6 +106,7 @@ pub(crate) enum Process {
     Calls(usize),
     Host(usize),
     Server(usize, MemberId),
+    Neighbours(usize),
 }
 
 /// A host.
@@ -112,6 +115,8 @@ struct Host {
     machine: Machine,
     /// Whether it has power.
     on: bool,
+    /// Whether its members are cut off from those on other hosts.
+    alone: bool,
     /// How often it was switched on.
     boots: u64,
     brain: Option<Brain>,
@@ -134,6 +139,7 @@ impl Host {
             machine: Machine::new(options.seed, &name, options.weather),
             name,
             on: true,
+            alone: false,
             boots: 1,
             brain: None,
             life: 0,
@@ -168,7 +174,6 @@ pub struct World {
     /// Last arrival per stream and direction: messages of one stream stay in order.
     order: BTreeMap<(Link, bool), Time>,
     sent: BTreeMap<(MemberId, Term, Revision), Digest>,
-    acknowledged: BTreeMap<MemberId, u64>,
     clients: BTreeMap<ServiceId, clients::Clients>,
     terminated: BTreeSet<String>,
     /// What happened, in words, if it is wanted; taken by whoever prints it.
@@ -183,6 +188,8 @@ pub struct World {
     busy: u64,
     /// Rows that clients were told are safe.
     pub writes: u64,
+    /// Rows that clients wrote.
+    rows: u64,
 }
 
 impl World {
@@ -205,7 +212,6 @@ impl World {
             links: 0,
             order: BTreeMap::new(),
             sent: BTreeMap::new(),
-            acknowledged: BTreeMap::new(),
             clients: BTreeMap::new(),
             terminated: BTreeSet::new(),
             told: Vec::new(),
@@ -214,12 +220,14 @@ impl World {
             steps: 0,
             busy: 0,
             writes: 0,
+            rows: 1,
             options,
         };
         world.come_back(Process::Controller);
         (0..world.hosts.len()).for_each(|n| world.come_back(Process::Agent(n)));
         world.at(Span::millis(1), Event::Dial);
         world.at(world.options.write_every, Event::Write);
+        world.at(Span::millis(10), Event::Stream);
         world
     }
 
@@ -317,6 +325,7 @@ impl World {
             }
             Event::Crash(n, member, pid) => self.crash(n, member, pid),
             Event::Return(process) => self.come_back(process),
+            Event::Stream => self.stream(),
             Event::Write => {
                 self.write();
                 self.at(self.options.write_every, Event::Write);
@@ -343,6 +352,7 @@ impl World {
             }
             Process::Calls(n) => self.hosts[n].machine.failing = 0,
             Process::Host(n) => self.power_on(n),
+            Process::Neighbours(n) => self.hosts[n].alone = false,
             Process::Server(n, member) => self.hosts[n].machine.doom(member, false),
         }
     }
