@@ -115,7 +115,12 @@ fn work(
 /// What changes something is worth a line; what only looks is not.
 fn tell(call: &Call) {
     match call.action {
-        Action::Look | Action::Probe { .. } | Action::Check => {}
+        Action::Look
+        | Action::Probe { .. }
+        | Action::Check
+        | Action::Replication
+        | Action::Open
+        | Action::Confirm => {}
         _ => {
             let (service, member) = (&call.goal.identity.name, call.member);
             tracing::info!(%service, %member, term = call.goal.term.0, action = ?call.action);

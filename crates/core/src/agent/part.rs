@@ -80,6 +80,11 @@ pub fn at_rest(goal: &Goal, seen: &Seen, directory: &Directory) -> Option<Action
         {
             Some(Action::Rejoin)
         }
+        (Role::Standby { .. }, Directory::Sealed { incarnation })
+            if *incarnation < goal.incarnation =>
+        {
+            Some(Action::Seal(false))
+        }
         (Role::Recruit, Directory::Complete { .. } | Directory::Sealed { .. })
             if seen.part.recruited.is_none_or(|(term, _)| term != goal.term) =>
         {

@@ -66,23 +66,23 @@ impl Cell {
         if promise.phase != Phase::Recruiting {
             return Vec::new();
         }
-        match self.choose(service, promise, operation) {
+        match self.choose(service, promise, operation, operation.tries > 0) {
             Ok(_) => Vec::new(),
             Err(why) => vec![why],
         }
     }
 
-    /// Who is promoted, of those recruited.
+    /// Who is promoted, of those recruited. When it is late, whoever covers will do.
     fn choose(
         &self,
         service: &Service,
         promise: &Promise,
         operation: &Operation,
+        late: bool,
     ) -> Result<(Copy, Vec<Recruit>), String> {
         let all = self.recruits(service);
         let others: Vec<Recruit> =
             all.iter().filter(|r| r.copy.member != promise.primary.member).copied().collect();
-        let late = operation.tries > 0;
         let wanted = operation.member.filter(|_| !late);
         let words = |refused: Refused| refused.to_string();
         if operation.kind == Kind::Switchover && !late {
@@ -109,7 +109,9 @@ impl Cell {
         if promise.phase != Phase::Recruiting {
             return;
         }
-        let Ok((winner, recruits)) = self.choose(service, promise, operation) else { return };
+        let found = self.choose(service, promise, operation, false);
+        let found = found.or_else(|_| self.choose(service, promise, operation, true));
+        let Ok((winner, recruits)) = found else { return };
         let Some(first) = recruits.iter().find(|r| r.copy == winner).copied() else { return };
         let old = promise.primary;
         let clean = |r: &&Recruit| {

@@ -155,14 +155,19 @@ pub(super) fn applies(service: &Service, step: &Step) -> bool {
     service.row.promise.is_some() || !matches!(step.order, Effect::Follow | Effect::Count)
 }
 
-/// Whether every member a step waits for has given up: nothing is gained by waiting longer.
+/// Whether a member that a step waits for has given up: nothing is gained by waiting longer.
 pub(super) fn all_failed(service: &Service, operation: &Operation) -> bool {
-    operation.at().proof == Proof::Writing
-        && service.row.members.iter().zip(&service.seen).take(1).all(|(member, seen)| {
-            seen.as_ref().is_some_and(|seen| {
-                seen.state == member::State::CrashLooping && seen.applied == member.version()
-            })
+    let members = service.row.members.iter().zip(&service.seen);
+    let given_up = |(member, seen): (&rows::Member, &Option<Seen>)| {
+        seen.as_ref().is_some_and(|seen| {
+            seen.state == member::State::CrashLooping && seen.applied == member.version()
         })
+    };
+    match operation.at().proof {
+        Proof::Writing => members.take(1).all(given_up),
+        Proof::Following => members.skip(1).any(given_up),
+        _ => false,
+    }
 }
 
 /// Why a member's report does not prove a step.

@@ -1,0 +1,222 @@
+//! Services with standbys: nodes killed, frozen and thawed, standbys that go and come back, planned
+//! switchovers. A ledger of acknowledged writes is compared after each: nothing is missing, ever.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::fleet::{Fleet, Ledger, send, software, sql, until};
+
+/// What agents and databases take to notice, decide and be quick about it on a slow machine.
+const SOON: u64 = 60;
+
+fn create(fleet: &Fleet, name: &str, plan: &str) {
+    fleet.ok(&["create", "postgres", name, "--plan", plan]);
+}
+
+/// A member by its part.
+fn member(show: &Value, role: &str) -> Value {
+    let members = show["members"].as_array().cloned().unwrap_or_default();
+    members.into_iter().find(|member| member["role"] == role).unwrap_or_default()
+}
+
+fn primary(fleet: &Fleet, name: &str) -> u64 {
+    member(&fleet.show(name), "primary")["id"].as_u64().expect("somebody is primary")
+}
+
+/// Waits until every standby is counted on again.
+fn until_whole(fleet: &Fleet, name: &str) {
+    until(SOON * 2, "every standby is counted on", || {
+        let show = fleet.show(name);
+        let members = show["members"].as_array().cloned().unwrap_or_default();
+        show["state"] == "available"
+            && show["failover"]["safe_now"] == true
+            && show["operation"].is_null()
+            && members.iter().all(|m| m["role"] == "primary" || m["sync"] == true)
+    });
+}
+
+/// Every process of a member's host: its agent and its server with all its children.
+fn node(fleet: &Fleet, name: &str, role: &str) -> Vec<u32> {
+    let found = member(&fleet.show(name), role);
+    let server = u32::try_from(found["pid"].as_u64().expect("it runs")).expect("a process");
+    let host = found["host"].as_str().expect("placed").to_owned();
+    let agent = fleet.json(&["host", "show", &host])["pid"].as_u64().expect("its agent runs");
+    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    let agent = u32::try_from(agent).expect("a process");
+    [agent, server].into_iter().chain(children).collect()
+}
+
+fn send_all(pids: &[u32], signal: Signal) {
+    for pid in pids {
+        // A child may have ended by itself meanwhile.
+        if evenkeel_drivers::process::state(*pid).is_some() {
+            send(*pid, signal);
+        }
+    }
+}
+
+#[test]
+fn a_killed_node_loses_nothing_and_comes_back_as_a_standby() {
+    if !software("a_killed_node_loses_nothing_and_comes_back_as_a_standby") {
+        return;
+    }
+    let fleet = Fleet::start("node", &["--respawn-after", "5s"]);
+    create(&fleet, "pay", "ha");
+    let show = fleet.show("pay");
+    assert_eq!(show["failover"]["because"], "n=1, k=1, reached 1, need 1");
+    let zones = |member: &Value| member["host"].clone();
+    assert_ne!(zones(&show["members"][0]), zones(&show["members"][1]), "one host, one member");
+    let ledger = Ledger::start(&fleet, "pay");
+    for _ in 0..2 {
+        let before = primary(&fleet, "pay");
+        send_all(&node(&fleet, "pay", "primary"), Signal::KILL);
+        until(SOON, "its standby takes writes", || {
+            let show = fleet.show("pay");
+            let now = member(&show, "primary");
+            show["state"] == "available" && now["id"] != before && now["state"] == "ready"
+        });
+        until_whole(&fleet, "pay");
+        assert_eq!(member(&fleet.show("pay"), "standby")["id"], before, "it came back");
+    }
+    ledger.check(&fleet, "pay");
+    let journal = fleet.ok(&["journal", "--subject", "pay", "--limit", "300"]);
+    assert!(journal.contains("act: failover by remedy failover"), "{journal}");
+    assert!(journal.contains("bytes of log that its primary does not have were set aside"));
+}
+
+#[test]
+fn a_frozen_primary_that_thaws_acknowledges_nothing_any_more() {
+    if !software("a_frozen_primary_that_thaws_acknowledges_nothing_any_more") {
+        return;
+    }
+    let fleet = Fleet::start("frozen", &[]);
+    create(&fleet, "pay", "ha3");
+    let ledger = Ledger::start(&fleet, "pay");
+    // A session that is open at the old primary itself, past every gateway.
+    let old = member(&fleet.show("pay"), "primary");
+    let answer = fleet.json(&["url", "pay"]);
+    let direct = format!(
+        "postgresql://pay:{}@127.0.0.1:{}/pay",
+        answer["password"].as_str().expect("a password"),
+        old["port"]
+    );
+    let frozen = node(&fleet, "pay", "primary");
+    send_all(&frozen, Signal::STOP);
+    let writer = std::thread::spawn(move || sql(&direct, "INSERT INTO ledger VALUES (-1)"));
+    until(SOON, "another member takes writes", || {
+        let now = member(&fleet.show("pay"), "primary");
+        now["id"] != old["id"] && now["state"] == "ready"
+    });
+    send_all(&frozen, Signal::CONT);
+    let late = writer.join().expect("it ends");
+    assert!(late.is_err(), "a fenced primary acknowledged a write");
+    until_whole(&fleet, "pay");
+    assert_eq!(fleet.sql("pay", "SELECT n FROM ledger WHERE n = -1").expect("readable").len(), 0);
+    ledger.check(&fleet, "pay");
+}
+
+#[test]
+fn planned_switchovers_lose_nothing_and_refusals_say_why() {
+    if !software("planned_switchovers_lose_nothing_and_refusals_say_why") {
+        return;
+    }
+    let fleet = Fleet::start("switch", &[]);
+    create(&fleet, "pay", "ha3");
+    fleet.create("alone");
+    let ledger = Ledger::start(&fleet, "pay");
+    for _ in 0..3 {
+        let before = primary(&fleet, "pay");
+        fleet.ok(&["switchover", "pay"]);
+        assert_ne!(primary(&fleet, "pay"), before);
+        until_whole(&fleet, "pay");
+    }
+    let show = fleet.show("pay");
+    let standby = member(&show, "standby");
+    let host = standby["host"].as_str().expect("placed");
+    fleet.ok(&["switchover", "pay", "--to", host]);
+    assert_eq!(primary(&fleet, "pay"), standby["id"]);
+    until_whole(&fleet, "pay");
+    let before = primary(&fleet, "pay");
+    fleet.ok(&["failover", "pay", "--reason", "a test"]);
+    assert_ne!(primary(&fleet, "pay"), before);
+    until_whole(&fleet, "pay");
+    ledger.check(&fleet, "pay");
+    let refused = |arguments: &[&str], words: &str| {
+        let (_, text) = fleet.fails(arguments);
+        assert!(text.contains(words), "{arguments:?}: {text}");
+    };
+    refused(&["switchover", "alone"], "has one member by its plan");
+    refused(&["switchover", "pay", "--to", "nobody"], "has no standby \"nobody\"");
+    refused(&["failover", "pay", "--reason", " "], "say why");
+    refused(&["failover", "none", "--reason", "x"], "no service is named");
+    let url = fleet.ok(&["url", "pay", "--direct"]);
+    assert!(url.contains("target_session_attrs=read-write"), "{url}");
+    assert_eq!(sql(url.trim(), "SELECT 1").expect("it finds the primary"), ["1"]);
+}
+
+#[test]
+fn commits_wait_for_a_lost_standby_only_so_long_and_nobody_is_promoted_meanwhile() {
+    if !software("commits_wait_for_a_lost_standby_only_so_long_and_nobody_is_promoted_meanwhile") {
+        return;
+    }
+    let fleet = Fleet::start("relax", &["--respawn-after", "20s"]);
+    create(&fleet, "pay", "ha");
+    let ledger = Ledger::start(&fleet, "pay");
+    let before = primary(&fleet, "pay");
+    send_all(&node(&fleet, "pay", "standby"), Signal::KILL);
+    let began = Instant::now();
+    fleet.sql("pay", "INSERT INTO ledger VALUES (-1)").expect("acknowledged at last");
+    assert!(began.elapsed() < Duration::from_secs(SOON));
+    until(SOON, "it is told that there is only one copy", || {
+        let show = fleet.show("pay");
+        show["findings"].to_string().contains("acknowledged alone")
+            && show["failover"]["safe_now"] == false
+    });
+    let (_, text) = fleet.fails(&["failover", "pay", "--reason", "a test"]);
+    assert!(text.contains("without risk of loss"), "{text}");
+    // It comes back by itself, and is counted on again.
+    until_whole(&fleet, "pay");
+    assert_eq!(primary(&fleet, "pay"), before, "nobody was promoted");
+    ledger.check(&fleet, "pay");
+}
+
+#[test]
+fn a_primary_restarted_with_waiting_commits_lets_nobody_see_them_early() {
+    if !software("a_primary_restarted_with_waiting_commits_lets_nobody_see_them_early") {
+        return;
+    }
+    // Nobody starts the standby's agent again, and only a person's word relaxes anything for long.
+    let fleet = Fleet::start("waiting", &[]);
+    create(&fleet, "pay", "ha");
+    fleet.sql("pay", "CREATE TABLE seen (n int)").expect("made");
+    let standby = node(&fleet, "pay", "standby");
+    send_all(&standby, Signal::STOP);
+    let url = fleet.ok(&["url", "pay"]);
+    let writer = std::thread::spawn(move || sql(url.trim(), "INSERT INTO seen VALUES (1)"));
+    let server = fleet.server("pay");
+    until(10, "a commit waits", || {
+        let busy = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+        busy.unwrap_or_default().split_whitespace().any(|pid| {
+            let title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&title).contains("waiting for")
+        })
+    });
+    send(server, Signal::KILL);
+    assert!(writer.join().expect("it ends").is_err(), "it was not acknowledged");
+    // While nobody else has it, nobody sees it: either clients wait, or it was relaxed on record.
+    let mut seen = None;
+    until(SOON, "clients are let in", || {
+        seen = fleet.sql("pay", "SELECT n FROM seen").ok();
+        seen.is_some()
+    });
+    let seen = seen.expect("waited for");
+    let journal = fleet.ok(&["journal", "--subject", "pay", "--limit", "300"]);
+    let relaxed = journal.contains("in force: commits wait for nobody");
+    assert!(seen.is_empty() || relaxed, "{seen:?} was seen before any other member had it");
+    send_all(&standby, Signal::CONT);
+    until_whole(&fleet, "pay");
+}
