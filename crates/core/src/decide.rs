@@ -303,7 +303,7 @@ fn by_its_agent(input: &Input<'_>) -> Decision {
         }
         Some(S::Ready) => beside(input).unwrap_or(Decision::Hold(Reason::AwaitingWrite)),
         // Before its clients are let in it may wait for a standby that is gone.
-        Some(S::Starting) if input.redundancy.as_ref().is_some_and(|r| r.relax) => {
+        Some(S::Starting | S::Recovering) if input.redundancy.as_ref().is_some_and(|r| r.relax) => {
             beside(input).unwrap_or(Decision::Hold(Reason::AwaitingWrite))
         }
         Some(S::CrashLooping) => {

@@ -96,8 +96,12 @@ impl Cell {
             }
             return Ok((winner, all));
         }
-        // A primary that answered too has everything; another is as good where it covers without it.
+        // Others take the place of one that is lost, if they cover without it. It has everything too,
+        // and goes on where they do not come to.
         let found = promise.winner(&others, wanted).map(|winner| (winner, others));
+        if !late {
+            return found.map_err(words);
+        }
         found.or_else(|_| promise.winner(&all, None).map(|winner| (winner, all))).map_err(words)
     }
 

@@ -30,7 +30,7 @@ pub const SPEC: Spec = Spec {
             order: Effect::Promote,
             proof: Proof::Writing,
             deadline: Span::secs(60),
-            past: Past::Insist { tries: 1 },
+            past: Past::GiveUp,
             on_death: OnDeath::HandOver,
         },
     ],
