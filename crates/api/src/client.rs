@@ -12,8 +12,8 @@ use ureq::{Agent, Body};
 
 use crate::events::Events;
 use crate::{
-    DoctorItem, Error, ErrorBody, FailoverOrder, JournalEntry, JournalQuery, KindPage, KindSummary,
-    NewService, SwitchoverOrder, Termination, UrlAnswer,
+    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, JournalEntry, JournalQuery, KindPage,
+    KindSummary, NewService, SwitchoverOrder, Termination, UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.
@@ -171,6 +171,14 @@ impl Client {
     pub fn failover(&self, name: &str, reason: &str) -> Result<Accepted, Error> {
         let body = FailoverOrder { reason: reason.to_owned() };
         self.post(&path("/v1/services", name, "/failover"), &body)
+    }
+
+    /// Has the journal tell what a drill came to.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn drilled(&self, name: &str, result: &DrillResult) -> Result<Accepted, Error> {
+        self.post(&path("/v1/services", name, "/drills"), result)
     }
 
     /// Orders that another member takes the primary's place, in order: the one named, or any.

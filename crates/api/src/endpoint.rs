@@ -115,6 +115,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
             "Has another member take the primary's place, in order.",
         )
     },
+    Endpoint {
+        request: Some("DrillResult"),
+        ..order("/v1/services/{name}/drills", "Has the journal tell what a drill came to.")
+    },
     order("/v1/services/{name}/retire", "Stops a service and keeps its disks."),
     order("/v1/services/{name}/revive", "Makes a retired service serve again."),
     Endpoint {

@@ -30,6 +30,6 @@ pub use evenkeel_core::{order, view};
 pub use events::Events;
 pub use openapi::openapi;
 pub use types::{
-    CheckSummary, DoctorItem, ErrorBody, FailoverOrder, JournalEntry, JournalQuery, KindPage,
-    KindSummary, NewService, PlanSummary, SwitchoverOrder, Termination, UrlAnswer,
+    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, JournalEntry, JournalQuery,
+    KindPage, KindSummary, NewService, PlanSummary, SwitchoverOrder, Termination, UrlAnswer,
 };

@@ -76,6 +76,10 @@ pub(crate) const SCHEMAS: &[Schema] = &[
     schema("NewService", &[("name", "string"), ("kind", "string"), ("plan", "string?")]),
     schema("Termination", &[("confirm", "string")]),
     schema("FailoverOrder", &[("reason", "string")]),
+    schema(
+        "DrillResult",
+        &[("drill", "string"), ("gap_ms", "integer"), ("lost", "integer"), ("acked", "integer")],
+    ),
     schema("SwitchoverOrder", &[("to", "string?")]),
     schema(
         "UrlAnswer",

@@ -19,6 +19,20 @@ pub struct NewService {
     pub plan: Option<String>,
 }
 
+/// What a drill came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillResult {
+    /// What was exercised.
+    pub drill: String,
+    /// The longest time without an acknowledged write, in milliseconds.
+    pub gap_ms: u64,
+    /// Acknowledged rows that were missing afterwards.
+    pub lost: u64,
+    /// Rows that were acknowledged.
+    pub acked: u64,
+}
+
 /// The body of an order for a failover.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

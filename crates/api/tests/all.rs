@@ -15,8 +15,8 @@ use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
 use evenkeel_api::{
-    CheckSummary, DoctorItem, ErrorBody, FailoverOrder, JournalEntry, KindPage, KindSummary,
-    NewService, PlanSummary, SwitchoverOrder, Termination, UrlAnswer, openapi,
+    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, JournalEntry, KindPage,
+    KindSummary, NewService, PlanSummary, SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
 
 fn service() -> view::Service {
@@ -184,6 +184,7 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("NewService", json(&new)),
         ("Termination", json(&Termination { confirm: text() })),
         ("FailoverOrder", json(&FailoverOrder { reason: text() })),
+        ("DrillResult", json(&DrillResult { drill: text(), gap_ms: 1, lost: 0, acked: 1 })),
         ("SwitchoverOrder", json(&SwitchoverOrder { to: Some(text()) })),
         ("Failover", json(&view::Failover { safe_now: true, because: text() })),
         ("UrlAnswer", json(&url)),

@@ -60,6 +60,19 @@ pub enum Order {
         /// Which member, by its id or its host's name; any if absent.
         to: Option<String>,
     },
+    /// A drill was done: what it came to is journalled.
+    Drilled {
+        /// Which service.
+        name: String,
+        /// What was exercised.
+        drill: String,
+        /// The longest time without an acknowledged write, in milliseconds.
+        gap_ms: u64,
+        /// Acknowledged rows that were missing afterwards.
+        lost: u64,
+        /// Rows that were acknowledged.
+        acked: u64,
+    },
     /// Place nothing on a host any more, and empty it.
     Drain {
         /// Which host, by name.

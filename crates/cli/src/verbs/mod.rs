@@ -9,6 +9,7 @@ mod create;
 mod demo;
 mod doctor;
 mod down;
+mod drill;
 mod explain;
 mod gateway;
 mod handover;
@@ -44,6 +45,7 @@ pub enum Verb {
     Url(url::Url),
     Switchover(handover::Switchover),
     Failover(handover::Failover),
+    Drill(drill::Drill),
     Restart(operate::Restart),
     Retire(operate::Retire),
     Revive(operate::Revive),
@@ -77,6 +79,7 @@ impl Verb {
             Self::Url(verb) => verb.run(context),
             Self::Switchover(verb) => verb.run(context),
             Self::Failover(verb) => verb.run(context),
+            Self::Drill(verb) => verb.run(context),
             Self::Restart(verb) => verb.run(context),
             Self::Retire(verb) => verb.run(context),
             Self::Revive(verb) => verb.run(context),

@@ -73,6 +73,7 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/services/{name}/restart", post(services::restart)),
         (Post, "/v1/services/{name}/failover", post(services::failover)),
         (Post, "/v1/services/{name}/switchover", post(services::switchover)),
+        (Post, "/v1/services/{name}/drills", post(services::drilled)),
         (Post, "/v1/services/{name}/retire", post(services::retire)),
         (Post, "/v1/services/{name}/revive", post(services::revive)),
         (Post, "/v1/services/{name}/terminate", post(services::terminate)),

@@ -234,7 +234,7 @@ impl Cell {
     }
 
     /// Moves a service's health, and its host's state, by one piece of evidence.
-    fn weigh(
+    pub(super) fn weigh(
         &mut self,
         id: ServiceId,
         evidence: health::Evidence,

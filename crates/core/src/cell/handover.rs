@@ -8,6 +8,7 @@ use crate::id::{Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::journal::Topic;
 use crate::operation::{Cause, Kind, Operation};
 use crate::promise::{Copy, Phase, Position, Promise, Recruit, Refused};
+use crate::service::health::Evidence;
 
 impl Cell {
     /// Begins a term: from when this is recorded, nothing older is obeyed by those who hear of it.
@@ -21,6 +22,13 @@ impl Cell {
         take_part(&mut row.members, row.term);
         service.doubt = None;
         work.routes.insert(id);
+        self.nobody_writes(id, work);
+    }
+
+    /// While nobody is primary no write is acknowledged, and that is shown.
+    fn nobody_writes(&mut self, id: ServiceId, work: &mut Work) {
+        let words = vec!["nobody is its primary until one is promoted".to_owned()];
+        self.weigh(id, Evidence::ConfirmedDown, words, work);
     }
 
     /// Begins a term of which only the primary hears yet: it stops, and those who follow get the rest.
@@ -34,6 +42,7 @@ impl Cell {
         take_part(&mut row.members[..1], row.term);
         service.doubt = None;
         work.routes.insert(id);
+        self.nobody_writes(id, work);
     }
 
     /// The others hear of the term too.

@@ -48,6 +48,13 @@ impl Cell {
             }),
             Order::Failover { name, reason } => self.fail_over(by, name, reason, work),
             Order::Switchover { name, to } => self.switch_over(by, name, to.as_deref(), work),
+            Order::Drilled { name, drill, gap_ms, lost, acked } => match self.state.named(name) {
+                None => Err(Error::NoSuchService { name: name.clone() }),
+                Some(service) => {
+                    let text = format!("{drill}: write gap {gap_ms} ms, lost {lost}/{acked}");
+                    Ok(Accepted { service: Some(service.row.id), operation: None, text })
+                }
+            },
             Order::Drain { host } => self.drain(by, host, work),
             Order::Return { host } => self.take_back(host, work),
             Order::RemoveHost { host } => self.remove_host(host, work),
@@ -363,6 +370,7 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::Terminate { name, .. } => (name, "terminate"),
         Order::Failover { name, .. } => (name, "failover"),
         Order::Switchover { name, .. } => (name, "switchover"),
+        Order::Drilled { name, .. } => (name, "a drill"),
         Order::Drain { host } => (host, "drain"),
         Order::Return { host } => (host, "return"),
         Order::RemoveHost { host } => (host, "removal"),

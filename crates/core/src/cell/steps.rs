@@ -105,7 +105,7 @@ impl Cell {
         members
             .enumerate()
             .filter(|(at, (member, _))| concerned(*at, member))
-            .filter_map(|(_, (member, seen))| {
+            .filter_map(|(at, (member, seen))| {
                 let host = self.state.hosts.get(&member.host);
                 if !host.is_some_and(state::Host::speaks) {
                     let host = self.state.host_name(member.host);
@@ -114,7 +114,7 @@ impl Cell {
                 let Some(seen) = seen else {
                     return Some(format!("{}: not reported yet", member.id));
                 };
-                unproven(member, seen, proof).map(|what| format!("{}: {what}", member.id))
+                unproven(member, seen, proof, at == 0).map(|what| format!("{}: {what}", member.id))
             })
             .collect()
     }
@@ -171,7 +171,7 @@ pub(super) fn all_failed(service: &Service, operation: &Operation) -> bool {
 }
 
 /// Why a member's report does not prove a step.
-fn unproven(member: &rows::Member, seen: &Seen, proof: Proof) -> Option<String> {
+fn unproven(member: &rows::Member, seen: &Seen, proof: Proof, first: bool) -> Option<String> {
     let trouble = || {
         let words = seen.rare.as_ref().and_then(|r| r.trouble.as_deref());
         words.map_or(String::new(), |words| format!(" ({words})"))
@@ -183,6 +183,7 @@ fn unproven(member: &rows::Member, seen: &Seen, proof: Proof) -> Option<String> 
         return Some(format!("has not applied its goal yet{}", trouble()));
     }
     use member::State as S;
+    let unmade = !first && seen.state == S::Absent;
     let done = match proof {
         Proof::Writing => {
             seen.state == S::Ready && seen.write_proven && seen.restarts == member.restarts
@@ -190,8 +191,9 @@ fn unproven(member: &rows::Member, seen: &Seen, proof: Proof) -> Option<String> 
         Proof::Following => {
             seen.state == S::Following && seen.replication.as_ref().is_some_and(|r| r.streams)
         }
-        Proof::Stopped => matches!(seen.state, S::Stopped | S::Sealed),
-        Proof::Sealed => seen.state == S::Sealed,
+        // A standby that was never made, or waits to be made anew, has nothing to stop.
+        Proof::Stopped => matches!(seen.state, S::Stopped | S::Sealed) || unmade,
+        Proof::Sealed => seen.state == S::Sealed || unmade,
         Proof::Gone => seen.state == S::Gone,
         Proof::Routed
         | Proof::Counted

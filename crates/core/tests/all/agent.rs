@@ -37,7 +37,7 @@ fn config() -> Config {
     }
 }
 
-fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
+pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
     Goal {
         store: StoreId("s".into()),
         identity: Identity {
@@ -463,7 +463,7 @@ fn the_reconcilers_table_never_orders_what_must_not_be() {
     assert_eq!(rows, 4 * 2 * 7 * 4 * 13);
 }
 
-fn seen(
+pub fn seen(
     state: State,
     directory: Directory,
     process: Process,

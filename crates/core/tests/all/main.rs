@@ -5,6 +5,7 @@ mod golden;
 mod machines;
 mod promise;
 mod protocol;
+mod redundancy;
 mod runbooks;
 mod small_world;
 mod world;

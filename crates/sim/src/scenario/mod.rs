@@ -40,6 +40,7 @@ pub const BUNDLED: &[Bundled] = bundled![
     "crash-loop",
     "silent-agent",
     "lost-host",
+    "lost-primary",
     "controller-killed",
 ];
 

@@ -65,7 +65,7 @@ pub enum Step {
     /// Time passes.
     Wait(Lasting),
     /// Somebody orders a new service.
-    Create(String),
+    Create(New),
     /// Somebody orders a restart.
     Restart(String),
     /// Somebody retires a service.
@@ -110,6 +110,32 @@ pub enum Step {
     Journal(Says),
     /// The transcript shows why a service is as it is.
     Explain(String),
+}
+
+/// A new service: its name, or its name and its plan.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum New {
+    /// Of the default plan.
+    Name(String),
+    /// Of another.
+    Planned {
+        /// Its name.
+        name: String,
+        /// Its plan.
+        plan: String,
+    },
+}
+
+impl New {
+    /// Its name, and its plan where one is named.
+    #[must_use]
+    pub fn parts(&self) -> (String, Option<String>) {
+        match self {
+            Self::Name(name) => (name.clone(), None),
+            Self::Planned { name, plan } => (name.clone(), Some(plan.clone())),
+        }
+    }
 }
 
 /// When the controller is killed.
@@ -244,7 +270,10 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wait(lasting) => write!(f, "{} pass", lasting.0),
-            Self::Create(name) => write!(f, "order: create {name}"),
+            Self::Create(New::Name(name)) => write!(f, "order: create {name}"),
+            Self::Create(New::Planned { name, plan }) => {
+                write!(f, "order: create {name} of plan {plan}")
+            }
             Self::Restart(name) => write!(f, "order: restart {name}"),
             Self::Retire(name) => write!(f, "order: retire {name}"),
             Self::Revive(name) => write!(f, "order: revive {name}"),

@@ -109,9 +109,9 @@ impl<'a> Stage<'a> {
     fn act(&mut self, step: &Step) -> Result<(), String> {
         let world = &mut self.world;
         match step {
-            Step::Create(name) => {
-                let (name, secret) = (name.clone(), vec![7; 80]);
-                world.order(Order::Create { name, kind: "postgres".into(), plan: None, secret });
+            Step::Create(new) => {
+                let ((name, plan), secret) = (new.parts(), vec![7; 80]);
+                world.order(Order::Create { name, kind: "postgres".into(), plan, secret });
             }
             Step::Restart(name) => world.order(Order::Restart { name: name.clone() }),
             Step::Retire(name) => world.order(Order::Retire { name: name.clone() }),
