@@ -222,6 +222,9 @@ pub fn decide(input: &Input<'_>) -> Decision {
     if let Some(plan @ Decision::Act(_)) = lost(input) {
         return plan;
     }
+    if let Some(plan) = repair(input) {
+        return Decision::Act(plan);
+    }
     if let Some(operation) = &input.operation {
         return Decision::Hold(match operation.claim {
             Err(refusal) => Reason::ClaimRefused(refusal),
@@ -279,6 +282,20 @@ fn lost(input: &Input<'_>) -> Option<Decision> {
     }
     evidence.push("those who are left have everything that was acknowledged".to_owned());
     Some(remedy(input, Guard::PrimaryLost, evidence))
+}
+
+/// A primary that needs a repair where it is goes before what only improves things beside it, which
+/// may well wait for it.
+fn repair(input: &Input<'_>) -> Option<Plan> {
+    let running = input.operation.as_ref()?.kind;
+    let heard = input.phase == Phase::Serving && input.primary.agent == Hearing::Heard;
+    if !heard || !operation::preempts(Kind::Recover, running) {
+        return None;
+    }
+    match by_its_agent(input) {
+        Decision::Act(plan) if plan.operation == Kind::Recover => Some(plan),
+        _ => None,
+    }
 }
 
 /// The primary serves: is everything there that was promised beside it?

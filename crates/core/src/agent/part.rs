@@ -120,44 +120,28 @@ pub fn next(goal: &Goal, seen: &Seen, now: Time) -> Option<Next> {
     }
 }
 
-/// The next call about a primary that takes writes and is prepared.
+/// The next call about a primary that takes writes and is prepared, or when there is one.
 #[must_use]
-pub fn lead(goal: &Goal, seen: &Seen, now: Time) -> Option<Action> {
+pub fn lead(goal: &Goal, seen: &Seen, now: Time) -> Option<Next> {
     let Role::Primary { change, followers, .. } = &goal.role else { return None };
     if !goal.has_siblings() {
         return None;
     }
-    let is_due = |last: Time, every: Span| now >= last + every;
     let part = &seen.part;
     if !part.opened {
-        return (!asks(goal, seen) && is_due(part.tried, pace(seen, SOON, now)))
-            .then_some(Action::Open);
+        // What it asks for comes as a goal.
+        let open = || due(part.tried, pace(seen, SOON, now), Action::Open, now);
+        return (!asks(goal, seen)).then(open);
     }
     // Its first write comes first, unless that waits for those whom a newer set counts on no longer.
-    if !seen.write_proven && now.since(seen.started.max(part.promoted_at)) < FIRST_WRITE {
-        return None;
+    let patient = seen.started.max(part.promoted_at) + FIRST_WRITE;
+    if !seen.write_proven && now < patient {
+        return Some(Next::Wait(patient));
     }
-    let confirmed = *change == 0 || part.confirmed == Some((goal.term, *change));
-    if !confirmed && is_due(part.tried, pace(seen, CONFIRM_STEP, now)) {
-        return Some(Action::Confirm);
+    if *change > 0 && part.confirmed != Some((goal.term, *change)) {
+        return Some(due(part.tried, pace(seen, CONFIRM_STEP, now), Action::Confirm, now));
     }
-    (!followers.is_empty() && is_due(part.asked, LOOSE_STEP)).then_some(Action::Replication)
-}
-
-/// When [`lead`] may want something again.
-#[must_use]
-pub fn lead_again(goal: &Goal, seen: &Seen, now: Time) -> Option<Time> {
-    let Role::Primary { change, followers, .. } = &goal.role else { return None };
-    let part = &seen.part;
-    if !goal.has_siblings() {
-        None
-    } else if !part.opened {
-        Some(part.tried + pace(seen, SOON, now))
-    } else if *change > 0 && part.confirmed != Some((goal.term, *change)) {
-        Some(part.tried + pace(seen, CONFIRM_STEP, now))
-    } else {
-        (!followers.is_empty()).then_some(part.asked + LOOSE_STEP)
-    }
+    (!followers.is_empty()).then(|| due(part.asked, LOOSE_STEP, Action::Replication, now))
 }
 
 /// Whether a primary that waits for nobody has yet to hear that it still is the primary: it may have

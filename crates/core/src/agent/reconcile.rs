@@ -240,6 +240,11 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     }
     let soon = now.since(seen.started.max(seen.part.promoted_at)) < STARTING_SOON;
     let replication = part::next(goal, seen, now);
+    let lead = part::lead(goal, seen, now);
+    let later = match lead {
+        Some(Next::Wait(at)) => Some(at),
+        Some(Next::Do(_) | Next::Settled) | None => None,
+    };
     if let Some(Next::Do(action)) = replication {
         return Next::Do(action);
     }
@@ -250,7 +255,7 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
             if seen.prepared != Some(version(goal)) {
                 return Next::Do(Action::Prepare);
             }
-            if let Some(action) = part::lead(goal, seen, now) {
+            if let Some(Next::Do(action)) = lead {
                 return Next::Do(action);
             }
             // What hung is believed only after a write. Clients come first: until they are let in
@@ -263,10 +268,7 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
                     false if soon => STARTING_STEP,
                     false => SLOW_STEP,
                 };
-                return first(
-                    due(seen.probed, every, Action::Probe { write: true }, now),
-                    part::lead_again(goal, seen, now),
-                );
+                return first(due(seen.probed, every, Action::Probe { write: true }, now), later);
             }
             if now.since(seen.checked) >= CHECK_STEP {
                 return Next::Do(Action::Check);
@@ -283,10 +285,9 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
         }
         look => look,
     };
-    let again = part::lead_again(goal, seen, now).filter(|_| seen.answer != Answer::Following);
     match replication {
         Some(Next::Wait(at)) => first(next, Some(at)),
-        _ => first(next, again),
+        _ => first(next, later.filter(|_| seen.prepared == Some(version(goal)))),
     }
 }
 

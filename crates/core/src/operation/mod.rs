@@ -291,20 +291,16 @@ impl Operation {
 /// only improves things.
 #[must_use]
 pub const fn preempts(order: Kind, running: Kind) -> bool {
-    let repairs = matches!(
-        running,
-        Kind::Restart | Kind::Recover | Kind::Rejoin | Kind::Rebuild | Kind::Relax | Kind::Restore
-    );
+    let beside = matches!(running, Kind::Rejoin | Kind::Rebuild | Kind::Relax | Kind::Restore);
+    let repairs = beside || matches!(running, Kind::Restart | Kind::Recover);
     match order {
         Kind::Terminate => !matches!(running, Kind::Terminate),
         Kind::Retire => repairs || matches!(running, Kind::Revive),
         Kind::Revive => matches!(running, Kind::Retire),
         Kind::Failover => repairs,
-        Kind::Switchover => matches!(running, Kind::Rejoin | Kind::Rebuild | Kind::Restore),
-        Kind::Relax => matches!(running, Kind::Rejoin | Kind::Rebuild | Kind::Restore),
+        Kind::Switchover | Kind::Restart | Kind::Recover => beside,
         Kind::Install
-        | Kind::Restart
-        | Kind::Recover
+        | Kind::Relax
         | Kind::Drain
         | Kind::Rejoin
         | Kind::Rebuild

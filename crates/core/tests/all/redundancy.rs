@@ -296,6 +296,20 @@ fn a_lost_primary_goes_before_what_only_improves_things() {
 }
 
 #[test]
+fn a_primary_is_repaired_though_something_beside_it_is_under_way() {
+    let bare = Redundancy { safe: Err(missing()), ..whole() };
+    for (kind, aside) in [(Kind::Rejoin, true), (Kind::Relax, true), (Kind::Failover, false)] {
+        let running = Underway { kind, claim: Ok(()), step: "a step", due: NOW, paged: false };
+        let broken = Input {
+            operation: Some(running),
+            ..input(Hearing::Heard, State::CrashLooping, bare.clone())
+        };
+        let expected = aside.then_some(Kind::Recover);
+        assert_eq!(acts(&broken), expected, "{kind:?}");
+    }
+}
+
+#[test]
 fn what_is_missing_beside_a_primary_that_serves_comes_back_in_order() {
     let serving = |redundancy| acts(&input(Hearing::Heard, State::Ready, redundancy));
     assert_eq!(serving(whole()), None);
