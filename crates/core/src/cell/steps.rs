@@ -67,6 +67,11 @@ impl Cell {
                 if again && !service.seen[0].as_ref().is_some_and(ready) {
                     (primary.restarts, primary.stop) = (primary.restarts + 1, StopMode::Immediate);
                 }
+                let failed = |s: &Seen| s.state == member::State::CrashLooping;
+                let members = service.row.members.iter_mut().zip(&service.seen).skip(1);
+                for (standby, seen) in members.filter(|_| again) {
+                    standby.restarts += u32::from(seen.as_ref().is_some_and(failed));
+                }
                 match effect {
                     Effect::Follow => self.follow(id, work),
                     _ => self.count(id, work),

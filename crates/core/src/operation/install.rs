@@ -29,8 +29,8 @@ pub const SPEC: Spec = Spec {
             name: "make standbys that follow",
             order: Effect::Follow,
             proof: Proof::Following,
-            deadline: Span::mins(5),
-            past: Past::Insist { tries: 1 },
+            deadline: Span::mins(3),
+            past: Past::Insist { tries: 5 },
             on_death: OnDeath::Continue,
         },
         Step {
