@@ -144,6 +144,13 @@ fn planned_switchovers_lose_nothing_and_refusals_say_why() {
     fleet.ok(&["failover", "pay", "--reason", "a test"]);
     assert_ne!(primary(&fleet, "pay"), before);
     until_whole(&fleet, "pay");
+    let drilled = fleet.json(&["drill", "failover", "pay"]);
+    assert_eq!(drilled["lost"], 0, "{drilled}");
+    assert!(drilled["acked"].as_u64() >= Some(40) && drilled["gap_ms"].as_u64() > Some(0));
+    assert_ne!(drilled["old_primary"], drilled["new_primary"]);
+    let journal = fleet.ok(&["journal", "--subject", "pay", "--limit", "300"]);
+    assert!(journal.contains("ordered a drill: failover: write gap"), "{journal}");
+    until_whole(&fleet, "pay");
     ledger.check(&fleet, "pay");
     let refused = |arguments: &[&str], words: &str| {
         let (_, text) = fleet.fails(arguments);

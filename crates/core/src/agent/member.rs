@@ -386,7 +386,11 @@ impl Member {
             Action::Initialize if matches!(self.goal().role, Role::Standby { .. }) => RETRY_SOON,
             _ => RETRY_STEP,
         };
-        let most = if *action == Action::Prepare { RETRY_STEP.times(4) } else { RETRY_MAX };
+        // These look first, and change nothing before it can work.
+        let most = match action {
+            Action::Prepare | Action::Rejoin => RETRY_STEP.times(2),
+            _ => RETRY_MAX,
+        };
         let wait = step.times(2 << before.min(10)).min(most);
         self.seen.not_before = now + wait;
         match action {

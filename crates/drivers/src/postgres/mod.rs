@@ -177,6 +177,12 @@ impl Driver for Postgres {
     }
 
     fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {
+        let runs = || matches!(server::find(&self.layout(goal).data), Process::Running { .. });
+        if mode == StopMode::Fast && goal.has_siblings() && runs() {
+            // Most of what the stop would write is written while clients still write: another waits
+            // to take over. A server too busy for it is stopped all the same.
+            let _ = replication::checkpoint(&self.setup, goal);
+        }
         self.session = session::Session::default();
         server::stop(&self.layout(goal).data, mode)
     }

@@ -24,6 +24,8 @@ use crate::files::{fault, sync_parent, write_synced};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A promotion takes as long as the log that is left to replay.
 const PROMOTE_MAX: Duration = Duration::from_secs(60);
+/// A checkpoint before a planned stop takes no longer than this.
+const CHECKPOINT_MAX: Duration = Duration::from_secs(10);
 /// Between looks at a condition the server sends no news of.
 const STEP: Duration = Duration::from_millis(3);
 /// A walsender that neither moves nor ends in this time is ended; it is never a client's.
@@ -124,6 +126,14 @@ async fn walsenders(client: &Client) -> Result<Vec<Walsender>, tokio_postgres::E
         flushed: number(row.get(4)),
     };
     Ok(rows.iter().map(of).collect())
+}
+
+/// Writes a checkpoint, if that takes no longer than it may.
+pub fn checkpoint(setup: &Setup, goal: &Goal) -> Result<(), Error> {
+    let config = config(setup, goal, "evenkeel", "evenkeel");
+    within("a checkpoint", CHECKPOINT_MAX, async {
+        connect(config).await?.batch_execute("CHECKPOINT").await
+    })
 }
 
 /// Where a cleanly stopped server's log ends: at its shutdown's checkpoint. A standby that has flushed
