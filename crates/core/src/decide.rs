@@ -104,7 +104,12 @@ pub struct Primary {
     pub agent: Hearing,
     /// What its agent said last.
     pub state: Option<member::State>,
+    /// Since when that was so.
+    pub since: Time,
 }
+
+/// An agent that starts what died has done so within this; one that has not waits before it does.
+pub const RESTART_MAX: Span = Span::millis(300);
 
 /// Whether an agent is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,7 +268,9 @@ fn lost(input: &Input<'_>) -> Option<Decision> {
             vec!["its agent: it died too often".to_owned()]
         }
         // The first restart is at once; before a later one its agent waits, and others need not.
-        (_, Hearing::Heard, Some(member::State::Failed)) => {
+        (_, Hearing::Heard, Some(member::State::Failed))
+            if input.now.since(input.primary.since) >= RESTART_MAX =>
+        {
             vec!["its agent: it died again, and is started again only after a while".to_owned()]
         }
         (Some(Verdict::Down(seen)), Hearing::Silent, _)

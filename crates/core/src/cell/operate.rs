@@ -108,6 +108,7 @@ impl Cell {
                     _ => Hearing::Silent,
                 },
                 state: service.seen[0].as_ref().map(|seen| seen.state),
+                since: service.seen[0].as_ref().map_or(now, |seen| seen.since),
             },
             redundancy: self.redundancy(service, now),
             verdict: self.verdict(service, now),

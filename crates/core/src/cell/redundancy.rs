@@ -3,7 +3,7 @@
 use super::state::{self, Due, Lacks, Seen, Service};
 use super::turn::Work;
 use super::{Cell, goals, rows};
-use crate::decide::Redundancy;
+use crate::decide::{RESTART_MAX, Redundancy};
 use crate::goal::Want;
 use crate::id::{MemberId, ServiceId};
 use crate::journal::Topic;
@@ -184,6 +184,8 @@ impl Cell {
             (lacks.member, ASTRAY_AFTER),
             (lacks.member, policy.rebuild_after),
         ];
+        let failed = service.seen[0].as_ref().filter(|seen| seen.state == S::Failed);
+        let waits = waits.into_iter().chain([(failed.map(|seen| seen.since), RESTART_MAX)]);
         let next = waits.into_iter().filter_map(|(since, limit)| Some(since? + limit));
         if let Some(next) = next.filter(|at| *at > now).min() {
             self.state.timers.insert((next, Due::Service(id)));

@@ -217,7 +217,13 @@ fn input(agent: Hearing, state: State, redundancy: Redundancy) -> Input<'static>
         phase: Phase::Serving,
         health: Health::Healthy,
         operation: None,
-        primary: Primary { member: MemberId(1), host: HostId(1), agent, state: Some(state) },
+        primary: Primary {
+            member: MemberId(1),
+            host: HostId(1),
+            agent,
+            state: Some(state),
+            since: Time(0),
+        },
         redundancy: Some(redundancy),
         verdict: Some(Verdict::Down(vec![vantage(2), vantage(3)])),
         witnesses: Vec::new(),
@@ -264,6 +270,9 @@ fn a_primary_that_dies_again_gives_its_place_and_one_that_dies_once_does_not() {
     ] {
         assert_eq!(acts(&input(Hearing::Heard, state, whole())), what, "{state}");
     }
+    let mut just_now = input(Hearing::Heard, State::Failed, whole());
+    just_now.primary.since = NOW;
+    assert_eq!(acts(&just_now), None, "its agent may be about to start it");
     let bare = Redundancy { safe: Err(missing()), ..whole() };
     assert_eq!(
         acts(&input(Hearing::Heard, State::CrashLooping, bare.clone())),
