@@ -227,11 +227,13 @@ fn histories(data: &Path) -> Result<Vec<(u32, PathBuf)>, Error> {
     Ok(paths.filter_map(|path| Some((timeline(&path)?, path))).collect())
 }
 
-/// Takes the numbers of timelines below a term's, so that the next one is the term. A server chooses
-/// the first number after those it knows of, which may be another's that it never heard of.
+/// Takes the numbers of timelines between a server's own and a term's, so that its next one is the
+/// term. A server chooses the first number after its own that it knows no history of, and that may be
+/// another's of which it never heard.
 fn plant(data: &Path, term: Term) -> Result<(), Error> {
     let known = histories(data)?;
-    for timeline in 2..term.0 {
+    let own = known.iter().filter(|(_, path)| !is_planted(path)).map(|(number, _)| *number).max();
+    for timeline in own.unwrap_or(1) + 1..term.0 {
         if known.iter().any(|(number, _)| *number == timeline) {
             continue;
         }
@@ -241,14 +243,17 @@ fn plant(data: &Path, term: Term) -> Result<(), Error> {
     Ok(())
 }
 
+fn is_planted(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text == PLANTED)
+}
+
 /// Takes away what was planted above the newest true history: a promotion that did not come to be
 /// must not make a server look for timelines that are none.
 pub fn clear_planted(data: &Path) -> Result<(), Error> {
     let mut known = histories(data)?;
     known.sort_unstable();
     for (_, path) in known.iter().rev() {
-        let planted = fs::read_to_string(path).is_ok_and(|text| text == PLANTED);
-        if !planted {
+        if !is_planted(path) {
             break;
         }
         fs::remove_file(path).map_err(fault("cannot remove", path))?;
