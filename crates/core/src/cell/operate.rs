@@ -16,9 +16,6 @@ use crate::report::Question;
 use crate::service::phase;
 use crate::time::{Span, Time};
 
-/// Runs of remedies a row remembers; budgets count fewer.
-const RUNS_MAX: usize = 16;
-
 impl Cell {
     /// Looks at one service: assess, go on, decide. Leaves it with a timer unless it rests.
     pub(super) fn look(&mut self, id: ServiceId, work: &mut Work) {
@@ -173,9 +170,11 @@ impl Cell {
         let remedy = Label::new(&plan.remedy).expect("names of remedies are labels");
         if let Some(service) = self.state.services.get_mut(&id) {
             let mut runs = service.row.runs.take().map_or_else(Vec::new, Vec::from);
+            // What a remedy's own budget counts no more is forgotten; budgets bound what is left.
+            let known =
+                |run: &Run| self.setup.remedies.iter().find(|r| r.name == run.remedy.as_str());
+            runs.retain(|run| known(run).is_some_and(|r| work.now.since(run.at) < r.budget.window));
             runs.push(Run { remedy, at: work.now });
-            let excess = runs.len().saturating_sub(RUNS_MAX);
-            runs.drain(..excess);
             service.row.runs = Some(runs.into());
         }
         self.start(id, plan.operation, Cause::Remedy { name: remedy }, work);
