@@ -100,7 +100,7 @@ fn part(kind: &dyn Kind, around: Around<'_>, row: &rows::Service, at: usize) -> 
     match promise.phase {
         Phase::Recruiting if member.term == promise.term => Role::Recruit,
         _ if member.copy() == promise.primary => lead(),
-        _ if member.part == rows::Part::Waits => Role::Recruit,
+        _ if member.part != rows::Part::Follows => Role::Recruit,
         _ => follow(kind, around, row, member).unwrap_or(Role::Recruit),
     }
 }

@@ -13,40 +13,33 @@ use crate::service::health::Evidence;
 impl Cell {
     /// Begins a term: from when this is recorded, nothing older is obeyed by those who hear of it.
     pub(super) fn recruit(&mut self, id: ServiceId, work: &mut Work) {
-        let Some(service) = self.state.services.get_mut(&id) else { return };
-        let row = &mut service.row;
-        let Some(promise) = row.promise.as_mut() else { return };
-        promise.recruit();
-        row.members.iter_mut().for_each(|member| member.stop = StopMode::Immediate);
-        begin_term(row, work);
-        take_part(&mut row.members, row.term);
-        service.doubt = None;
-        work.routes.insert(id);
-        self.nobody_writes(id, work);
-    }
-
-    /// While nobody is primary no write is acknowledged, and that is shown.
-    fn nobody_writes(&mut self, id: ServiceId, work: &mut Work) {
-        let words = vec!["nobody is its primary until one is promoted".to_owned()];
-        self.weigh(id, Evidence::ConfirmedDown, words, work);
+        self.begin_term(id, StopMode::Immediate, usize::MAX, work);
     }
 
     /// Begins a term of which only the primary hears yet: it stops, and those who follow get the rest.
     pub(super) fn hand_over(&mut self, id: ServiceId, work: &mut Work) {
+        self.begin_term(id, StopMode::Fast, 1, work);
+    }
+
+    /// Begins a term for the first so many members, who stop by this mode where they took writes.
+    fn begin_term(&mut self, id: ServiceId, stop: StopMode, members: usize, work: &mut Work) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let row = &mut service.row;
         let Some(promise) = row.promise.as_mut() else { return };
         promise.recruit();
-        begin_term(row, work);
-        row.members[0].stop = StopMode::Fast;
-        take_part(&mut row.members[..1], row.term);
+        take_term(row, work);
+        let heard = row.members.len().min(members);
+        row.members[..heard].iter_mut().for_each(|member| member.stop = stop);
+        take_part(&mut row.members[..heard], row.term);
         service.doubt = None;
         work.routes.insert(id);
-        self.nobody_writes(id, work);
+        // While nobody is primary no write is acknowledged, and that is shown.
+        let words = vec!["nobody is its primary until one is promoted".to_owned()];
+        self.weigh(id, Evidence::ConfirmedDown, words, work);
     }
 
     /// The others hear of the term too.
-    pub(super) fn recruit_others(&mut self, id: ServiceId, _work: &mut Work) {
+    pub(super) fn recruit_others(&mut self, id: ServiceId) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let term = service.row.term;
         take_part(&mut service.row.members, term);
@@ -155,7 +148,11 @@ impl Cell {
         take_part(&mut row.members, term);
         for member in &mut row.members {
             let follows = member.copy() == winner || followers.contains(&member.copy());
-            member.part = if follows { rows::Part::Follows } else { rows::Part::Waits };
+            member.part = match member.part {
+                rows::Part::Leaves => rows::Part::Leaves,
+                _ if follows => rows::Part::Follows,
+                _ => rows::Part::Waits,
+            };
             // What a lost primary did not acknowledge is not shown to anybody by an orderly end.
             member.stop = if follows { StopMode::Fast } else { StopMode::Immediate };
         }
@@ -190,7 +187,7 @@ impl Cell {
         }
         let text = format!("{} serves: it goes on in {}", promise.primary, promise.term);
         work.note(Topic::Operation, row.name.as_str(), text, Vec::new());
-        begin_term(row, work);
+        take_term(row, work);
         take_part(&mut row.members, row.term);
         work.routes.insert(id);
         work.record(id);
@@ -206,7 +203,7 @@ impl Cell {
         let row = &mut service.row;
         let Some(promise) = row.promise.as_mut() else { return };
         let name = row.name.as_str().to_owned();
-        for member in row.members.iter_mut().skip(1).filter(|m| m.want != Want::Removed) {
+        for member in row.members.iter_mut().skip(1).filter(|m| m.stays()) {
             member.want = Want::Running;
             if Some(member.id) == remade {
                 member.incarnation = member.incarnation.next();
@@ -263,7 +260,7 @@ impl Cell {
         if let Some(service) = self.state.services.get_mut(&id) {
             let lost = service.row.members.iter_mut().find(|m| m.id == lost);
             if let Some(lost) = lost {
-                (lost.part, lost.want) = (rows::Part::Waits, Want::Stopped);
+                (lost.part, lost.want) = (rows::Part::Leaves, Want::Stopped);
             }
         }
         work.cell = true;
@@ -300,7 +297,7 @@ impl Cell {
 }
 
 /// The row takes its promise's term.
-fn begin_term(row: &mut rows::Service, work: &mut Work) {
+fn take_term(row: &mut rows::Service, work: &mut Work) {
     let Some(promise) = &row.promise else { return };
     row.term = promise.term;
     let text = format!("term {} begins", row.term);

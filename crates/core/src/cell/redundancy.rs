@@ -135,8 +135,7 @@ impl Cell {
             return;
         }
         let whole = promise.phase == Phase::Steady && promise.set.standbys().len() + 1 >= members;
-        let surplus =
-            |m: &rows::Member| m.part == rows::Part::Waits && promise.may_be_remade(m.copy());
+        let surplus = |m: &rows::Member| !m.stays() && promise.may_be_remade(m.copy());
         let Some(at) = service.row.members.iter().rposition(surplus).filter(|_| whole) else {
             return;
         };

@@ -155,9 +155,17 @@ pub enum Part {
     Follows,
     /// Its log may have what its primary's has not: it waits to be made anew.
     Waits,
+    /// Another has its place: it is removed when nothing rests on it any more.
+    Leaves,
 }
 
 impl Member {
+    /// Whether no other has its place.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        self.part != Part::Leaves
+    }
+
     /// The version of its goal.
     #[must_use]
     pub const fn version(&self) -> (Term, Revision) {

@@ -3,7 +3,6 @@
 use super::state::{self, Service};
 use super::{Cell, goals, rows, steps};
 use crate::check::Severity;
-use crate::goal::Want;
 use crate::host;
 use crate::id::ServiceId;
 use crate::kind::Kind;
@@ -15,11 +14,11 @@ use crate::view;
 
 /// A member's part in a word.
 const fn role(member: &rows::Member, at: usize) -> &'static str {
-    match (at, member.want, member.part) {
-        (0, _, _) => "primary",
-        (_, Want::Removed, _) => "leaving",
-        (_, _, rows::Part::Waits) => "waiting",
-        (_, _, rows::Part::Follows) => "standby",
+    match (at, member.part) {
+        (0, _) => "primary",
+        (_, rows::Part::Leaves) => "leaving",
+        (_, rows::Part::Waits) => "waiting",
+        (_, rows::Part::Follows) => "standby",
     }
 }
 
@@ -183,7 +182,7 @@ impl Cell {
                 .operation
                 .as_ref()
                 .map(|o| steps::show(o, self.missing(service, o), now)),
-            failover: self.show_failover(service, now),
+            failover: self.show_failover(service),
             findings: self.findings(row.id, now),
         }
     }
@@ -259,8 +258,7 @@ impl Cell {
         }
         let lacks = service.lacks.as_deref().copied().unwrap_or_default();
         if let Some(promise) = &row.promise {
-            let asked = self.redundancy(service, now);
-            if let Some(Err(missing)) = asked.map(|r| r.safe) {
+            if let Err(missing) = promise.safe_without_primary(&self.answering(service)) {
                 let since = lacks.member.or(lacks.counted).map_or(since, |at| now.since(at));
                 add("failover-safe", Severity::Critical, &name, missing.to_string(), since);
             }
@@ -297,19 +295,19 @@ impl Cell {
     }
 
     /// What a failover would come to, with the numbers it rests on.
-    fn show_failover(&self, service: &Service, now: Time) -> Option<view::Failover> {
+    fn show_failover(&self, service: &Service) -> Option<view::Failover> {
         let promise = service.row.promise.as_ref()?;
-        let because = match self.redundancy(service, now)?.safe {
+        let there = self.answering(service);
+        let safe = promise.safe_without_primary(&there);
+        let because = match &safe {
             Err(missing) => missing.to_string(),
             Ok(()) => {
-                let there = self.answering(service);
                 let (n, k) = (promise.set.standbys().len(), usize::from(promise.set.acks()));
                 let reached = there.iter().filter(|copy| promise.set.names(**copy)).count();
                 format!("n={n}, k={k}, reached {reached}, need {}", n + 1 - k)
             }
         };
-        let safe_now = promise.safe_without_primary(&self.answering(service)).is_ok();
-        Some(view::Failover { safe_now, because })
+        Some(view::Failover { safe_now: safe.is_ok(), because })
     }
 
     fn show_host(&self, host: &state::Host, now: Time) -> view::Host {

@@ -20,7 +20,9 @@ impl Cell {
         let Some(operation) = &service.row.operation else { return };
         let (effect, again) = (operation.at().order, operation.tries > 0);
         let want = |row: &mut rows::Service, want: Want| {
-            for member in row.members.iter_mut().filter(|m| m.want != Want::Removed) {
+            // Who leaves goes for good only when its service does.
+            let concerned = |m: &&mut rows::Member| m.stays() || want == Want::Removed;
+            for member in row.members.iter_mut().filter(concerned) {
                 (member.want, member.stop) = (want, StopMode::Fast);
             }
         };
@@ -33,7 +35,7 @@ impl Cell {
                     use member::State as S;
                     let runs = |s: &Seen| matches!(s.state, S::Ready | S::Following);
                     let ready = seen.as_ref().is_some_and(runs);
-                    if member.want == Want::Removed {
+                    if !member.stays() {
                         continue;
                     }
                     member.want = Want::Running;
@@ -44,7 +46,7 @@ impl Cell {
                 }
             }
             Effect::Restart(mode) => {
-                for member in &mut service.row.members {
+                for member in service.row.members.iter_mut().filter(|m| m.stays()) {
                     (member.want, member.stop) = (Want::Running, mode);
                     member.restarts += 1;
                 }
@@ -80,7 +82,7 @@ impl Cell {
             Effect::Recruit => self.recruit(id, work),
             Effect::HandOver => self.hand_over(id, work),
             Effect::RecruitOthers if again => self.recruit(id, work),
-            Effect::RecruitOthers => self.recruit_others(id, work),
+            Effect::RecruitOthers => self.recruit_others(id),
             Effect::Promote => self.promote(id, work),
             Effect::Replace => self.replace(id, work),
             Effect::CloseHost | Effect::EmptyHost => {}
@@ -105,7 +107,8 @@ impl Cell {
             Proof::Following => {
                 at > 0 && member.want == Want::Running && member.part == rows::Part::Follows
             }
-            _ => true,
+            Proof::Gone => true,
+            _ => member.stays(),
         };
         members
             .enumerate()
