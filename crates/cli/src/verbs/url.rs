@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::find::Context;
 use crate::print;
 
-/// Print a service's URL with its password: the stable endpoint, or with --direct the member.
+/// Print a service's URL with its password: the stable endpoint, or with --direct its members.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   psql \"$(evenkeel url orders)\"
@@ -14,7 +14,7 @@ use crate::print;
 pub struct Url {
     /// Its name.
     name: String,
-    /// The member itself, past the gateway; it may change.
+    /// The members themselves, past the gateway; they may change.
     #[arg(long)]
     direct: bool,
 }

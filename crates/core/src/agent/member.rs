@@ -425,11 +425,13 @@ impl Member {
     fn looked(&mut self, directory: Directory, process: Process, now: Time) {
         self.seen.looked = now;
         let wanted = self.goal().incarnation;
-        let (ours, sealed) = match directory {
-            Directory::Complete { incarnation } => (incarnation == wanted, false),
-            Directory::Sealed { incarnation } => (incarnation == wanted, true),
-            Directory::Absent | Directory::Partial | Directory::Foreign { .. } => (false, false),
+        let found = match directory {
+            Directory::Complete { incarnation } => Some((incarnation, false)),
+            Directory::Sealed { incarnation } => Some((incarnation, true)),
+            Directory::Absent | Directory::Partial | Directory::Foreign { .. } => None,
         };
+        let ours = found.is_some_and(|(incarnation, _)| incarnation == wanted);
+        let sealed = found.is_some_and(|(_, sealed)| sealed);
         if ours {
             self.made();
         }
@@ -438,12 +440,7 @@ impl Member {
             _ => self.compare(process, now),
         }
         // One that waits to be made anew rests, and is sealed, as well as any.
-        let rests = match directory {
-            Directory::Complete { incarnation } => Some((incarnation, false)),
-            Directory::Sealed { incarnation } => Some((incarnation, true)),
-            Directory::Absent | Directory::Partial | Directory::Foreign { .. } => None,
-        };
-        let rests = rests.filter(|(incarnation, _)| *incarnation <= wanted);
+        let rests = found.filter(|(incarnation, _)| *incarnation <= wanted);
         match (self.seen.state, rests) {
             (State::Stopped, Some((_, true))) => self.event(Event::Seal),
             (State::Sealed, Some((_, false))) => self.event(Event::Unseal),

@@ -135,7 +135,7 @@ fn part(goal: &Goal) -> Vec<(&'static str, String)> {
 }
 
 /// How a standby reaches its upstream. What does not answer is noticed in seconds.
-pub fn conninfo(upstream: &Upstream) -> String {
+fn conninfo(upstream: &Upstream) -> String {
     let Upstream { address, port, role, password, .. } = upstream;
     let password = &password.0;
     format!(

@@ -11,7 +11,7 @@ use evenkeel_core::goal::{Goal, Role, Upstream};
 use super::layout::Layout;
 use super::replication::position;
 use super::session::{connect, in_words, runtime};
-use super::{conf, image, make};
+use super::{image, make};
 use crate::Setup;
 use crate::files::{fault, write_synced};
 
@@ -74,13 +74,13 @@ pub fn rewound(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<u64, Error
 
 /// The upstream's control file must name the timeline it is on: rewinding goes by that.
 fn settled(upstream: &Upstream) -> Result<(), Error> {
-    let config: tokio_postgres::Config = conf::conninfo(upstream)
-        .split_whitespace()
-        .filter(|part| !part.starts_with("keepalives_count") && !part.starts_with("application"))
-        .collect::<Vec<_>>()
-        .join(" ")
-        .parse()
-        .map_err(|error: tokio_postgres::Error| Error::Failed(error.to_string()))?;
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(&upstream.address)
+        .port(upstream.port)
+        .user(&upstream.role)
+        .password(&upstream.password.0)
+        .dbname("evenkeel");
     let asked = async {
         let client = connect(config).await?;
         let settled = "SELECT NOT pg_catalog.pg_is_in_recovery() \
