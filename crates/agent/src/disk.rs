@@ -6,6 +6,7 @@
 //! <dir>/store.json        the store obeyed and its highest sequence
 //! <dir>/goals/<n>.json    the goal of member n and its fences
 //! <dir>/goals/*.damaged   set aside: could not be read
+//! <dir>/poolers/<n>.json  the pooler of service n
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use evenkeel_core::agent::Stored;
 use evenkeel_core::goal::StoreId;
-use evenkeel_core::id::MemberId;
+use evenkeel_core::id::{MemberId, ServiceId};
+use evenkeel_core::pooler::Pooler;
 use evenkeel_core::row;
 use evenkeel_drivers::files::{sync_parent, write_synced};
 use evenkeel_drivers::process::Identity;
@@ -66,6 +68,8 @@ pub(crate) struct Kept {
     pub members: Vec<Stored>,
     /// The store obeyed and its highest sequence.
     pub store: Option<(StoreId, u64)>,
+    /// Poolers, in order of service.
+    pub poolers: Vec<Pooler>,
 }
 
 /// What must come to disk.
@@ -77,12 +81,17 @@ pub(crate) struct Owed {
     pub forgotten: BTreeSet<MemberId>,
     /// The store obeyed, to write.
     pub store: Option<(StoreId, u64)>,
+    /// Poolers to write, or to forget.
+    pub poolers: BTreeMap<ServiceId, Option<Pooler>>,
 }
 
 impl Owed {
     /// Whether all is on disk.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.forgotten.is_empty() && self.store.is_none()
+        self.members.is_empty()
+            && self.forgotten.is_empty()
+            && self.store.is_none()
+            && self.poolers.is_empty()
     }
 }
 
@@ -91,6 +100,7 @@ impl Owed {
 pub(crate) struct Disk {
     goals: PathBuf,
     store: PathBuf,
+    poolers: PathBuf,
     _lock: File,
 }
 
@@ -100,15 +110,18 @@ impl Disk {
     /// # Errors
     /// [`Error`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let goals = dir.join("goals");
+        let (goals, poolers) = (dir.join("goals"), dir.join("poolers"));
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&goals).map_err(Error::at("make", &goals))?;
+        builder.recursive(true).mode(0o700);
+        for made in [&goals, &poolers] {
+            builder.create(made).map_err(Error::at("make", made))?;
+        }
         let lock = lock(dir)?;
         let path = dir.join("pid.json");
         let this = Identity::of(std::process::id());
         let text = serde_json::to_vec(&this).expect("an identity is JSON");
         write_synced(&path, &text).map_err(Error::at("write", &path))?;
-        Ok(Self { goals, store: dir.join("store.json"), _lock: lock })
+        Ok(Self { goals, store: dir.join("store.json"), poolers, _lock: lock })
     }
 
     /// Reads everything; what cannot be read is set aside.
@@ -118,11 +131,7 @@ impl Disk {
     /// run.
     pub fn load(&self) -> Result<Kept, Error> {
         let mut kept = Kept::default();
-        let listed = Error::at("list", &self.goals);
-        for path in list(&self.goals).map_err(listed)? {
-            let number = path.extension().is_some_and(|ending| ending == "json");
-            let number = path.file_stem().filter(|_| number).and_then(|stem| stem.to_str());
-            let Some(number) = number.and_then(|stem| stem.parse::<u32>().ok()) else { continue };
+        for (number, path) in numbered(&self.goals)? {
             let fits = |stored: &Stored| stored.applied.goal.member == MemberId(number);
             if let Some(stored) = read(&path, fits)? {
                 kept.members.push(stored);
@@ -130,6 +139,11 @@ impl Disk {
         }
         kept.members.sort_by_key(|stored| stored.applied.goal.member);
         kept.store = read(&self.store, |_| true)?;
+        for (number, path) in numbered(&self.poolers)? {
+            let fits = |pooler: &Pooler| pooler.service == ServiceId(number);
+            kept.poolers.extend(read(&path, fits)?);
+        }
+        kept.poolers.sort_by_key(|pooler| pooler.service);
         Ok(kept)
     }
 
@@ -166,6 +180,14 @@ impl Disk {
             let path = self.goal(id);
             !done(remove(&path), &path)
         });
+        owed.poolers.retain(|id, pooler| {
+            let path = self.poolers.join(format!("{}.json", id.0));
+            let result = match pooler {
+                Some(pooler) => write_synced(&path, &row::encode(pooler)),
+                None => remove(&path),
+            };
+            !done(result, &path)
+        });
         first
     }
 
@@ -196,6 +218,17 @@ fn lock(dir: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// The files of a directory that are named by a number.
+fn numbered(dir: &Path) -> Result<Vec<(u32, PathBuf)>, Error> {
+    let listed = list(dir).map_err(Error::at("list", dir))?;
+    let number = |path: PathBuf| {
+        let is_json = path.extension().is_some_and(|ending| ending == "json");
+        let stem = path.file_stem().filter(|_| is_json)?.to_str()?;
+        Some((stem.parse().ok()?, path))
+    };
+    Ok(listed.into_iter().filter_map(number).collect())
+}
+
 fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
 }
@@ -215,7 +248,7 @@ fn read<T: DeserializeOwned>(path: &Path, fits: impl Fn(&T) -> bool) -> Result<O
     };
     let why = match row::decode::<T>(&bytes) {
         Ok(value) if fits(&value) => return Ok(Some(value)),
-        Ok(_) => "it is another member's".to_owned(),
+        Ok(_) => "it is another's".to_owned(),
         Err(error) => crate::chain(&error),
     };
     let aside = (0..).map(|n| path.with_extension(format!("{n}.{DAMAGED}")));

@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use evenkeel_core::driver::{Driver, Error};
 use evenkeel_core::goal::Goal;
-use evenkeel_drivers::{Setup, image};
+use evenkeel_core::pooler;
+use evenkeel_drivers::Setup;
+use evenkeel_drivers::image::{self, Software};
 
 use crate::Options;
 
@@ -15,6 +17,11 @@ pub trait Drivers: Send + Sync + 'static {
     /// # Errors
     /// When there is none for its kind.
     fn driver(&self, goal: &Goal) -> Result<Box<dyn Driver>, Error>;
+    /// A driver for a service's pooler.
+    ///
+    /// # Errors
+    /// When there is none for its kind.
+    fn pooler(&self, kind: &str) -> Result<Box<dyn pooler::Driver>, Error>;
     /// Makes one more directory ready; false: there are enough.
     ///
     /// # Errors
@@ -42,6 +49,8 @@ impl Real {
             image: None,
             launcher: options.launcher.clone(),
             address: options.address.to_string(),
+            poolers_dir: options.dir.join("poolers"),
+            pooler_image: None,
         };
         Self { images_dir: options.images_dir.clone(), setup: Mutex::new(setup) }
     }
@@ -58,15 +67,23 @@ impl Drivers for Real {
         evenkeel_drivers::driver(kind, &self.setup()).ok_or_else(missing)
     }
 
+    fn pooler(&self, kind: &str) -> Result<Box<dyn pooler::Driver>, Error> {
+        let missing = || Error::Failed(format!("this release has no pooler for kind {kind:?}"));
+        evenkeel_drivers::pooler(kind, &self.setup()).ok_or_else(missing)
+    }
+
     fn fill_pool(&self) -> Result<bool, Error> {
         evenkeel_drivers::fill_pool(&self.setup())
     }
 
     fn image(&self) -> Option<String> {
-        let found = image::any(&self.images_dir);
-        let found = found.inspect_err(|error| tracing::debug!(error = crate::chain(error)));
+        let any = |software| {
+            let found = image::any(software, &self.images_dir);
+            found.inspect_err(|error| tracing::debug!(error = crate::chain(error))).ok()
+        };
+        let (server, pooler) = (any(Software::Postgres), any(Software::PgBouncer));
         let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
-        setup.image = found.ok();
+        (setup.image, setup.pooler_image) = (server, pooler);
         setup.image.as_ref().map(|image| image.digest.to_string())
     }
 }

@@ -37,6 +37,7 @@ impl Ledger {
     /// Records a turn, and what earlier turns owe.
     pub async fn record(&mut self, out: &mut Output) {
         self.owed.members.extend(std::mem::take(&mut out.save));
+        self.owed.poolers.extend(std::mem::take(&mut out.save_poolers));
         self.owed.store = out.save_store.take().or(self.owed.store.take());
         for id in &out.forget {
             self.owed.members.remove(id);

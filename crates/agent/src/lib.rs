@@ -22,6 +22,7 @@ mod gateway;
 mod host;
 mod ledger;
 mod pool;
+mod poolers;
 mod shell;
 mod stream;
 mod watch;

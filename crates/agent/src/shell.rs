@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel_core::agent::{Brain, Call, Config, Input, Outcome, Output};
 use evenkeel_core::check::Reading;
-use evenkeel_core::id::MemberId;
+use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::report::{Answer, FromAgent, Hello, Question, ToAgent};
 use evenkeel_core::time::{Span, Time};
 use tokio::sync::{Semaphore, mpsc};
@@ -19,7 +19,7 @@ use crate::drivers::Drivers;
 use crate::ledger::Ledger;
 use crate::watch::Watch;
 use crate::workers::{Returned, Workers};
-use crate::{Options, gateway, host, pool, stream, witness};
+use crate::{Options, gateway, host, pool, poolers, stream, witness};
 
 /// Events that wait; who sends more waits as well.
 const EVENTS_MAX: usize = 1024;
@@ -48,6 +48,10 @@ pub(crate) enum Event {
     Returned(Returned),
     /// A watched process ended.
     Died { member: MemberId, pid: u32 },
+    /// A call about a pooler came back.
+    PoolerReturned(poolers::Returned),
+    /// A pooler's process ended.
+    PoolerDied { service: ServiceId, pid: u32 },
     /// A witness's look is done.
     Saw(Answer),
     /// The host was read.
@@ -63,6 +67,7 @@ pub(crate) struct Shell {
     ledger: Ledger,
     workers: Workers,
     watch: Watch,
+    poolers: poolers::Poolers,
     outbox: Option<mpsc::Sender<FromAgent>>,
     /// Members' reports were kept back while goals could not be written.
     withheld: bool,
@@ -88,7 +93,7 @@ impl Shell {
         disk: Disk,
         drivers: Arc<dyn Drivers>,
     ) -> Result<Self, Error> {
-        let Kept { members, store } = disk.load()?;
+        let Kept { members, store, poolers } = disk.load()?;
         tracing::info!(host = options.host, members = members.len(), "the agent begins");
         let looked = Arc::clone(&drivers);
         let image = tokio::task::spawn_blocking(move || looked.image()).await.unwrap_or_default();
@@ -103,9 +108,10 @@ impl Shell {
         }
         let file = options.controller_file.clone();
         Ok(Self {
-            brain: Brain::new(config(&options, image), members, store),
+            brain: Brain::new(config(&options, image), members, poolers, store),
             clock: Clock::new(),
             ledger: Ledger::new(disk),
+            poolers: poolers::Poolers::new(Arc::clone(&drivers), sender.clone()),
             workers: Workers::new(drivers, making, sender.clone()),
             watch: Watch::new(sender.clone()),
             outbox: None,
@@ -175,6 +181,18 @@ impl Shell {
                 tracing::info!(%member, pid, "a server's process ended");
                 Input::Died { member }
             }
+            Event::PoolerReturned(mut returned) => {
+                self.poolers.back(&mut returned);
+                let poolers::Returned { service, number, outcome, .. } = returned;
+                Input::Pooler { service, number, outcome }
+            }
+            Event::PoolerDied { service, pid } => {
+                if !self.poolers.died(service, pid) {
+                    return;
+                }
+                tracing::info!(%service, pid, "a pooler's process ended");
+                Input::PoolerDied { service }
+            }
             Event::Saw(answer) => Input::Saw(answer),
             Event::Host(readings) => {
                 self.reading_since = None;
@@ -208,6 +226,9 @@ impl Shell {
         }
         for call in out.calls {
             self.call(call);
+        }
+        for call in out.pooler_calls {
+            self.poolers.call(call);
         }
         for message in out.send {
             self.send(message);
@@ -318,6 +339,7 @@ fn config(options: &Options, image: Option<String>) -> Config {
             image,
             store: None,
             checks: Vec::new(),
+            poolers: options.gateway.is_some(),
         },
         data_dirs: options.dir.join("members/{}/data").display().to_string(),
         policy: options.policy.clone(),

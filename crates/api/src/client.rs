@@ -28,6 +28,17 @@ const IDLE_MAX: Duration = Duration::from_secs(5);
 /// Largest answer taken: a list of 100,000 services is some 60 MB.
 const ANSWER_MAX_BYTES: u64 = 512 << 20;
 
+/// Which way to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By its stable endpoint.
+    Endpoint,
+    /// By its pooled endpoint.
+    Pooled,
+    /// To its members themselves.
+    Direct,
+}
+
 /// A client of one controller.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -147,12 +158,16 @@ impl Client {
         self.post("/v1/services", service)
     }
 
-    /// How to connect: by the stable endpoint, or `direct` to the members.
+    /// How to connect.
     ///
     /// # Errors
-    /// [`Error`]; code `no_such_service`, or `no_endpoint` while there is none.
-    pub fn url(&self, name: &str, direct: bool) -> Result<UrlAnswer, Error> {
-        let tail = if direct { "/url?direct=true" } else { "/url" };
+    /// [`Error`]; code `no_such_service`, `not_pooled`, or `no_endpoint` while there is none.
+    pub fn url(&self, name: &str, way: Way) -> Result<UrlAnswer, Error> {
+        let tail = match way {
+            Way::Endpoint => "/url",
+            Way::Pooled => "/url?pooled=true",
+            Way::Direct => "/url?direct=true",
+        };
         self.get(&path("/v1/services", name, tail))
     }
 

@@ -89,11 +89,18 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get("/v1/services/{name}", "Service", "One service."),
     get("/v1/services/{name}/explain", "Explain", "Why a service is as it is."),
     Endpoint {
-        query: &[Parameter {
-            name: "direct",
-            of: "boolean",
-            summary: "The members instead of the stable endpoint.",
-        }],
+        query: &[
+            Parameter {
+                name: "direct",
+                of: "boolean",
+                summary: "The members instead of the stable endpoint.",
+            },
+            Parameter {
+                name: "pooled",
+                of: "boolean",
+                summary: "The pooled endpoint instead of the stable one.",
+            },
+        ],
         ..get(
             "/v1/services/{name}/url",
             "UrlAnswer",

@@ -23,7 +23,7 @@ mod openapi;
 mod schema;
 mod types;
 
-pub use client::Client;
+pub use client::{Client, Way};
 pub use endpoint::{ENDPOINTS, Endpoint, Method, Parameter};
 pub use error::Error;
 pub use evenkeel_core::{order, view};

@@ -106,6 +106,7 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("term", "integer"),
             ("url", "string?"),
             ("endpoint_port", "integer"),
+            ("pooled_port", "integer?"),
             ("members", "[Member]"),
             ("operation", "Operation?"),
             ("failover", "Failover?"),

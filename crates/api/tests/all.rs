@@ -32,6 +32,7 @@ fn service() -> view::Service {
         term: Term(1),
         url: None,
         endpoint_port: 1,
+        pooled_port: Some(2),
         members: vec![],
         operation: None,
         failover: None,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use evenkeel_drivers::image::Image;
+use evenkeel_drivers::image::{Image, Software};
 use evenkeel_drivers::process::{self, Identity};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -61,7 +61,7 @@ impl Stage {
 
     /// The software its members run from.
     pub fn image(&self) -> Result<Image, Failure> {
-        evenkeel_drivers::image::any(&self.data.join("images"))
+        evenkeel_drivers::image::any(Software::Postgres, &self.data.join("images"))
             .map_err(|error| Failure::new(Kind::Failed, error.to_string()))
     }
 

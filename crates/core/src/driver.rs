@@ -249,6 +249,13 @@ pub trait Driver: Send {
     fn open(&mut self, goal: &Goal) -> Result<bool, Error> {
         Err(alone(goal))
     }
+    /// Writes what an orderly stop would have to write, so that the stop that follows is short.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn checkpoint(&mut self, goal: &Goal) -> Result<(), Error> {
+        Err(alone(goal))
+    }
     /// Whether the goal's set is in force in every process of the server, and as many of it as
     /// acknowledge have flushed what was written before.
     ///

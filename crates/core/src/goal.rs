@@ -179,6 +179,9 @@ pub struct Goal {
     pub restarts: u32,
     /// How the newest ordered restart or stop is done.
     pub stop: StopMode,
+    /// It will be stopped soon: what a stop has to write is written before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends_soon: bool,
     /// The agent's own budget of restarts.
     pub budget: RestartBudget,
 }

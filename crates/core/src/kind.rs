@@ -27,8 +27,19 @@ pub struct Plan {
     pub memory_mib: u32,
     /// Most client connections.
     pub connections_max: u32,
+    /// Its pooled endpoint, where it has one.
+    pub pool: Option<Pool>,
     /// Whether the service has an archive, and with it the state `archived`.
     pub archives: bool,
+}
+
+/// How large a pooled endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Most sessions at the server.
+    pub sessions_max: u32,
+    /// Most clients.
+    pub clients_max: u32,
 }
 
 /// A kind of service.

@@ -32,6 +32,7 @@ pub mod operation;
 pub mod order;
 pub mod placement;
 pub mod policy;
+pub mod pooler;
 pub mod promise;
 pub mod remedy;
 pub mod report;

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::check::Result as CheckResult;
 use crate::digest::Digest;
 use crate::goal::{Identity, Refusal, StoreId};
-use crate::id::{HostId, Incarnation, MemberId, Revision, Term};
+use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::member;
+use crate::pooler;
 use crate::promise::{Copy, Recruit};
 use crate::time::Span;
 
@@ -62,6 +63,9 @@ pub struct Replication {
     pub promoted: Option<Term>,
     /// Bytes of log that were set aside when it was last made anew.
     pub discarded: Option<u64>,
+    /// The goal that a checkpoint was written for, as it will end soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpointed: Option<(Term, Revision)>,
     /// As a primary that waits for nobody: it may have lost its place while it was away, and lets
     /// nobody in before it hears its goal again.
     pub asks: bool,
@@ -117,6 +121,9 @@ pub struct Hello {
     pub store: Option<(StoreId, u64)>,
     /// Checks of the host that do not pass.
     pub checks: Vec<CheckResult>,
+    /// Whether a gateway is beside it, and with it the poolers.
+    #[serde(default)]
+    pub poolers: bool,
 }
 
 /// Where a witness should look.
@@ -190,6 +197,8 @@ pub enum FromAgent {
     },
     /// Answers to questions.
     Answers(Vec<Answer>),
+    /// Poolers of which there is news; all of them on a new stream.
+    Poolers(Vec<pooler::News>),
     /// A planned absence: not silence until it is over.
     Absence {
         /// How long at most.
@@ -218,6 +227,17 @@ pub enum ToAgent {
         whole: bool,
         /// The goals.
         goals: Vec<crate::goal::Goal>,
+    },
+    /// Poolers, to an agent with a gateway beside it.
+    Poolers {
+        /// The routes these are of.
+        routes: u64,
+        /// Whether these are all: those not named are removed.
+        whole: bool,
+        /// Poolers that are new, or other than before.
+        changed: Vec<pooler::Pooler>,
+        /// Services without one from now on.
+        gone: Vec<ServiceId>,
     },
     /// The digest did not match: send every member.
     SendAll,

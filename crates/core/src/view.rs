@@ -37,6 +37,8 @@ pub struct Service {
     pub url: Option<String>,
     /// The endpoint's port, kept for the service's whole life.
     pub endpoint_port: u16,
+    /// The pooled endpoint's port; none where its plan has no such endpoint.
+    pub pooled_port: Option<u16>,
     /// Its members.
     pub members: Vec<Member>,
     /// The operation under way.

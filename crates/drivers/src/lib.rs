@@ -12,12 +12,15 @@
 pub mod files;
 pub mod image;
 pub mod launch;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
+mod sql;
 
 use std::path::PathBuf;
 
 use evenkeel_core::driver::{Driver, Error};
+use evenkeel_core::pooler;
 
 /// Where and with what the members of one host run.
 #[derive(Clone, Debug)]
@@ -39,6 +42,10 @@ pub struct Setup {
     pub launcher: Vec<String>,
     /// Address members listen on.
     pub address: String,
+    /// One directory per pooler, by its service's number.
+    pub poolers_dir: PathBuf,
+    /// The software that poolers run from, where there is some.
+    pub pooler_image: Option<image::Image>,
 }
 
 /// The driver of one member of a kind; `None` for a kind without one. Makes nothing on disk.
@@ -48,6 +55,21 @@ pub fn driver(kind: &str, setup: &Setup) -> Option<Box<dyn Driver>> {
         "postgres" => Some(Box::new(postgres::Postgres::new(setup.clone()))),
         _ => None,
     }
+}
+
+/// The driver of one service's pooler; `None` for a kind without one. Makes nothing on disk.
+#[must_use]
+pub fn pooler(kind: &str, setup: &Setup) -> Option<Box<dyn pooler::Driver>> {
+    match kind {
+        "postgres" => Some(Box::new(pgbouncer::PgBouncer::new(setup.clone()))),
+        _ => None,
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Makes one more ready directory if there are fewer than wanted; false: there are enough, or

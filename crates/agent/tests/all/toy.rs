@@ -19,6 +19,7 @@ use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process};
 use evenkeel_core::goal::{Goal, StopMode};
 use evenkeel_core::id::Incarnation;
 use evenkeel_core::policy::Policy;
+use evenkeel_core::pooler;
 use evenkeel_core::row;
 use evenkeel_drivers::process::{Identity, pidfd, signal, wait_gone};
 use rustix::process::Signal;
@@ -180,6 +181,10 @@ impl Drivers for Toys {
     fn driver(&self, _: &Goal) -> Result<Box<dyn Driver>, Error> {
         self.reach("recorded");
         Ok(Box::new(Toy(Toys { root: self.root.clone(), goals: self.goals.clone() })))
+    }
+
+    fn pooler(&self, kind: &str) -> Result<Box<dyn pooler::Driver>, Error> {
+        Err(Error::Failed(format!("{kind} has no pooler")))
     }
 
     fn fill_pool(&self) -> Result<bool, Error> {

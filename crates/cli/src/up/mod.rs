@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use evenkeel_core::service::Phase;
 use evenkeel_drivers::files::write_synced;
-use evenkeel_drivers::image;
+use evenkeel_drivers::image::{self, Software};
 use evenkeel_drivers::process::Identity;
 
 use crate::failure::{Failure, Kind, chain};
@@ -48,7 +48,12 @@ pub fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let _lock = lock(&data)?;
     write_identity(&data.join("up.json"))?;
     let program = place::own_program(&data)?;
-    find_image(&options.images)?;
+    let failed = |error| Failure::new(Kind::Failed, chain(&error));
+    find_image(Software::Postgres, &options.images).map_err(failed)?;
+    if let Err(error) = find_image(Software::PgBouncer, &options.images) {
+        // Everything else goes on without; a finding names who misses it.
+        print::note(&format!("no pooled endpoints: {}", chain(&error)));
+    }
     runtime()?.block_on(serve(context, options, &data, &program))
 }
 
@@ -99,17 +104,19 @@ async fn serving(context: &Context) -> String {
     }
 }
 
-/// Finds the software members run from, or fetches it.
-fn find_image(images: &Path) -> Result<(), Failure> {
-    if image::any(images).is_ok() {
+/// Finds a piece of software, or fetches it.
+fn find_image(software: Software, images: &Path) -> Result<(), image::Error> {
+    if image::any(software, images).is_ok() {
         return Ok(());
     }
-    print::note("PostgreSQL is not installed here; fetching it (nothing of the system is changed)");
+    print::note(&format!(
+        "{software} is not installed here; fetching it (nothing of the system is changed)"
+    ));
     let mut progress = Progress::default();
     let told = std::cell::RefCell::new(&mut progress);
-    let fetched = image::fetch(images, &|text: &str| told.borrow_mut().show(text));
+    let fetched = image::fetch(software, images, &|text: &str| told.borrow_mut().show(text));
     progress.end();
-    fetched.map(|_| ()).map_err(|error| Failure::new(Kind::Failed, chain(&error)))
+    fetched.map(|_| ())
 }
 
 /// Locks a data directory; says who has it.

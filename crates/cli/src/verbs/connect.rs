@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::failure::{Failure, Kind};
 use crate::find::Context;
+use crate::verbs::url::Ways;
 
 /// Open psql on a service. The password goes by the environment, not by the command line.
 #[derive(Debug, Args)]
@@ -16,9 +17,8 @@ use crate::find::Context;
 pub struct Connect {
     /// Its name.
     name: String,
-    /// The member itself, past the gateway.
-    #[arg(long)]
-    direct: bool,
+    #[command(flatten)]
+    way: Ways,
     /// Arguments for psql.
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -27,9 +27,10 @@ pub struct Connect {
 impl Connect {
     /// Does it.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let to = context.client()?.url(&self.name, self.direct)?;
+        let to = context.client()?.url(&self.name, self.way.way())?;
         let images = context.data().join("images");
-        let image = evenkeel_drivers::image::any(&images).ok();
+        let image =
+            evenkeel_drivers::image::any(evenkeel_drivers::image::Software::Postgres, &images).ok();
         let unpacked = image.and_then(|image| image.command("psql").ok());
         let mut psql = unpacked.unwrap_or_else(|| Command::new("psql"));
         let port = to.port.to_string();

@@ -103,7 +103,10 @@ fn free_space(data: &Path) -> DoctorItem {
 
 fn image(data: &Path) -> DoctorItem {
     let name = "image".to_owned();
-    match evenkeel_drivers::image::any(&data.join("images")) {
+    match evenkeel_drivers::image::any(
+        evenkeel_drivers::image::Software::Postgres,
+        &data.join("images"),
+    ) {
         Ok(image) => DoctorItem {
             name,
             ok: true,

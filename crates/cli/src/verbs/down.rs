@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use evenkeel_drivers::pgbouncer;
 use evenkeel_drivers::postgres;
 use evenkeel_drivers::process::{self, Identity};
 use rustix::process::Signal;
@@ -43,6 +44,13 @@ impl Down {
             stopped.gateways += end(&gateway.join("pid.json"))?;
         }
         for host in entries(&data.join("hosts")) {
+            for pooler in entries(&host.join("poolers")).into_iter().filter(|path| path.is_dir()) {
+                let done = pgbouncer::stop_directory(&pooler);
+                let done = done.map_err(|error| {
+                    Failure::new(Kind::Failed, format!("{}: {error}", pooler.display()))
+                })?;
+                stopped.poolers += usize::from(done);
+            }
             for member in entries(&host.join("members")) {
                 let done = postgres::stop_directory(&member.join("data"));
                 let done = done.map_err(|error| {
@@ -56,16 +64,17 @@ impl Down {
                 "controllers": stopped.controllers,
                 "agents": stopped.agents,
                 "gateways": stopped.gateways,
+                "poolers": stopped.poolers,
                 "databases": stopped.databases,
             }));
         }
-        let Stopped { controllers, agents, gateways, databases } = stopped;
-        if controllers + agents + gateways + databases == 0 {
+        let Stopped { controllers, agents, gateways, poolers, databases } = stopped;
+        if controllers + agents + gateways + poolers + databases == 0 {
             print::line(&format!("nothing of {} was running", data.display()));
         } else {
             print::line(&format!(
-                "stopped {controllers} controllers, {agents} agents, {gateways} gateways and \
-                 {databases} databases in {:.1} s; all data is kept in {}",
+                "stopped {controllers} controllers, {agents} agents, {gateways} gateways, \
+                 {poolers} poolers and {databases} databases in {:.1} s; all data is kept in {}",
                 began.elapsed().as_secs_f64(),
                 data.display()
             ));
@@ -79,6 +88,7 @@ struct Stopped {
     controllers: usize,
     agents: usize,
     gateways: usize,
+    poolers: usize,
     databases: usize,
 }
 

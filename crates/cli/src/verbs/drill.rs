@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use evenkeel_api::DrillResult;
+use evenkeel_api::{DrillResult, Way};
 use evenkeel_core::view;
 use serde::Serialize;
 use tokio_postgres::{Client, NoTls};
@@ -67,7 +67,7 @@ impl Drill {
         let client = context.client()?;
         let before = client.service(name)?;
         let old_primary = primary(&before);
-        let url = client.url(name, false)?.url;
+        let url = client.url(name, Way::Endpoint)?.url;
         statement(&url, &format!("CREATE TABLE IF NOT EXISTS {TABLE} (n bigint PRIMARY KEY)"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let count = Arc::new(std::sync::Mutex::new(Canary::default()));

@@ -38,6 +38,7 @@ pub fn service_page(service: &view::Service) {
         vec!["state".into(), format!("{} for {since} ({doubt})", print::state(service.state))],
         vec!["kind".into(), format!("{}, plan {}", service.kind, service.plan)],
         vec!["endpoint".into(), service.url.clone().unwrap_or_else(|| "closed".to_owned())],
+        pooled(service),
         vec!["term".into(), service.term.to_string()],
         failover(service),
     ]);
@@ -58,6 +59,13 @@ pub fn service_page(service: &view::Service) {
     print::table(&rows);
     operation(service.operation.as_ref());
     findings(&service.findings);
+}
+
+/// Where the pooled endpoint is, for a service that has one.
+fn pooled(service: &view::Service) -> Vec<String> {
+    let (Some(url), Some(port)) = (&service.url, service.pooled_port) else { return Vec::new() };
+    let place = url.rsplit_once(':').map_or("", |(place, _)| place);
+    vec!["pooled endpoint".into(), format!("{place}:{port}")]
 }
 
 /// Whether a failover would lose nothing, and why.

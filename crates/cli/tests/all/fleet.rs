@@ -38,8 +38,13 @@ fn images() -> &'static Path {
 pub fn software(name: &str) -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     let found = *FOUND.get_or_init(|| {
-        evenkeel_drivers::image::any(images()).is_ok()
-            || evenkeel_drivers::image::fetch(images(), &|text| println!("{text}")).is_ok()
+        evenkeel_drivers::image::any(evenkeel_drivers::image::Software::Postgres, images()).is_ok()
+            || evenkeel_drivers::image::fetch(
+                evenkeel_drivers::image::Software::Postgres,
+                images(),
+                &|text| println!("{text}"),
+            )
+            .is_ok()
     });
     if !found {
         println!("1 not run: no PostgreSQL here, and none could be fetched ({name})");

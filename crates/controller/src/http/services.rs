@@ -75,13 +75,15 @@ pub(crate) async fn explain(
 pub(crate) struct UrlParams {
     #[serde(default)]
     direct: bool,
+    #[serde(default)]
+    pooled: bool,
 }
 
 /// `GET /v1/services/{name}/url`
 pub(crate) async fn url(
     State(app): State<App>,
     Path(name): Path<String>,
-    Params(UrlParams { direct }): Params<UrlParams>,
+    Params(UrlParams { direct, pooled }): Params<UrlParams>,
 ) -> Result<Json<UrlAnswer>, Failure> {
     let asked = name.clone();
     let found = app.cell.ask(move |seen| {
@@ -93,14 +95,18 @@ pub(crate) async fn url(
     let found = found.await?;
     let (service, scheme, salt) =
         found.ok_or_else(|| order::Error::NoSuchService { name: name.clone() })?;
-    let place = if direct {
+    if pooled && service.pooled_port.is_none() {
+        return Err(not_pooled(&service));
+    }
+    let port = service.pooled_port.filter(|_| pooled).unwrap_or(service.endpoint_port);
+    let place = if direct && !pooled {
         let primary = service.members.iter().find(|member| member.role == "primary");
         primary.filter(|member| !member.address.is_empty()).map(|m| (m.address.clone(), m.port))
     } else {
-        endpoint_address(&service).map(|address| (address, service.endpoint_port))
+        endpoint_address(&service).map(|address| (address, port))
     };
     let Some((host, port)) = place else { return Err(no_endpoint(&service)) };
-    let hosts = if direct { hosts(&service) } else { shown(&host, port) };
+    let hosts = if direct && !pooled { hosts(&service) } else { shown(&host, port) };
     let password = salt.map_or_else(String::new, |salt| app.key.password(&salt));
     let user = if password.is_empty() { String::new() } else { name.clone() };
     let url = url_of(scheme, &hosts, &user, &password, &name);
@@ -133,6 +139,14 @@ fn url_of(scheme: &str, hosts: &str, user: &str, password: &str, database: &str)
     let login = if user.is_empty() { String::new() } else { format!("{user}:{password}@") };
     let writable = if hosts.contains(',') { "?target_session_attrs=read-write" } else { "" };
     format!("{scheme}://{login}{hosts}/{database}{writable}")
+}
+
+fn not_pooled(service: &view::Service) -> Failure {
+    let message = format!(
+        "{} has no pooled endpoint: plan {} has none; `evenkeel kind show {}` names those that do",
+        service.name, service.plan, service.kind
+    );
+    Failure::new(StatusCode::CONFLICT, "not_pooled", message)
 }
 
 fn no_endpoint(service: &view::Service) -> Failure {

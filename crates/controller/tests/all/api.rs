@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use evenkeel_api::{Client, Error, JournalQuery};
+use evenkeel_api::{Client, Error, JournalQuery, Way};
 use evenkeel_controller::{Options, start, start_with};
 use evenkeel_core::service::State;
 use tokio::runtime::Runtime;
@@ -137,8 +137,8 @@ fn a_service_is_installed_and_shown_everywhere() {
     assert!(page.phase_diagram.starts_with("stateDiagram") && page.member_table.contains("| Hung"));
     assert_eq!(client.openapi().unwrap(), evenkeel_api::openapi());
 
-    let url = client.url("orders", false).unwrap();
-    let direct = client.url("orders", true).unwrap();
+    let url = client.url("orders", Way::Endpoint).unwrap();
+    let direct = client.url("orders", Way::Direct).unwrap();
     let service = client.service("orders").unwrap();
     assert_eq!(url.port, service.endpoint_port);
     assert_eq!(direct.port, service.members[0].port);
@@ -171,7 +171,7 @@ fn the_verifier_a_server_gets_is_of_the_password_that_is_shown() {
     let mut agent = world.agent("h1");
     world.create("orders").unwrap();
     let goals = agent.goals();
-    let password = world.client.url("orders", true).unwrap().password;
+    let password = world.client.url("orders", Way::Direct).unwrap().password;
     assert_eq!(goals[0].logins[0].verifier, password, "the toy's verifier is the password");
 }
 

@@ -152,6 +152,7 @@ pub fn hello(host: &str) -> Hello {
         image: Some("image".to_owned()),
         store: None,
         checks: Vec::new(),
+        poolers: false,
     }
 }
 

@@ -18,6 +18,7 @@ const PLANS: &[Plan] = &[Plan {
     fast: false,
     memory_mib: 1,
     connections_max: 1,
+    pool: None,
     archives: false,
 }];
 

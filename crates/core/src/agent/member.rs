@@ -343,6 +343,7 @@ impl Member {
                 self.seen.probed = Time(0);
             }
             Action::Configure => self.seen.configured = version,
+            Action::Checkpoint => self.seen.part.checkpointed = version,
             Action::Prepare => self.seen.prepared = version,
             Action::Stop(_) | Action::Kill => {
                 if self.seen.state == State::Stopping {

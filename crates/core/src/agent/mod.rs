@@ -12,6 +12,7 @@
 mod member;
 mod part;
 mod perform;
+pub mod poolers;
 pub mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +26,15 @@ pub use reconcile::Action;
 use crate::check::{Check, Reading, Result as CheckResult};
 use crate::digest::Digest;
 use crate::goal::{Goal, StoreId};
-use crate::id::MemberId;
+use crate::id::{MemberId, ServiceId};
 use crate::kind::Kind;
 use crate::member::State;
 use crate::policy::Policy;
+use crate::pooler::Pooler;
 use crate::report::{self, Answer, FromAgent, Hello, Question, ToAgent};
 use crate::time::{Span, Time};
 use member::Member;
+use poolers::Poolers;
 use reconcile::Next;
 
 /// Between looks at the host itself.
@@ -78,6 +81,20 @@ pub enum Input {
         /// Which member.
         member: MemberId,
     },
+    /// What came of a call about a pooler.
+    Pooler {
+        /// Whose.
+        service: ServiceId,
+        /// The call's number.
+        number: u64,
+        /// What came of it.
+        outcome: poolers::Outcome,
+    },
+    /// The operating system tells that a pooler's process ended.
+    PoolerDied {
+        /// Whose.
+        service: ServiceId,
+    },
     /// A witness's look is done.
     Saw(Answer),
     /// The host was looked at: each host check's name with its reading.
@@ -110,6 +127,10 @@ pub struct Output {
     pub forget: Vec<MemberId>,
     /// Driver calls.
     pub calls: Vec<Call>,
+    /// Poolers to be kept on disk, or to be forgotten there, before anything else happens.
+    pub save_poolers: Vec<(ServiceId, Option<Pooler>)>,
+    /// Calls about poolers.
+    pub pooler_calls: Vec<poolers::Call>,
     /// To the controller, in order.
     pub send: Vec<FromAgent>,
     /// Questions to look into.
@@ -127,6 +148,7 @@ pub struct Output {
 pub struct Brain {
     config: Config,
     members: BTreeMap<MemberId, Member>,
+    poolers: Poolers,
     store: Option<(StoreId, u64)>,
     /// Whether the controller on the stream is the one to obey.
     obeys: bool,
@@ -141,11 +163,17 @@ pub struct Brain {
 impl Brain {
     /// An agent with what was on its disk. Nothing is assumed of processes: they are looked at.
     #[must_use]
-    pub fn new(config: Config, stored: Vec<Stored>, store: Option<(StoreId, u64)>) -> Self {
+    pub fn new(
+        config: Config,
+        stored: Vec<Stored>,
+        poolers: Vec<Pooler>,
+        store: Option<(StoreId, u64)>,
+    ) -> Self {
         let members = stored.into_iter().map(|s| (s.applied.goal.member, Member::new(s))).collect();
         Self {
             config,
             members,
+            poolers: Poolers::new(&poolers),
             store,
             obeys: false,
             open: false,
@@ -164,6 +192,7 @@ impl Brain {
             self.learn(now, input, &mut out);
         }
         self.drive(now, &mut out);
+        out.pooler_calls = self.poolers.drive(now);
         self.report(now, &mut out);
         self.beat(now, &mut out);
         if self.host_looked.is_none_or(|at| now.since(at) >= HOST_STEP) {
@@ -182,7 +211,10 @@ impl Brain {
                 out.send.push(FromAgent::Hello(hello));
                 self.report_all(now, out);
             }
-            Input::Closed => (self.open, self.obeys) = (false, false),
+            Input::Closed => {
+                (self.open, self.obeys) = (false, false);
+                self.poolers.hear(false);
+            }
             Input::Message(message) => self.hear(now, message, out),
             Input::Outcome { member, number, outcome } => {
                 let kinds = self.config.kinds;
@@ -198,6 +230,10 @@ impl Brain {
                     member.died();
                 }
             }
+            Input::Pooler { service, number, outcome } => {
+                self.poolers.outcome(*service, *number, outcome, now);
+            }
+            Input::PoolerDied { service } => self.poolers.died(*service),
             Input::Saw(answer) => {
                 if self.open {
                     out.send.push(FromAgent::Answers(vec![answer.clone()]));
@@ -221,7 +257,11 @@ impl Brain {
             }
             // Goals of a controller that is not to be obeyed are as if never sent.
             ToAgent::Goals { whole, goals } if self.obeys => self.take(now, *whole, goals, out),
-            ToAgent::Goals { .. } => {}
+            ToAgent::Poolers { routes, whole, changed, gone } if self.obeys => {
+                let save = self.poolers.take(*routes, *whole, changed, gone);
+                out.save_poolers.extend(save);
+            }
+            ToAgent::Goals { .. } | ToAgent::Poolers { .. } => {}
             ToAgent::SendAll => self.report_all(now, out),
             ToAgent::Ask(questions) => {
                 out.ask.extend(questions.iter().take(QUESTIONS_MAX).cloned());
@@ -243,6 +283,7 @@ impl Brain {
             _ => None,
         };
         self.obeys = refused.is_none();
+        self.poolers.hear(self.obeys);
         out.refused = refused;
         if self.obeys {
             self.store = Some((store.clone(), sequence));
@@ -310,6 +351,10 @@ impl Brain {
         if self.open && !changed.is_empty() {
             out.send.push(FromAgent::Members { whole: false, members: changed });
         }
+        if self.obeys {
+            let news = self.poolers.news();
+            out.send.extend((!news.is_empty()).then_some(FromAgent::Poolers(news)));
+        }
     }
 
     fn report_all(&mut self, now: Time, out: &mut Output) {
@@ -365,7 +410,8 @@ impl Brain {
             Next::Wait(at) => Some(at.max(now + Span::millis(1))),
             Next::Do(_) | Next::Settled => None,
         });
-        members.fold(host.min(beat), Time::min)
+        let poolers = self.poolers.wake_at().map(|at| at.max(now + Span::millis(1)));
+        members.chain(poolers).fold(host.min(beat), Time::min)
     }
 
     /// Members with their state and whether a process is theirs, for people and tests.

@@ -56,6 +56,8 @@ pub struct Part {
     pub promoted_at: Time,
     /// Bytes of log that were set aside when it was made anew.
     pub discarded: Option<u64>,
+    /// The goal that a checkpoint was written for.
+    pub checkpointed: Option<(Term, Revision)>,
 }
 
 /// Whether nothing may run of it, whatever else is wanted: it was a primary and is none now, or waits
@@ -137,6 +139,9 @@ pub fn lead(goal: &Goal, seen: &Seen, now: Time) -> Option<Next> {
     let patient = seen.started.max(part.promoted_at) + FIRST_WRITE;
     if !seen.write_proven && now < patient {
         return Some(Next::Wait(patient));
+    }
+    if goal.ends_soon && part.checkpointed != Some(version(goal)) {
+        return Some(Next::Do(Action::Checkpoint));
     }
     if *change > 0 && part.confirmed != Some((goal.term, *change)) {
         return Some(due(part.tried, pace(seen, CONFIRM_STEP, now), Action::Confirm, now));
@@ -242,6 +247,7 @@ impl Part {
             confirmed: this.confirmed,
             promoted: this.promoted,
             discarded: this.discarded,
+            checkpointed: this.checkpointed.filter(|of| goal.ends_soon && *of == version(goal)),
             asks: asks(goal, seen),
             streams: follows && streams(this),
             senders: senders.collect(),

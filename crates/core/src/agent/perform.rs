@@ -43,6 +43,7 @@ pub fn perform(
         },
         Action::EndOfLog => driver.end_of_log(goal).map_or_else(Outcome::Failed, Outcome::Ended),
         Action::Promote => done(driver.promote(goal)),
+        Action::Checkpoint => done(driver.checkpoint(goal)),
         Action::Open => driver.open(goal).map_or_else(Outcome::Failed, Outcome::Held),
         Action::Confirm => driver.confirm(goal).map_or_else(Outcome::Failed, Outcome::Held),
         Action::Stop(mode) => done(driver.stop(goal, *mode)),

@@ -41,6 +41,8 @@ pub enum Action {
     EndOfLog,
     /// Have it take writes.
     Promote,
+    /// Write what its stop would have to write.
+    Checkpoint,
     /// Let clients in, if that is safe.
     Open,
     /// Prove its set in force.

@@ -9,6 +9,8 @@ use super::{Setup, rows, state};
 use crate::goal::{Follower, Goal, Identity, Login, RestartBudget, Role, Upstream, Want};
 use crate::id::{HostId, Revision, ServiceId};
 use crate::kind::{Kind, Plan};
+use crate::operation::{self, Effect};
+use crate::pooler::Pooler;
 use crate::promise::{Phase, Promise};
 use crate::remedy::{Guard, Remedy};
 use crate::route::{Route, Target};
@@ -62,8 +64,6 @@ pub struct Around<'a> {
 pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -> Goal {
     let (kind, plan) = plan(setup, row);
     let member = &row.members[at];
-    let role = row.name.as_str().to_owned();
-    let login = |verifier| Login { role, verifier };
     Goal {
         store: setup.store.clone(),
         identity: Identity {
@@ -85,9 +85,10 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
         address: around.hosts.get(&member.host).map_or_else(String::new, |h| h.row.address.clone()),
         port: member.port,
         settings: kind.settings(plan),
-        logins: kind.verifier(&row.secret).map(login).into_iter().collect(),
+        logins: logins(kind, row),
         restarts: member.restarts,
         stop: member.stop,
+        ends_soon: ends_soon(row, at),
         budget: restarts(setup.remedies),
     }
 }
@@ -158,6 +159,71 @@ pub fn settle(setup: &Setup, around: Around<'_>, row: &mut rows::Service) -> Vec
         }
     }
     changed
+}
+
+/// Every pooler of the cell, in order of service.
+pub fn poolers(setup: &Setup, state: &state::State) -> Vec<Pooler> {
+    state.services.values().filter_map(|service| pooler(setup, service)).collect()
+}
+
+/// The poolers of these services, and which of them have none.
+pub fn changed_poolers(
+    setup: &Setup,
+    state: &state::State,
+    services: &BTreeSet<ServiceId>,
+) -> (Vec<Pooler>, Vec<ServiceId>) {
+    let (mut changed, mut gone) = (Vec::new(), Vec::new());
+    for id in services {
+        match state.services.get(id).and_then(|service| pooler(setup, service)) {
+            Some(pooler) => changed.push(pooler),
+            None => gone.push(*id),
+        }
+    }
+    (changed, gone)
+}
+
+fn pooler(setup: &Setup, service: &state::Service) -> Option<Pooler> {
+    let row = &service.row;
+    let (kind, plan) = plan(setup, row);
+    let pool = plan.pool.filter(|_| row.open && row.pooled_port != 0)?;
+    Some(Pooler {
+        service: row.id,
+        name: row.name.as_str().to_owned(),
+        kind: kind.name().to_owned(),
+        port: row.pooled_port,
+        endpoint_port: row.endpoint_port,
+        logins: logins(kind, row),
+        sessions_max: pool.sessions_max,
+        clients_max: pool.clients_max,
+        paused: pauses(service),
+    })
+}
+
+/// Whether a planned switchover has the pooled endpoint wait: from before the primary stops until
+/// another takes clients.
+fn pauses(service: &state::Service) -> bool {
+    let operation = service.row.operation.as_ref().filter(|operation| operation.claimed);
+    let Some(operation) = operation.filter(|o| o.kind == operation::Kind::Switchover) else {
+        return false;
+    };
+    let recruits = service.row.promise.as_ref().is_some_and(|p| p.phase == Phase::Recruiting);
+    match operation.at().order {
+        Effect::Pause | Effect::HandOver | Effect::RecruitOthers => true,
+        Effect::Promote => service.holds || recruits,
+        _ => false,
+    }
+}
+
+/// The owner's logins.
+fn logins(kind: &dyn Kind, row: &rows::Service) -> Vec<Login> {
+    let login = |verifier| Login { role: row.name.as_str().to_owned(), verifier };
+    kind.verifier(&row.secret).map(login).into_iter().collect()
+}
+
+/// Whether a member is about to be stopped in order.
+fn ends_soon(row: &rows::Service, at: usize) -> bool {
+    let operation = row.operation.as_ref().filter(|operation| operation.claimed);
+    at == 0 && operation.is_some_and(|operation| operation.at().order == Effect::Checkpoint)
 }
 
 /// Every route of the cell, in order of service.

@@ -1,6 +1,6 @@
 //! Learning: what agents and gateways say becomes soft state. Nothing is decided here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::compact::Sorted;
 use super::state::{Due, Gateway, Host, Rare, Seen, Service};
@@ -10,6 +10,7 @@ use crate::check;
 use crate::host;
 use crate::id::{HostId, MemberId};
 use crate::journal::Topic;
+use crate::pooler;
 use crate::report::{self, Answer, FromAgent, Hello, Member, ToAgent};
 use crate::route::{FromGateway, ToGateway};
 use crate::time::Span;
@@ -62,6 +63,7 @@ impl Cell {
             FromAgent::Members { whole, members } => self.members(id, *whole, members, work),
             FromAgent::Host { checks, image } => self.host_checks(id, checks, image.clone(), work),
             FromAgent::Answers(answers) => self.answers(id, answers, work),
+            FromAgent::Poolers(news) => self.poolers(id, news, work),
             FromAgent::Absence { until_back, reason } => {
                 let until = work.now + (*until_back).min(ABSENCE_MAX);
                 let text = format!("its agent will be away for at most {until_back}: {reason}");
@@ -93,6 +95,10 @@ impl Cell {
         host.hello = Some(Box::new(hello.clone()));
         (host.marks, host.digest, host.misfits, host.whole) = (Sorted::default(), None, 0, false);
         host.absent_until = None;
+        match hello.poolers {
+            true => drop(self.state.poolers.insert(id, BTreeMap::new())),
+            false => drop(self.state.poolers.remove(&id)),
+        }
         let moved = host.row.address != hello.address || host.row.zone != hello.zone;
         if moved {
             host.row.address.clone_from(&hello.address);
@@ -304,6 +310,18 @@ impl Cell {
             }
             doubt.saw(vantage, answer.sight, work.now);
             work.services.insert(id);
+        }
+    }
+
+    /// Poolers that simply serve are not remembered: there are many.
+    fn poolers(&mut self, id: HostId, news: &[pooler::News], work: &mut Work) {
+        let Some(known) = self.state.poolers.get_mut(&id) else { return };
+        for news in news {
+            match news.state {
+                pooler::State::Serving => drop(known.remove(&news.service)),
+                _ => drop(known.insert(news.service, news.clone())),
+            }
+            work.services.insert(news.service);
         }
     }
 

@@ -290,6 +290,10 @@ impl Cell {
             self.phase_event(id, event, work);
         }
         self.release(&operation, work);
+        if operation.kind == Kind::Switchover {
+            // Whoever waited for it waits no more.
+            work.routes.insert(id);
+        }
         work.record(id);
         work.services.insert(id);
         if event == Some(phase::Event::Removed) {

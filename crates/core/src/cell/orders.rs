@@ -86,9 +86,9 @@ impl Cell {
             let why = format!("a secret of {} bytes is too long", secret.len());
             return Err(Error::BadName { why });
         }
-        let count = goals::kind(&self.setup, kind.as_str())
-            .and_then(|found| found.plan(plan.as_str()))
-            .map_or(1, |plan| plan.members);
+        let chosen =
+            goals::kind(&self.setup, kind.as_str()).and_then(|found| found.plan(plan.as_str()));
+        let count = chosen.map_or(1, |plan| plan.members);
         let mut hosts = Vec::new();
         for _ in 0..count {
             let zone = |host| self.state.hosts.get(host).map(|h: &state::Host| h.row.zone.clone());
@@ -96,6 +96,10 @@ impl Cell {
             hosts.push(self.place(&hosts, &zones).map_err(|why| Error::Nowhere { why })?);
         }
         let endpoint_port = self.draw_port()?;
+        let pooled_port = match chosen.and_then(|plan| plan.pool) {
+            Some(_) => self.draw_port()?,
+            None => 0,
+        };
         self.state.row.services = self.state.row.services.next();
         let mut members = SmallVec::new();
         for host in &hosts {
@@ -112,6 +116,7 @@ impl Cell {
             health: Health::Uncertain,
             open: false,
             endpoint_port,
+            pooled_port,
             since: work.now,
             term: Term(1),
             promise,
@@ -331,6 +336,10 @@ impl Cell {
         if let Some(host) = self.state.hosts.get_mut(&host) {
             host.waiting.remove(&id);
         }
+        if dropped.kind == Kind::Switchover {
+            // Whoever waited for it waits no more.
+            work.routes.insert(id);
+        }
         self.release(&dropped, work);
     }
 
@@ -354,6 +363,7 @@ impl Cell {
         }
         self.host_event(id, host::Event::Remove, Vec::new(), work);
         self.state.hosts.remove(&id);
+        self.state.poolers.remove(&id);
         work.record_host(id);
         let text = format!("{name} is forgotten; an agent of that name joins as a new host");
         Ok(Accepted { service: None, operation: None, text })

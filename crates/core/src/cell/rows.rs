@@ -92,6 +92,9 @@ pub struct Service {
     pub open: bool,
     /// Its endpoint's port.
     pub endpoint_port: u16,
+    /// Its pooled endpoint's port; 0 where its plan has none.
+    #[serde(default)]
+    pub pooled_port: u16,
     /// Since when the state shown is what it is.
     pub since: Time,
     /// Its term.

@@ -8,6 +8,7 @@ use crate::id::ServiceId;
 use crate::kind::Kind;
 use crate::knowing;
 use crate::machine::Machine;
+use crate::pooler;
 use crate::service::{State, shown};
 use crate::time::{Span, Time};
 use crate::view;
@@ -177,6 +178,7 @@ impl Cell {
             term: row.term,
             url,
             endpoint_port: row.endpoint_port,
+            pooled_port: Some(row.pooled_port).filter(|port| *port != 0),
             members: (0..row.members.len()).map(|at| self.show_member(service, at)).collect(),
             operation: row
                 .operation
@@ -245,16 +247,8 @@ impl Cell {
             let text = format!("{} is late at \"{}\"", operation.spec().name, operation.at().name);
             add("operation-late", Severity::Page, &name, text, now.since(operation.begun));
         }
-        if row.open && self.state.gateways.is_empty() {
-            let text = "no gateway is heard: the endpoint may not be open".to_owned();
-            add("gateway-heard", Severity::Warning, &name, text, since);
-        }
-        for gateway in self.state.gateways.values() {
-            let failed = gateway.failed.iter().find(|(port, _)| *port == row.endpoint_port);
-            if let Some((port, why)) = failed {
-                let text = format!("gateway {} cannot listen on {port}: {why}", gateway.name);
-                add("endpoint-listens", Severity::Critical, &name, text, since);
-            }
+        for (check, severity, text) in self.endpoint_findings(row) {
+            add(check, severity, &name, text, since);
         }
         let lacks = service.lacks.as_deref().copied().unwrap_or_default();
         if let Some(promise) = &row.promise {
@@ -291,6 +285,31 @@ impl Cell {
             }
         }
         found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        found
+    }
+
+    /// What is not as it should be about a service's endpoints.
+    fn endpoint_findings(&self, row: &rows::Service) -> Vec<(&'static str, Severity, String)> {
+        let mut found = Vec::new();
+        if row.open && self.state.gateways.is_empty() {
+            let text = "no gateway is heard: the endpoint may not be open".to_owned();
+            found.push(("gateway-heard", Severity::Warning, text));
+        }
+        for gateway in self.state.gateways.values() {
+            let failed = gateway.failed.iter().find(|(port, _)| *port == row.endpoint_port);
+            if let Some((port, why)) = failed {
+                let text = format!("gateway {} cannot listen on {port}: {why}", gateway.name);
+                found.push(("endpoint-listens", Severity::Critical, text));
+            }
+        }
+        for (host, known) in &self.state.poolers {
+            let Some(news) = known.get(&row.id) else { continue };
+            if let pooler::State::Failed(why) = &news.state {
+                let host = self.state.host_name(*host);
+                let text = format!("its pooler on {host} does not run: {why}");
+                found.push(("pooled-endpoint", Severity::Warning, text));
+            }
+        }
         found
     }
 

@@ -18,6 +18,7 @@ use crate::host;
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
 use crate::knowing::Doubt;
 use crate::member;
+use crate::pooler;
 use crate::promise::Copy;
 use crate::report::{self, Hello};
 use crate::time::Time;
@@ -45,6 +46,8 @@ pub struct State {
     pub links: BTreeMap<Link, HostId>,
     /// Gateways' streams.
     pub gateways: BTreeMap<Link, Gateway>,
+    /// Hosts that keep poolers, and those of them that do not simply serve.
+    pub poolers: BTreeMap<HostId, BTreeMap<ServiceId, pooler::News>>,
     /// When something is due again, in order.
     pub timers: BTreeSet<(Time, Due)>,
     /// Services with an operation under way.
@@ -309,6 +312,9 @@ impl State {
         let row = &service.row;
         let (id, name) = (row.id, row.name.clone());
         self.ports.insert(row.endpoint_port);
+        if row.pooled_port != 0 {
+            self.ports.insert(row.pooled_port);
+        }
         for member in &row.members {
             self.of_member.insert(member.id, id);
             self.ports.insert(member.port);
@@ -365,6 +371,7 @@ impl State {
         }
         let service = self.services.remove(&id)?;
         self.ports.remove(service.row.endpoint_port);
+        self.ports.remove(service.row.pooled_port);
         self.busy.remove(&id);
         for member in &service.row.members {
             self.of_member.remove(&member.id);

@@ -6,9 +6,10 @@ use super::state::{self, Seen, Service};
 use super::turn::Work;
 use super::{Cell, rows};
 use crate::goal::{StopMode, Want};
-use crate::id::ServiceId;
+use crate::id::{HostId, ServiceId};
 use crate::member;
 use crate::operation::{Cause, Effect, Operation, Proof, Step};
+use crate::pooler;
 use crate::promise::{Copy, Phase};
 use crate::time::Time;
 use crate::view;
@@ -63,21 +64,19 @@ impl Cell {
             Effect::Seal => want(&mut service.row, Want::Sealed),
             Effect::Remove => want(&mut service.row, Want::Removed),
             Effect::Follow | Effect::Count => {
-                // A primary that nobody can follow is the first thing to look to.
-                let primary = &mut service.row.members[0];
-                let ready = |s: &Seen| s.state == member::State::Ready;
-                if again && !service.seen[0].as_ref().is_some_and(ready) {
-                    (primary.restarts, primary.stop) = (primary.restarts + 1, StopMode::Immediate);
-                }
-                let failed = |s: &Seen| s.state == member::State::CrashLooping;
-                let members = service.row.members.iter_mut().zip(&service.seen).skip(1);
-                for (standby, seen) in members.filter(|_| again) {
-                    standby.restarts += u32::from(seen.as_ref().is_some_and(failed));
+                if again {
+                    start_again(service);
                 }
                 match effect {
                     Effect::Follow => self.follow(id, work),
                     _ => self.count(id, work),
                 }
+            }
+            // Both are told by the step itself: who ends soon, and whose pooled endpoint waits.
+            Effect::Checkpoint => {}
+            Effect::Pause => {
+                work.routes.insert(id);
+                service.routed = self.state.row.routes + 1;
             }
             Effect::Recruit => self.recruit(id, work),
             Effect::HandOver => self.hand_over(id, work),
@@ -99,11 +98,12 @@ impl Cell {
             Proof::Covered => return self.uncovered(service, operation),
             Proof::HandedOver => return self.unhanded(service),
             Proof::Counted => return self.uncounted(service),
+            Proof::Paused => return self.unpaused(service),
             _ => {}
         }
         let members = service.row.members.iter().zip(&service.seen);
         let concerned = |at: usize, member: &rows::Member| match proof {
-            Proof::Writing => at == 0,
+            Proof::Writing | Proof::Checkpointed => at == 0,
             Proof::Following => {
                 at > 0 && member.want == Want::Running && member.part == rows::Part::Follows
             }
@@ -149,6 +149,25 @@ impl Cell {
         }
     }
 
+    /// Which poolers of a service are not paused yet; one that does not run has nobody to keep waiting.
+    fn unpaused(&self, service: &Service) -> Vec<String> {
+        let id = service.row.id;
+        let paused = |news: &pooler::News| {
+            news.routes >= service.routed && news.state != pooler::State::Serving
+        };
+        let heard = |host: &HostId| self.state.hosts.get(host).is_some_and(state::Host::speaks);
+        let all = self
+            .state
+            .poolers
+            .iter()
+            .filter(|(host, _)| service.row.pooled_port != 0 && heard(host));
+        all.filter(|(_, known)| !known.get(&id).is_some_and(paused))
+            .map(|(host, _)| {
+                format!("the pooler on {} has transactions open", self.state.host_name(*host))
+            })
+            .collect()
+    }
+
     fn unrouted(&self, service: &Service) -> Vec<String> {
         if self.state.gateways.is_empty() {
             return vec!["no gateway is heard".to_owned()];
@@ -161,6 +180,20 @@ impl Cell {
 /// Whether a step is one for this service: without standbys nothing is to be done about them.
 pub(super) fn applies(service: &Service, step: &Step) -> bool {
     service.row.promise.is_some() || !matches!(step.order, Effect::Follow | Effect::Count)
+}
+
+/// Starts again what keeps standbys from following.
+fn start_again(service: &mut Service) {
+    // A primary that nobody can follow is the first thing to look to.
+    let primary = &mut service.row.members[0];
+    let ready = |s: &Seen| s.state == member::State::Ready;
+    if !service.seen[0].as_ref().is_some_and(ready) {
+        (primary.restarts, primary.stop) = (primary.restarts + 1, StopMode::Immediate);
+    }
+    let failed = |s: &Seen| s.state == member::State::CrashLooping;
+    for (standby, seen) in service.row.members.iter_mut().zip(&service.seen).skip(1) {
+        standby.restarts += u32::from(seen.as_ref().is_some_and(failed));
+    }
 }
 
 /// Whether a member that a step waits for has given up: nothing is gained by waiting longer.
@@ -203,10 +236,15 @@ fn unproven(member: &rows::Member, seen: &Seen, proof: Proof, first: bool) -> Op
         Proof::Stopped => matches!(seen.state, S::Stopped | S::Sealed) || unmade,
         Proof::Sealed => seen.state == S::Sealed || unmade,
         Proof::Gone => seen.state == S::Gone,
+        Proof::Checkpointed => {
+            let done = seen.replication.as_ref().and_then(|r| r.checkpointed);
+            done == Some(member.version())
+        }
         Proof::Routed
         | Proof::Counted
         | Proof::Covered
         | Proof::HandedOver
+        | Proof::Paused
         | Proof::HostClosed
         | Proof::HostEmpty => true,
     };

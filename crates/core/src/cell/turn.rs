@@ -144,6 +144,7 @@ impl Cell {
         turn.sends = std::mem::take(&mut work.sends);
         self.send_goals(&work, &mut turn);
         self.send_routes(&work, &mut turn);
+        self.send_poolers(&work, &mut turn);
         for (host, questions) in work.questions {
             if let Some(link) = self.state.hosts.get(&host).and_then(|h| h.link) {
                 turn.sends.push(Send::Agent { link, message: ToAgent::Ask(questions) });
@@ -199,6 +200,23 @@ impl Cell {
         for (host, goals) in changed {
             if let Some(link) = self.state.hosts.get(&host).and_then(|h| h.link) {
                 let message = ToAgent::Goals { whole: false, goals };
+                turn.sends.push(Send::Agent { link, message });
+            }
+        }
+    }
+
+    /// Every pooler to agents that are new here and keep them, to the others what changed.
+    fn send_poolers(&self, work: &Work, turn: &mut Turn) {
+        let routes = self.state.row.routes;
+        for id in self.state.poolers.keys() {
+            let Some(link) = self.state.hosts.get(id).and_then(|host| host.link) else { continue };
+            let whole = work.whole.contains(id);
+            let (changed, gone) = match whole {
+                true => (goals::poolers(&self.setup, &self.state), Vec::new()),
+                false => goals::changed_poolers(&self.setup, &self.state, &work.routes),
+            };
+            if whole || !(changed.is_empty() && gone.is_empty()) {
+                let message = ToAgent::Poolers { routes, whole, changed, gone };
                 turn.sends.push(Send::Agent { link, message });
             }
         }

@@ -87,6 +87,10 @@ pub enum Effect {
     OpenEndpoint,
     /// The endpoint is closed.
     CloseEndpoint,
+    /// The primary writes what its stop would have to write.
+    Checkpoint,
+    /// The pooled endpoint has transactions wait, until another member takes clients.
+    Pause,
     /// Members stop cleanly.
     Stop,
     /// Members are sealed.
@@ -109,6 +113,10 @@ pub enum Proof {
     Following,
     /// The set that was wanted is proven in force.
     Counted,
+    /// The primary has written a checkpoint.
+    Checkpointed,
+    /// Every pooler that is heard has its clients wait, or does not run.
+    Paused,
     /// The primary has stopped and said where its log ends; or it is not heard any more.
     HandedOver,
     /// Those recruited cover everything that may have been acknowledged.

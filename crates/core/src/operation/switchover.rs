@@ -9,13 +9,30 @@ use crate::time::Span;
 pub const SPEC: Spec = Spec {
     kind: Kind::Switchover,
     name: "switchover",
-    story: "Stop the primary when its standby has everything, promote that one, prove a write.",
+    story: "Have pooled clients wait, stop the primary when its standby has everything, promote \
+            that one, prove a write.",
     lane: Lane::Planned,
     begins: None,
     ends: None,
     outage_seconds: 1,
     manual_minutes: 30,
     steps: &[
+        Step {
+            name: "write a checkpoint",
+            order: Effect::Checkpoint,
+            proof: Proof::Checkpointed,
+            deadline: Span::secs(30),
+            past: Past::GoOn,
+            on_death: OnDeath::HandOver,
+        },
+        Step {
+            name: "have pooled clients wait",
+            order: Effect::Pause,
+            proof: Proof::Paused,
+            deadline: Span::secs(2),
+            past: Past::GoOn,
+            on_death: OnDeath::HandOver,
+        },
         Step {
             name: "stop the primary, its log handed over",
             order: Effect::HandOver,

@@ -29,6 +29,7 @@ fn config() -> Config {
             image: None,
             store: None,
             checks: Vec::new(),
+            poolers: false,
         },
         data_dirs: "/members/{}/data".into(),
         policy: Policy::default(),
@@ -62,6 +63,7 @@ pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
         logins: Vec::new(),
         restarts,
         stop: StopMode::Fast,
+        ends_soon: false,
         budget: RestartBudget { tries_max: 2, window: Span::mins(10), backoff: Span::secs(1) },
     }
 }
@@ -88,7 +90,7 @@ struct Host {
 impl Host {
     fn new() -> Self {
         let mut host = Self {
-            brain: Brain::new(config(), Vec::new(), None),
+            brain: Brain::new(config(), Vec::new(), Vec::new(), None),
             now: Time(1_000_000),
             disk: Directory::Absent,
             process: Process::None,
@@ -166,6 +168,7 @@ impl Host {
             | Action::Replication
             | Action::EndOfLog
             | Action::Promote
+            | Action::Checkpoint
             | Action::Open
             | Action::Confirm => unreachable!("it has no siblings"),
             Action::Discard => {
@@ -265,7 +268,7 @@ impl Host {
     fn restart_agent(&mut self) {
         self.pending.clear();
         let stored = self.disk_of_agent.clone().into_iter().collect();
-        self.brain = Brain::new(config(), stored, Some((StoreId("s".into()), 1)));
+        self.brain = Brain::new(config(), stored, Vec::new(), Some((StoreId("s".into()), 1)));
         self.connect();
     }
 
@@ -519,6 +522,7 @@ fn allowed(
         | Action::Replication
         | Action::EndOfLog
         | Action::Promote
+        | Action::Checkpoint
         | Action::Open
         | Action::Confirm => Err("it has no siblings"),
         Action::Start => must(

@@ -319,6 +319,7 @@ fn a_store_put_back_orders_nothing() {
         image: None,
         store: Some((setup().store, 99)),
         checks: Vec::new(),
+        poolers: false,
     };
     let message = evenkeel_core::report::FromAgent::Hello(hello);
     let turn = old.turn(Time(1), &[Entry::Agent { link: evenkeel_core::cell::Link(1), message }]);

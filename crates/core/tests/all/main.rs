@@ -3,6 +3,7 @@ mod agent;
 mod cell;
 mod golden;
 mod machines;
+mod poolers;
 mod promise;
 mod protocol;
 mod redundancy;

@@ -35,6 +35,7 @@ fn goal(term: u32, revision: u32) -> Goal {
         logins: Vec::new(),
         restarts: 0,
         stop: StopMode::Fast,
+        ends_soon: false,
         budget: RestartBudget { tries_max: 3, window: Span::mins(1), backoff: Span::secs(1) },
     }
 }

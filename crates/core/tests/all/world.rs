@@ -41,6 +41,7 @@ impl Kind for Toy {
             fast: false,
             memory_mib: 1,
             connections_max: 10,
+            pool: None,
             archives: false,
         }];
         PLANS
@@ -197,6 +198,7 @@ impl World {
                 image: Some("image".into()),
                 store: None,
                 checks: Vec::new(),
+                poolers: false,
             };
             self.inbox.push(Entry::Agent { link, message: FromAgent::Hello(hello) });
             let members = agent.members.values().cloned().collect();
@@ -280,7 +282,7 @@ impl World {
                 let answers = questions.into_iter().map(answer).collect();
                 self.inbox.push(Entry::Agent { link, message: FromAgent::Answers(answers) });
             }
-            ToAgent::Welcome { .. } | ToAgent::Refused { .. } => {}
+            ToAgent::Welcome { .. } | ToAgent::Refused { .. } | ToAgent::Poolers { .. } => {}
         }
     }
 

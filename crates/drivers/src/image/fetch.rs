@@ -11,7 +11,7 @@ use std::process::Command;
 use evenkeel_core::digest::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Image, MAJORS};
+use super::{Error, Image, Software};
 
 /// The end of a program's output that an error repeats, in bytes.
 const OUTPUT_MAX: usize = 400;
@@ -27,22 +27,22 @@ struct Record {
     packages: Vec<(String, String)>,
 }
 
-/// Fetches the newest supported PostgreSQL that the system's package sources offer, with every
-/// package it needs and the machine lacks. A minute on a fast line; `progress` is told each step.
+/// Fetches the newest supported release that the system's package sources offer, with every package
+/// it needs and the machine lacks. A minute on a fast line; `progress` is told each step.
 ///
 /// # Errors
 /// [`Error`]; nothing is left but a private cache.
-pub fn fetch(dir: &Path, progress: &dyn Fn(&str)) -> Result<Image, Error> {
+pub fn fetch(software: Software, dir: &Path, progress: &dyn Fn(&str)) -> Result<Image, Error> {
     fs::create_dir_all(dir).map_err(Error::io("cannot make", dir))?;
     let apt = Apt::new(dir)?;
     progress("reading the system's package sources");
     apt.run("apt-get", &["update"])?;
-    let package = apt.newest()?;
+    let package = apt.newest(software)?;
     progress(&format!("downloading {package} and what it needs"));
     apt.run("apt-get", &["-y", "--download-only", "install", &package])?;
     let debs = apt.archives()?;
     progress(&format!("unpacking {} packages", debs.len()));
-    let record = unpack(dir, &debs)?;
+    let record = unpack(software, dir, &debs)?;
     progress(&format!("image {} is ready", record.digest.short()));
     // Half the size of an image, and never needed again.
     let _ = fs::remove_dir_all(apt.root.join("cache"));
@@ -67,21 +67,22 @@ pub fn resolve(dir: &Path, digest: &str) -> Result<Image, Error> {
     Ok(Image { digest: record.digest, bin, env, packages: record.packages })
 }
 
-/// Any image fetched before: the newest supported release among them.
+/// Any image of it fetched before: the newest supported release among them.
 ///
 /// # Errors
 /// [`Error::Unknown`] when there is none.
-pub fn fetched(dir: &Path) -> Result<Image, Error> {
+pub fn fetched(software: Software, dir: &Path) -> Result<Image, Error> {
     let unknown = || Error::Unknown { digest: "any".to_owned(), dir: dir.display().to_string() };
     let entries = fs::read_dir(dir.join("images")).map_err(|_| unknown())?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut images: Vec<Image> = names.filter_map(|name| resolve(dir, &name).ok()).collect();
+    let images = names.filter_map(|name| resolve(dir, &name).ok());
+    let mut images: Vec<Image> = images.filter(|image| software.is_in(&image.bin)).collect();
     images.sort_by_key(|image| (image.major().unwrap_or(0), image.digest));
     images.pop().ok_or_else(unknown)
 }
 
 /// Unpacks into a directory that gets its name only when it is whole.
-fn unpack(dir: &Path, debs: &[PathBuf]) -> Result<Record, Error> {
+fn unpack(software: Software, dir: &Path, debs: &[PathBuf]) -> Result<Record, Error> {
     let images = dir.join("images");
     let new = images.join(format!(".new-{}", std::process::id()));
     let root = new.join("root");
@@ -102,9 +103,8 @@ fn unpack(dir: &Path, debs: &[PathBuf]) -> Result<Record, Error> {
         packages.push((field("Package:"), field("Version:")));
     }
     packages.sort();
-    let versions = MAJORS.rev().map(|major| root.join(format!("usr/lib/postgresql/{major}/bin")));
-    let image = versions.into_iter().find_map(|bin| Image::of(&bin, Vec::new(), packages.clone()));
-    let image = image.ok_or(Error::NotOffered)?;
+    let of = |bin: &PathBuf| Image::of(software, bin, Vec::new(), packages.clone());
+    let image = software.bins(&root).iter().find_map(of).ok_or(Error::NotOffered { software })?;
     let relative = |path: &Path| path.strip_prefix(&new).map_or(PathBuf::new(), Path::to_path_buf);
     let home = new.canonicalize().map_err(Error::io("cannot read", &new))?;
     let bin = image.bin.strip_prefix(&home).map_or(PathBuf::new(), Path::to_path_buf);
@@ -185,14 +185,11 @@ impl Apt {
         run(command.args(arguments), &format!("{program} {}", arguments.join(" ")))
     }
 
-    /// The newest supported server package on offer.
-    fn newest(&self) -> Result<String, Error> {
-        let names = self.run("apt-cache", &["pkgnames", "postgresql-"])?;
-        let offered = |major: u32| {
-            let name = format!("postgresql-{major}");
-            names.lines().any(|line| line == name).then_some(name)
-        };
-        MAJORS.rev().find_map(offered).ok_or(Error::NotOffered)
+    /// The newest supported package on offer.
+    fn newest(&self, software: Software) -> Result<String, Error> {
+        let names = self.run("apt-cache", &["pkgnames", software.package()])?;
+        let offered = |name: &String| names.lines().any(|line| line == name);
+        software.packages().into_iter().find(offered).ok_or(Error::NotOffered { software })
     }
 
     fn archives(&self) -> Result<Vec<PathBuf>, Error> {

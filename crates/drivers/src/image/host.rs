@@ -4,51 +4,43 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Error, Image, MAJORS, major};
+use super::{Error, Image, MAJORS, Software, major};
 
-/// Where systems put PostgreSQL when it is not Debian's `/usr/lib/postgresql/MAJOR/bin`.
-const USUAL: &[&str] = &["/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin"];
-
-/// The newest PostgreSQL that is installed and supported.
+/// The newest release of a piece of software that is installed and supported.
 ///
 /// # Errors
 /// [`Error::NotInstalled`].
-pub fn host() -> Result<Image, Error> {
-    let newest_first = MAJORS.rev().flat_map(|major| {
-        [format!("/usr/lib/postgresql/{major}/bin"), format!("/usr/pgsql-{major}/bin")]
-    });
-    let all: Vec<PathBuf> =
-        newest_first.chain(USUAL.iter().map(|&dir| dir.to_owned())).map(PathBuf::from).collect();
-    host_in(&all)
+pub fn host(software: Software) -> Result<Image, Error> {
+    host_in(software, &software.usual())
 }
 
-/// The first supported PostgreSQL in some directories.
+/// The first supported release in some directories.
 ///
 /// # Errors
 /// [`Error::NotInstalled`].
-pub fn host_in(dirs: &[PathBuf]) -> Result<Image, Error> {
-    dirs.iter().find_map(|dir| supported(dir)).ok_or_else(|| {
+pub fn host_in(software: Software, dirs: &[PathBuf]) -> Result<Image, Error> {
+    dirs.iter().find_map(|dir| supported(software, dir)).ok_or_else(|| {
         let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-        Error::NotInstalled { searched: dirs.join(", ") }
+        Error::NotInstalled { software, searched: dirs.join(", ") }
     })
 }
 
-fn supported(dir: &Path) -> Option<Image> {
+fn supported(software: Software, dir: &Path) -> Option<Image> {
     // A link leads to the directory whose siblings (share, lib) the programs look for.
-    let server = dir.join("postgres").canonicalize().ok()?;
+    let server = dir.join(software.programs()[0]).canonicalize().ok()?;
     let version = Command::new(&server).arg("--version").env_clear().output().ok()?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-    if !MAJORS.contains(&major(&version)?) {
+    if software == Software::Postgres && !MAJORS.contains(&major(&version)?) {
         return None;
     }
     let packages = packages_of(&server);
     let packages = if packages.is_empty() {
         // Not from packages, or no Debian: what the program says of itself is all there is.
-        vec![("postgresql".to_owned(), version)]
+        vec![(software.package().to_owned(), version)]
     } else {
         packages
     };
-    Image::of(server.parent()?, Vec::new(), packages)
+    Image::of(software, server.parent()?, Vec::new(), packages)
 }
 
 /// The installed packages that a file's package needs, itself included; none without dpkg.
@@ -140,7 +132,8 @@ mod tests {
     #[test]
     fn nothing_installed_says_what_to_do() {
         let empty = tempfile::tempdir().unwrap();
-        let error = host_in(&[empty.path().to_path_buf()]).unwrap_err().to_string();
+        let error =
+            host_in(Software::Postgres, &[empty.path().to_path_buf()]).unwrap_err().to_string();
         assert!(error.contains("install"), "{error}");
     }
 }

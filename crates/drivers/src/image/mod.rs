@@ -5,6 +5,7 @@
 
 mod fetch;
 mod host;
+mod software;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,11 +16,10 @@ use serde::{Deserialize, Serialize};
 
 pub use fetch::{fetch, fetched, resolve};
 pub use host::{host, host_in};
+pub use software::Software;
 
 /// Oldest and newest major release of PostgreSQL that Evenkeel runs.
 pub const MAJORS: std::ops::RangeInclusive<u32> = 14..=18;
-/// Programs an image of PostgreSQL must have.
-const PROGRAMS: &[&str] = &["postgres", "initdb"];
 
 /// A set of software that members run from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,13 +37,15 @@ pub struct Image {
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No PostgreSQL is installed.
+    /// It is not installed.
     #[error(
-        "no PostgreSQL {}-{} is installed in {searched}; install it (Debian: apt-get install \
-         postgresql) or let Evenkeel fetch an image",
-        MAJORS.start(), MAJORS.end()
+        "{software} is not installed in {searched}; install it (Debian: apt-get install {}) or let \
+         Evenkeel fetch an image",
+        software.package()
     )]
     NotInstalled {
+        /// What.
+        software: Software,
         /// Where it was looked for.
         searched: String,
     },
@@ -64,13 +66,15 @@ pub enum Error {
         /// The end of what it printed.
         output: String,
     },
-    /// The package sources offer no PostgreSQL that Evenkeel runs.
+    /// The package sources do not offer it.
     #[error(
-        "the system's package sources offer no PostgreSQL {}-{}; is the network there? Install \
-         PostgreSQL, or name a directory with a fetched image",
-        MAJORS.start(), MAJORS.end()
+        "the system's package sources do not offer {software}; is the network there? Install it, or \
+         name a directory with a fetched image"
     )]
-    NotOffered,
+    NotOffered {
+        /// What.
+        software: Software,
+    },
     /// No such image is there.
     #[error("image {digest} is not in {dir}; fetch it, or name another")]
     Unknown {
@@ -96,8 +100,8 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error::NotInstalled`] when there is neither.
-pub fn any(dir: &Path) -> Result<Image, Error> {
-    host().or_else(|error| fetched(dir).map_err(|_| error))
+pub fn any(software: Software, dir: &Path) -> Result<Image, Error> {
+    host(software).or_else(|error| fetched(software, dir).map_err(|_| error))
 }
 
 impl Error {
@@ -109,12 +113,17 @@ impl Error {
 
 impl Image {
     /// The image of the programs in `bin`, if the needed ones are there.
-    fn of(bin: &Path, env: Vec<(String, String)>, packages: Vec<(String, String)>) -> Option<Self> {
+    fn of(
+        software: Software,
+        bin: &Path,
+        env: Vec<(String, String)>,
+        packages: Vec<(String, String)>,
+    ) -> Option<Self> {
         let bin = bin.canonicalize().ok()?;
-        if !PROGRAMS.iter().all(|program| bin.join(program).is_file()) {
+        if !software.is_in(&bin) {
             return None;
         }
-        let server = std::fs::read(bin.join("postgres")).ok()?;
+        let server = std::fs::read(bin.join(software.programs()[0])).ok()?;
         let digest = Digest::of_json(&(Digest::of(&server), &packages));
         Some(Self { digest, bin, env, packages })
     }
@@ -179,11 +188,11 @@ mod tests {
     #[test]
     fn a_missing_program_is_named_with_its_image() {
         let bin = tempfile::tempdir().unwrap();
-        assert_eq!(Image::of(bin.path(), Vec::new(), Vec::new()), None);
-        for program in PROGRAMS {
+        assert_eq!(Image::of(Software::Postgres, bin.path(), Vec::new(), Vec::new()), None);
+        for program in Software::Postgres.programs() {
             std::fs::write(bin.path().join(program), program).unwrap();
         }
-        let image = Image::of(bin.path(), Vec::new(), Vec::new()).unwrap();
+        let image = Image::of(Software::Postgres, bin.path(), Vec::new(), Vec::new()).unwrap();
         let error = image.command("psql").unwrap_err();
         assert!(
             matches!(error, driver::Error::ProgramMissing { program, .. } if program == "psql")
@@ -193,11 +202,13 @@ mod tests {
     #[test]
     fn other_packages_or_another_server_is_another_image() {
         let bin = tempfile::tempdir().unwrap();
-        for program in PROGRAMS {
+        for program in Software::Postgres.programs() {
             std::fs::write(bin.path().join(program), program).unwrap();
         }
         let packages = |version: &str| vec![("postgresql-15".to_owned(), version.to_owned())];
-        let digest = |v: &str| Image::of(bin.path(), Vec::new(), packages(v)).unwrap().digest;
+        let digest = |v: &str| {
+            Image::of(Software::Postgres, bin.path(), Vec::new(), packages(v)).unwrap().digest
+        };
         assert_ne!(digest("15.1"), digest("15.2"));
         let before = digest("15.1");
         std::fs::write(bin.path().join("postgres"), "another").unwrap();

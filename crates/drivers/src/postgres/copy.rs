@@ -10,10 +10,10 @@ use evenkeel_core::goal::{Goal, Role, Upstream};
 
 use super::layout::Layout;
 use super::replication::position;
-use super::session::{connect, in_words, runtime};
 use super::{image, make};
 use crate::Setup;
 use crate::files::{fault, write_synced};
+use crate::sql::{connect, in_words, runtime};
 
 /// The upstream says within this which timeline it is on.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ mod server;
 mod session;
 
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::check::Reading;
 use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process, Replication};
@@ -21,6 +21,9 @@ use crate::Setup;
 use crate::files::{fault, sync_parent, write_synced};
 use layout::{Layout, Marker};
 
+/// A stop soon after a checkpoint needs none of its own before it.
+const CHECKPOINT_FRESH: Duration = Duration::from_secs(5);
+
 pub use make::fill_pool;
 
 /// One member's server.
@@ -28,13 +31,20 @@ pub struct Postgres {
     setup: Setup,
     session: session::Session,
     proofs: replication::Proofs,
+    /// When a checkpoint was last asked for.
+    checkpointed: Option<Instant>,
 }
 
 impl Postgres {
     /// A driver for one member; nothing is looked at yet.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self { setup, session: session::Session::default(), proofs: replication::Proofs::default() }
+        Self {
+            setup,
+            session: session::Session::default(),
+            proofs: replication::Proofs::default(),
+            checkpointed: None,
+        }
     }
 
     fn layout(&self, goal: &Goal) -> Layout {
@@ -168,6 +178,12 @@ impl Driver for Postgres {
         Ok(true)
     }
 
+    fn checkpoint(&mut self, goal: &Goal) -> Result<(), Error> {
+        replication::checkpoint(&self.setup, goal)?;
+        self.checkpointed = Some(Instant::now());
+        Ok(())
+    }
+
     fn confirm(&mut self, goal: &Goal) -> Result<bool, Error> {
         self.proofs.in_force(&self.setup, goal)
     }
@@ -177,8 +193,9 @@ impl Driver for Postgres {
     }
 
     fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {
+        let fresh = self.checkpointed.take().is_some_and(|at| at.elapsed() < CHECKPOINT_FRESH);
         let runs = || matches!(server::find(&self.layout(goal).data), Process::Running { .. });
-        if mode == StopMode::Fast && goal.has_siblings() && runs() {
+        if mode == StopMode::Fast && goal.has_siblings() && !fresh && runs() {
             // Most of what the stop would write is written while clients still write: another waits
             // to take over. A server too busy for it is stopped all the same.
             let _ = replication::checkpoint(&self.setup, goal);

@@ -6,8 +6,9 @@ use evenkeel_core::driver::Error;
 use evenkeel_core::goal::{Goal, Role};
 use tokio_postgres::Client;
 
-use super::session::{config, connect, in_words, runtime};
+use super::session::config;
 use crate::Setup;
+use crate::sql::{connect, in_words, runtime};
 
 /// All of it takes a fraction of a second on a server that is well.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -15,10 +15,11 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use super::layout::Layout;
-use super::session::{config, connect, in_words, runtime};
+use super::session::config;
 use super::{conf, image, make, server};
 use crate::Setup;
 use crate::files::{fault, sync_parent, write_synced};
+use crate::sql::{connect, in_words, runtime};
 
 /// Questions are answered within this, or the server is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -82,10 +82,7 @@ pub fn start(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<u32, Error> 
     let out = layout.root.join("started.json");
     // Working in its directory from its first instant, it is never overlooked.
     let launch = Launch { argv, env, directory: layout.data.clone(), log: log.clone(), out };
-    let failed = |error: crate::launch::Error| {
-        let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
-        Error::Failed(format!("{error}{}", cause.unwrap_or_default()))
-    };
+    let failed = |error: crate::launch::Error| Error::Failed(crate::chain(&error));
     let identity = launch.run(&setup.launcher).map_err(failed)?;
     let end = Instant::now() + START_MAX;
     let data = layout.data.canonicalize().unwrap_or_else(|_| layout.data.clone());

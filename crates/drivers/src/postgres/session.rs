@@ -3,20 +3,19 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use evenkeel_core::check::Reading;
 use evenkeel_core::driver::{Answer, Error};
 use evenkeel_core::goal::Goal;
 use evenkeel_core::kind::Kind;
-use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use super::conf;
 use crate::Setup;
+use crate::sql::{connect, in_words, runtime};
 
 /// How long an answer is waited for before the server counts as silent for now.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,19 +35,6 @@ pub struct Session {
     asked: Option<JoinHandle<(Option<Client>, Answer)>>,
 }
 
-/// All drivers' questions run on one thread; their callers wait on their own.
-pub(super) fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .thread_name("sessions")
-            .build()
-            .expect("a runtime can be made while threads can be")
-    })
-}
-
 /// How to reach a member's server through its socket.
 pub(super) fn config(setup: &Setup, goal: &Goal, role: &str, database: &str) -> Config {
     let mut config = Config::new();
@@ -59,13 +45,6 @@ pub(super) fn config(setup: &Setup, goal: &Goal, role: &str, database: &str) -> 
         .dbname(database)
         .application_name("evenkeel");
     config
-}
-
-pub(super) async fn connect(config: Config) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = config.connect(NoTls).await?;
-    // Ends with the client; its error is seen by the next question.
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 impl Session {
@@ -195,13 +174,5 @@ fn refused(error: &tokio_postgres::Error) -> Answer {
         // It is full, so it is there.
         SqlState::TOO_MANY_CONNECTIONS => Answer::Accepting,
         _ => Answer::NotYet,
-    }
-}
-
-/// An error of the server or the connection, in its own words.
-pub(super) fn in_words(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(told) => told.message().to_owned(),
-        None => error.to_string(),
     }
 }

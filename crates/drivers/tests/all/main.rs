@@ -20,6 +20,7 @@ use evenkeel_core::id::{Incarnation, MemberId, Revision, ServiceId, Term};
 use evenkeel_core::kind::Kind;
 use evenkeel_core::name::ServiceName;
 use evenkeel_core::time::Span;
+use evenkeel_drivers::image::Software;
 use evenkeel_drivers::{Setup, driver, fill_pool, image, process};
 use rustix::process::Signal;
 use tokio_postgres::SimpleQueryMessage;
@@ -30,7 +31,7 @@ const INSIDE: &str = "EVENKEEL_DRIVERS_TEST_INSIDE";
 
 /// Runs a test's body as a user that PostgreSQL runs as; says so if there is no PostgreSQL.
 fn unprivileged(name: &str, body: fn(&mut Place)) {
-    if image::host().is_err() {
+    if image::host(Software::Postgres).is_err() {
         println!("1 not run: PostgreSQL is not installed ({name})");
         return;
     }
@@ -82,9 +83,11 @@ impl Place {
             socket_root: dir.path().join("s"),
             pool_dir: dir.path().join("pool"),
             pool_target: 1,
-            image: Some(image::host().expect("installed")),
+            image: Some(image::host(Software::Postgres).expect("installed")),
             launcher: vec![launch.display().to_string()],
             address: "127.0.0.1".into(),
+            poolers_dir: dir.path().join("poolers"),
+            pooler_image: image::host(Software::PgBouncer).ok(),
         };
         Self { dir, setup, port: free_port() }
     }
@@ -121,6 +124,7 @@ impl Place {
             logins: vec![Login { role: "orders-2".into(), verifier }],
             restarts: 0,
             stop: StopMode::Fast,
+            ends_soon: false,
             budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span::secs(1) },
         }
     }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use evenkeel_core::check::Check;
 use evenkeel_core::goal::{Login, Password};
-use evenkeel_core::kind::{Kind, Plan};
+use evenkeel_core::kind::{Kind, Plan, Pool};
 use evenkeel_core::promise::Copy;
 use evenkeel_core::service::State;
 
@@ -36,8 +36,12 @@ const DEV: Plan = Plan {
     fast: false,
     memory_mib: 256,
     connections_max: 100,
+    pool: None,
     archives: false,
 };
+
+/// Half of a server's sessions are the pooled endpoint's.
+const POOL: Option<Pool> = Some(Pool { sessions_max: 50, clients_max: 1000 });
 
 const PLANS: &[Plan] = &[
     DEV,
@@ -48,6 +52,7 @@ const PLANS: &[Plan] = &[
         members: 2,
         acks: 1,
         fast: true,
+        pool: POOL,
         ..DEV
     },
     Plan {
@@ -57,6 +62,7 @@ const PLANS: &[Plan] = &[
         members: 3,
         acks: 1,
         fast: true,
+        pool: POOL,
         ..DEV
     },
 ];

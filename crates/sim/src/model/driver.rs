@@ -182,6 +182,13 @@ impl Driver for Machine {
         Ok(server.open)
     }
 
+    fn checkpoint(&mut self, goal: &Goal) -> Result<(), Error> {
+        match self.server(goal).process {
+            Process::Running { .. } => Ok(()),
+            _ => failed("no server is there to write one"),
+        }
+    }
+
     fn confirm(&mut self, goal: &Goal) -> Result<bool, Error> {
         let Role::Primary { set, .. } = &goal.role else { return failed("it is no primary") };
         let now = self.now;
@@ -286,6 +293,7 @@ mod tests {
                 logins: Vec::new(),
                 restarts: 0,
                 stop: StopMode::Fast,
+                ends_soon: false,
                 budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span(1000) },
             }
         }

@@ -179,6 +179,9 @@ fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
             return Err(fail(&world, Wrong::Unsettled(what), &service.name));
         }
     }
+    if let Some(what) = world.poolers_wrong() {
+        return Err(fail(&world, Wrong::Unsettled(what), "fleet"));
+    }
     let (steps, writes, trace) = (world.steps, world.writes, world.trace);
     Ok(Summary { seed: plan.seed, steps, writes, trace })
 }

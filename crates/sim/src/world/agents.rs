@@ -30,10 +30,19 @@ impl World {
         host.saved.extend(out.save);
         out.forget.iter().for_each(|member| drop(host.saved.remove(member)));
         host.store = out.save_store.or(host.store.take());
+        for (service, pooler) in out.save_poolers {
+            match pooler {
+                Some(pooler) => drop(host.saved_poolers.insert(service, pooler)),
+                None => drop(host.saved_poolers.remove(&service)),
+            }
+        }
         let (life, link) = (host.life, host.link);
         for call in out.calls {
             let took = self.takes(Span(20), Span(30), 3, Span(2500));
             self.at(took, Event::Called(n, life, Box::new(call)));
+        }
+        for call in out.pooler_calls {
+            self.call_pooler(n, life, call);
         }
         if let Some(link) = link {
             for message in out.send {
@@ -183,6 +192,7 @@ impl World {
                 image: Some("image".to_owned()),
                 store: None,
                 checks: Vec::new(),
+                poolers: host.keeps_poolers,
             },
             data_dirs: "/members/{}/data".to_owned(),
             policy: self.options.policy.clone(),
@@ -190,7 +200,8 @@ impl World {
             host_checks: evenkeel_kinds::host::CHECKS,
         };
         let stored = host.saved.values().cloned().collect();
-        host.brain = Some(Brain::new(config, stored, host.store.clone()));
+        let poolers = host.saved_poolers.values().cloned().collect();
+        host.brain = Some(Brain::new(config, stored, poolers, host.store.clone()));
         self.tell(|world| format!("the agent of {} begins", world.hosts[n].name));
         self.think(n, &[]);
     }

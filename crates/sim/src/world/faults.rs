@@ -41,6 +41,8 @@ pub enum Fault {
     TakePort,
     /// The members of a host are cut off from those on other hosts for a while.
     CutNeighbours,
+    /// A pooler's process is killed.
+    KillPooler,
 }
 
 /// Every fault.
@@ -59,6 +61,7 @@ pub const FAULTS: &[Fault] = &[
     Fault::FailCalls,
     Fault::TakePort,
     Fault::CutNeighbours,
+    Fault::KillPooler,
 ];
 
 impl fmt::Display for Fault {
@@ -78,6 +81,7 @@ impl fmt::Display for Fault {
             Self::FailCalls => "fail-calls",
             Self::TakePort => "take-port",
             Self::CutNeighbours => "cut-neighbours",
+            Self::KillPooler => "kill-pooler",
         })
     }
 }
@@ -129,6 +133,7 @@ impl World {
                 self.hosts[n].alone = true;
                 self.at(later, Event::Return(Process::Neighbours(n)));
             }
+            (Fault::KillPooler, _) => self.kill_pooler(0),
             (Fault::TakePort, _) => {
                 let port = 21_000 + u16::try_from(chance.below(40)).unwrap_or(0);
                 self.hosts.iter_mut().for_each(|host| host.machine.held.push(port));
@@ -178,6 +183,7 @@ impl World {
         let host = &mut self.hosts[n];
         host.on = false;
         host.machine.lose_power();
+        host.poolers.clear();
     }
 
     /// A host's power is back; what is set to start at boot starts.

@@ -8,15 +8,17 @@ mod clients;
 mod controller;
 mod faults;
 mod network;
+mod poolers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_core::agent::{Brain, Call, Input, Stored};
+use evenkeel_core::agent::{self, Brain, Call, Input, Stored};
 use evenkeel_core::cell::{Cell, Entry, Link};
 use evenkeel_core::digest::Digest;
 use evenkeel_core::goal::StoreId;
 use evenkeel_core::id::{CellId, MemberId, Revision, ServiceId, Term};
 use evenkeel_core::policy::Policy;
+use evenkeel_core::pooler::Pooler;
 use evenkeel_core::report::ToAgent;
 use evenkeel_core::route::{Route, ToGateway};
 use evenkeel_core::time::{Span, Time};
@@ -75,6 +77,8 @@ enum Event {
     ToAgent(usize, Link, ToAgent),
     /// Routes arrive at the gateway.
     ToGateway(Link, ToGateway),
+    /// A call about a pooler is over.
+    Pooler(usize, u64, Box<agent::poolers::Call>),
     /// An agent learns that its stream ended.
     Cut(usize, Link),
     /// A driver call is over.
@@ -130,6 +134,11 @@ struct Host {
     link: Option<Link>,
     saved: BTreeMap<MemberId, Stored>,
     store: Option<(StoreId, u64)>,
+    /// Whether the gateway is here, and with it the poolers.
+    keeps_poolers: bool,
+    /// Poolers that run.
+    poolers: BTreeMap<ServiceId, Pooler>,
+    saved_poolers: BTreeMap<ServiceId, Pooler>,
 }
 
 impl Host {
@@ -149,6 +158,9 @@ impl Host {
             link: None,
             saved: BTreeMap::new(),
             store: None,
+            keeps_poolers: n == 0,
+            poolers: BTreeMap::new(),
+            saved_poolers: BTreeMap::new(),
         }
     }
 }
@@ -305,6 +317,7 @@ impl World {
                 self.think(n, &[Input::Closed]);
             }
             Event::Called(n, life, call) => self.called(n, life, &call),
+            Event::Pooler(n, life, call) => self.pooler_called(n, life, &call),
             Event::Told(n, life, input) if life == self.hosts[n].life => {
                 if self.hosts[n].paused {
                     // Whoever is stopped hears of it later.

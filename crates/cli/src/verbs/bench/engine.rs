@@ -150,6 +150,7 @@ fn hello(host: u64) -> [Entry; 2] {
         image: Some("0".repeat(64)),
         store: None,
         checks: Vec::new(),
+        poolers: false,
     };
     let link = Link(host);
     let none = FromAgent::Members { whole: true, members: Vec::new() };
