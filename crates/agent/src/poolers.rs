@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use evenkeel_core::agent::poolers::{Call, Outcome};
 use evenkeel_core::driver::Error;
@@ -114,10 +115,13 @@ fn work(
         Ok(driver) => driver,
         Err(error) => return (None, Err(error)),
     };
+    let began = Instant::now();
     let outcome = match &call.wanted {
         Some(wanted) => driver.keep(wanted).map(Some),
         None => driver.remove(call.service).map(|()| None),
     };
+    let paused = call.wanted.as_ref().map(|wanted| wanted.paused);
+    tracing::debug!(service = %call.service, ?paused, ?outcome, took = ?began.elapsed());
     if let Err(error) = &outcome {
         tracing::warn!(service = %call.service, %error, "a pooler is not as it should be");
     }

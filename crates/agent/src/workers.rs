@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use evenkeel_core::agent::{Action, Call, Outcome, perform};
 use evenkeel_core::driver::{Driver, Error};
@@ -105,7 +106,9 @@ fn work(
     };
     let kind = evenkeel_kinds::kind(&call.goal.identity.kind);
     let checks = kind.map_or(&[][..], |kind| kind.checks());
+    let began = Instant::now();
     let outcome = perform(&mut *driver, &call.goal, &call.action, checks);
+    tracing::debug!(member = %call.member, action = ?call.action, took = ?began.elapsed());
     if let Outcome::Failed(error) = &outcome {
         tracing::warn!(member = %call.member, action = ?call.action, %error, "a driver call failed");
     }

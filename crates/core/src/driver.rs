@@ -233,7 +233,7 @@ pub trait Driver: Send {
     fn end_of_log(&mut self, goal: &Goal) -> Result<Option<Position>, Error> {
         Err(alone(goal))
     }
-    /// Has a standby take writes, on a history marked with the goal's term. Clients are let in by
+    /// Has a standby take writes, on a history marked with the goal's term by a write. Clients are let in by
     /// [`Driver::open`] where a commit waits for others.
     ///
     /// # Errors

@@ -199,6 +199,16 @@ impl Goal {
         self.identity.members.len() > 1
     }
 
+    /// Digest of what is prepared in a server: the owner's logins and those of its followers.
+    #[must_use]
+    pub fn accounts(&self) -> Digest {
+        let followers = match &self.role {
+            Role::Primary { followers, .. } => followers.as_slice(),
+            Role::Standby { .. } | Role::Recruit => &[],
+        };
+        Digest::of_json(&(&self.identity.name, &self.logins, followers))
+    }
+
     /// Digest of the whole goal: equal (term, revision) must mean equal digest.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evenkeel_core::service::Phase;
 use evenkeel_drivers::files::write_synced;
@@ -20,6 +20,11 @@ use evenkeel_drivers::process::Identity;
 use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
 use crate::print::{self, Progress};
+
+/// Hosts that do not join in this time are not waited for.
+const JOIN_MAX: Duration = Duration::from_secs(10);
+/// Between looks at who has.
+const JOIN_STEP: Duration = Duration::from_millis(50);
 
 /// How a fleet is run.
 #[derive(Clone, Debug)]
@@ -70,6 +75,7 @@ async fn serve(
     };
     let mut running = evenkeel_controller::start(setup).await.map_err(failed)?;
     let hosts = hosts::Hosts::start(data, program, options)?;
+    joined(context, usize::from(options.hosts)).await;
     let hint = context.hint();
     print::line(&format!("the fleet is up: http://{} (data {})", running.address, data.display()));
     print::line(&format!("{} hosts in zones a, b, c; go on in another terminal:", options.hosts));
@@ -88,6 +94,23 @@ async fn serve(
          down{hint}"
     ));
     ended
+}
+
+/// Waits until every host has joined and can take members, so that what is ordered next finds them.
+/// Whoever does not come in time is told of by `doctor` and `host list`.
+async fn joined(context: &Context, hosts: usize) {
+    let end = Instant::now() + JOIN_MAX;
+    loop {
+        let context = context.clone();
+        let asked = tokio::task::spawn_blocking(move || context.client().ok()?.hosts().ok());
+        let all = asked.await.ok().flatten().unwrap_or_default();
+        let ready =
+            |host: &&evenkeel_api::view::Host| host.heard_ms.is_some() && host.image.is_some();
+        if all.iter().filter(ready).count() >= hosts || Instant::now() > end {
+            return;
+        }
+        tokio::time::sleep(JOIN_STEP).await;
+    }
 }
 
 /// How many databases go on serving, in words.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::part::{self, Part};
 use super::reconcile::{self, Action, Next, Seen};
 use crate::check::{self, Check, Reading};
+use crate::digest::Digest;
 use crate::driver::{self, Answer, Directory, Process};
 use crate::goal::{Accept, Applied, Goal, Refusal, Role, Want, accept};
 use crate::id::{Revision, Term};
@@ -127,6 +128,8 @@ pub struct Call {
     pub action: Action,
     /// Toward which goal; a newer one may have come meanwhile.
     pub version: (Term, Revision),
+    /// Which roles and databases it makes, if it does.
+    pub accounts: Option<Digest>,
     /// Since when.
     pub since: Time,
 }
@@ -242,7 +245,8 @@ impl Member {
             _ => {}
         }
         let version = reconcile::version(self.goal());
-        self.call = Some(Call { number, action, version, since: now });
+        let accounts = (action == Action::Prepare).then(|| self.goal().accounts());
+        self.call = Some(Call { number, action, version, accounts, since: now });
     }
 
     /// With nothing running and nothing to run, a failure is over: it is stopped.
@@ -306,7 +310,13 @@ impl Member {
                 self.seen.part.tried = now;
                 let current = call.version == reconcile::version(self.goal());
                 match call.action {
-                    Action::Open if *so => self.seen.part.opened = true,
+                    Action::Open if *so => {
+                        self.seen.part.opened = true;
+                        // A promotion ends with a write; that is the proof where nobody is waited for.
+                        if part::is_fresh(self.goal(), &self.seen, now) {
+                            self.write_acknowledged(now);
+                        }
+                    }
                     Action::Confirm if *so && current => {
                         self.seen.part.confirmed(&self.stored.applied.goal);
                     }
@@ -339,12 +349,15 @@ impl Member {
             }
             Action::Promote => {
                 self.seen.part.promoted(call.version.0, now);
-                (self.seen.answer, self.seen.write_proven) = (Answer::Unasked, false);
+                // It says that it takes writes, and that none was tried.
+                (self.seen.answer, self.seen.write_proven) = (Answer::Accepting, false);
                 self.seen.probed = Time(0);
             }
             Action::Configure => self.seen.configured = version,
             Action::Checkpoint => self.seen.part.checkpointed = version,
-            Action::Prepare => self.seen.prepared = version,
+            Action::Prepare => {
+                self.seen.prepared = call.accounts.map(|accounts| (call.version, accounts));
+            }
             Action::Stop(_) | Action::Kill => {
                 if self.seen.state == State::Stopping {
                     self.event(Event::Exited);
@@ -552,12 +565,16 @@ impl Member {
                 }
             }
             Answer::Writing => {
-                self.event(Event::WriteProven);
-                (self.seen.write_proven, self.seen.wrote) = (true, now);
-                self.trouble = None;
+                self.write_acknowledged(now);
             }
         }
         self.silent_since = None;
+    }
+
+    fn write_acknowledged(&mut self, now: Time) {
+        self.event(Event::WriteProven);
+        (self.seen.write_proven, self.seen.wrote) = (true, now);
+        self.trouble = None;
     }
 
     /// Moves its machine.

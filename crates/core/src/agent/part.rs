@@ -149,6 +149,15 @@ pub fn lead(goal: &Goal, seen: &Seen, now: Time) -> Option<Next> {
     (!followers.is_empty()).then(|| due(part.asked, LOOSE_STEP, Action::Replication, now))
 }
 
+/// Whether it was just promoted, and waits for nobody: its owner's logins came with its log, and clients
+/// are let in before anything is made for those who will follow.
+#[must_use]
+pub fn is_fresh(goal: &Goal, seen: &Seen, now: Time) -> bool {
+    let alone = matches!(&goal.role, Role::Primary { set, .. } if set.acks() == 0);
+    let promoted = seen.part.promoted_at;
+    alone && promoted > seen.started && !seen.write_proven && now.since(promoted) < SOON_FOR
+}
+
 /// Whether a primary that waits for nobody has yet to hear that it still is the primary: it may have
 /// been replaced while it was away.
 fn asks(goal: &Goal, seen: &Seen) -> bool {

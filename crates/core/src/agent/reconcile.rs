@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::part::{self, Part};
+use crate::digest::Digest;
 use crate::driver::{Answer, Directory, Process};
 use crate::goal::{Goal, Role, StopMode, Want};
 use crate::id::{Revision, Term};
@@ -97,8 +98,8 @@ pub struct Seen {
     pub checked: Time,
     /// The goal its settings were written for.
     pub configured: Option<(Term, Revision)>,
-    /// The goal its roles and databases were made for, since the process started.
-    pub prepared: Option<(Term, Revision)>,
+    /// The goal its roles and databases were made for, since the process started, and which those are.
+    pub prepared: Option<((Term, Revision), Digest)>,
     /// Its part in replication.
     pub part: Part,
     /// Ordered restarts done.
@@ -237,9 +238,13 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     }
     // Who hangs answers nothing, and must not be found out later for being asked for more.
     let answered = matches!(seen.answer, Answer::Accepting | Answer::Writing | Answer::Following);
-    if answered && now.since(seen.probed) >= READY_STEP {
+    // A promotion is an answer too.
+    if answered && now.since(seen.probed.max(seen.part.promoted_at)) >= READY_STEP {
         return Next::Do(Action::Probe { write: false });
     }
+    let is_prepared = seen
+        .prepared
+        .is_some_and(|(of, accounts)| of == version(goal) || accounts == goal.accounts());
     let soon = now.since(seen.started.max(seen.part.promoted_at)) < STARTING_SOON;
     let replication = part::next(goal, seen, now);
     let lead = part::lead(goal, seen, now);
@@ -254,7 +259,7 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
         (State::Hung, Answer::Following) | (_, Answer::Silent) => DOUBT_STEP,
         (_, Answer::Following) => READY_STEP,
         (state, Answer::Accepting | Answer::Writing) => {
-            if seen.prepared != Some(version(goal)) {
+            if !is_prepared && !part::is_fresh(goal, seen, now) {
                 return Next::Do(Action::Prepare);
             }
             if let Some(Next::Do(action)) = lead {
@@ -289,7 +294,7 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     };
     match replication {
         Some(Next::Wait(at)) => first(next, Some(at)),
-        _ => first(next, later.filter(|_| seen.prepared == Some(version(goal)))),
+        _ => first(next, later.filter(|_| is_prepared)),
     }
 }
 

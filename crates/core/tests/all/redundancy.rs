@@ -7,6 +7,7 @@ use evenkeel_core::claim::Refusal as Claimed;
 use evenkeel_core::decide::{
     Decision, Hearing, Input, Primary, Reason, Redundancy, Underway, decide,
 };
+use evenkeel_core::digest::Digest;
 use evenkeel_core::driver::{Answer, Directory, Process};
 use evenkeel_core::goal::{
     Accept, Applied, Goal, Password, Refusal, Role, StopMode, Upstream, Want, accept,
@@ -55,7 +56,7 @@ fn known(state: State, process: Process, answer: Answer) -> Seen {
     let directory = Directory::Complete { incarnation: Incarnation(1) };
     Seen {
         answer,
-        prepared: Some((Term(1), Revision(1))),
+        prepared: Some(((Term(1), Revision(1)), Digest([0; 32]))),
         ..seen(state, directory, process, true, NOW)
     }
 }
@@ -155,6 +156,50 @@ fn a_server_that_answered_is_asked_again_before_anything_else_is_wanted_of_it() 
     (seen.part.opened, seen.write_proven, seen.prepared) = (true, true, None);
     seen.probed = Time(NOW.0 - 2_000);
     assert_eq!(next(&goal, &seen), Next::Do(Action::Probe { write: false }));
+}
+
+#[test]
+fn what_was_made_in_a_server_is_made_again_only_when_it_is_to_be_other() {
+    let mut goal = wanted(primary(0, 0), 1);
+    goal.revision = Revision(2);
+    let mut seen = known(State::Ready, RUNS, Answer::Accepting);
+    seen.configured = Some((Term(1), Revision(2)));
+    assert_eq!(next(&goal, &seen), Next::Do(Action::Prepare), "made for other logins");
+    seen.prepared = Some(((Term(1), Revision(1)), goal.accounts()));
+    assert_ne!(next(&goal, &seen), Next::Do(Action::Prepare), "made for the same ones");
+}
+
+#[test]
+fn a_new_primary_takes_writes_before_anything_is_made_for_those_who_will_follow() {
+    let promoted = |acks| {
+        let mut seen = known(State::Following, RUNS, Answer::Accepting);
+        (seen.prepared, seen.write_proven) = (None, false);
+        (seen.started, seen.probed) = (Time(NOW.0 - 60_000), Time(0));
+        (seen.part.promoted, seen.part.promoted_at, seen.part.heard) = (Some(Term(1)), NOW, NOW);
+        (wanted(primary(acks, 0), 1), seen)
+    };
+    let (goal, mut seen) = promoted(0);
+    assert_eq!(next(&goal, &seen), Next::Do(Action::Open));
+    seen.part.opened = true;
+    assert_eq!(next(&goal, &seen), Next::Do(Action::Probe { write: true }));
+    seen.write_proven = true;
+    assert_eq!(next(&goal, &seen), Next::Do(Action::Prepare));
+    // Who waits for others needs them to follow first; and so does a write that is not proven for long.
+    let (goal, seen) = promoted(1);
+    assert_eq!(next(&goal, &seen), Next::Do(Action::Prepare));
+    let (goal, mut seen) = promoted(0);
+    (seen.part.promoted_at, seen.probed) = (Time(NOW.0 - 4_000), NOW);
+    assert_eq!(next(&goal, &seen), Next::Do(Action::Prepare));
+}
+
+#[test]
+fn who_ends_soon_writes_a_checkpoint_once() {
+    let goal = Goal { ends_soon: true, ..wanted(primary(0, 0), 1) };
+    let mut seen = known(State::Ready, RUNS, Answer::Accepting);
+    (seen.part.opened, seen.write_proven, seen.wrote) = (true, true, NOW);
+    assert_eq!(next(&goal, &seen), Next::Do(Action::Checkpoint));
+    seen.part.checkpointed = Some((Term(1), Revision(1)));
+    assert_ne!(next(&goal, &seen), Next::Do(Action::Checkpoint));
 }
 
 #[test]

@@ -37,13 +37,15 @@ const STARTED: &str = "started.json";
 pub struct PgBouncer {
     setup: Setup,
     console: Option<Console>,
+    /// It serves, by what was asked of it last: asking again would fill its log with refusals.
+    serves: bool,
 }
 
 impl PgBouncer {
     /// Makes nothing on disk.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self { setup, console: None }
+        Self { setup, console: None, serves: false }
     }
 
     fn dir(&self, service: ServiceId) -> PathBuf {
@@ -72,7 +74,7 @@ impl PgBouncer {
         };
         let failed = |error: crate::launch::Error| Error::Failed(crate::chain(&error));
         let before = running(dir);
-        self.console = None;
+        (self.console, self.serves) = (None, true);
         let identity = launch.run(&self.setup.launcher).map_err(failed)?;
         let end = Instant::now() + START_MAX;
         let alone = || !takes_over || before.is_none_or(|pid| process::state(pid).is_none());
@@ -112,14 +114,19 @@ impl PgBouncer {
 
     /// Has clients' transactions wait; whether no session at the server is left.
     fn pause(&mut self, wanted: &Pooler) -> Result<bool, Error> {
+        self.serves = false;
         // A pause that was asked for before goes on, and asking again is refused.
         Ok(self.ask(wanted, "PAUSE").is_ok() || self.ask(wanted, "SHOW SERVERS")? == 0)
     }
 
     fn resume(&mut self, wanted: &Pooler) -> Result<(), Error> {
-        // Refused where it is not paused.
-        let _ = self.ask(wanted, "RESUME");
-        self.ask(wanted, "SHOW VERSION").map(|_| ())
+        if !self.serves {
+            // Refused where it is not paused.
+            let _ = self.ask(wanted, "RESUME");
+            self.ask(wanted, "SHOW VERSION")?;
+            self.serves = true;
+        }
+        Ok(())
     }
 }
 
@@ -132,6 +139,11 @@ impl pooler::Driver for PgBouncer {
         let moved = conf::port(&dir).is_some_and(|port| port != wanted.port);
         let changed = conf::write(&self.setup, &dir, wanted)?;
         let mut pid = running(&dir);
+        if let Some(pid) = pid.filter(|_| wanted.paused && !changed && !moved)
+            && let Ok(so) = self.pause(wanted)
+        {
+            return Ok(Kept { pid, so });
+        }
         if let Some(running) = pid {
             if moved || self.ask(wanted, "SHOW VERSION").is_err() {
                 end_process(running, Signal::TERM, STOP_MAX)?;

@@ -18,9 +18,6 @@ use crate::sql::{connect, in_words, runtime};
 /// The upstream says within this which timeline it is on.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Bytes of a segment of the log, as initdb makes them by default.
-const SEGMENT_BYTES: u64 = 16 << 20;
-
 /// Copies the upstream's data into a directory that is being made.
 pub fn whole(setup: &Setup, layout: &Layout, upstream: &Upstream) -> Result<(), Error> {
     let image = image(setup)?;
@@ -153,7 +150,9 @@ fn save_tail(
     let entries = fs::read_dir(&wal).map_err(fault("cannot list", &wal))?;
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let past = segment(name).is_some_and(|at| at + SEGMENT_BYTES > fork && at <= end);
+        // Every segment of a log has the size that the log was made with.
+        let bytes = fs::metadata(&path).map_or(0, |found| found.len());
+        let past = segment(name, bytes).is_some_and(|at| at + bytes > fork && at <= end);
         if past {
             let to = place.join(name);
             fs::copy(&path, &to).map_err(fault("cannot save", &to))?;
@@ -169,13 +168,13 @@ fn save_tail(
     Ok(discarded)
 }
 
-/// Where a segment begins, by its name.
-fn segment(name: &str) -> Option<u64> {
+/// Where a segment of so many bytes begins, by its name.
+fn segment(name: &str, bytes: u64) -> Option<u64> {
     let hex = |range| u64::from_str_radix(name.get(range)?, 16).ok();
     if name.len() != 24 {
         return None;
     }
-    Some((hex(8..16)? << 32) | (hex(16..24)? * SEGMENT_BYTES))
+    Some((hex(8..16)? << 32) | (hex(16..24)? * bytes))
 }
 
 #[cfg(test)]
@@ -191,7 +190,8 @@ mod tests {
 
     #[test]
     fn segments_begin_where_their_names_say() {
-        assert_eq!(segment("000000020000000100000003"), Some((1 << 32) + 3 * SEGMENT_BYTES));
-        assert_eq!(segment("00000002.history"), None);
+        let mib = 4 << 20;
+        assert_eq!(segment("000000020000000100000003", mib), Some((1 << 32) + 3 * mib));
+        assert_eq!(segment("00000002.history", mib), None);
     }
 }

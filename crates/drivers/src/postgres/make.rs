@@ -18,6 +18,10 @@ use super::{copy, image};
 use crate::Setup;
 use crate::files::{fault, sync_parent, write_synced};
 
+/// Size of a segment of the log. A promotion writes a whole one before the first write, and an idle
+/// database's archive gets a whole one now and then: a quarter of the default is twice as fast there.
+const SEGMENT_MIB: &str = "4";
+
 /// What is Evenkeel's own in every server: a database with a row to write probes to, and a role that
 /// may do that, look at statistics and read the rules for clients; the term of the newest promotion, so
 /// that it is in the log; and what a former primary reads of another to be rewound.
@@ -136,6 +140,7 @@ fn build(setup: &Setup, data: &Path) -> Result<(), Error> {
     initdb
         .args(["--locale=C.UTF-8", "--encoding=UTF8", "--data-checksums", "--username=evenkeel"])
         .args(["--auth-local=peer", "--auth-host=scram-sha-256", "--no-instructions"])
+        .args(["--wal-segsize", SEGMENT_MIB])
         .arg("-D")
         .arg(data)
         .env_clear()

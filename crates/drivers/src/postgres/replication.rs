@@ -28,7 +28,7 @@ const PROMOTE_MAX: Duration = Duration::from_secs(60);
 /// A checkpoint before a planned stop takes no longer than this.
 const CHECKPOINT_MAX: Duration = Duration::from_secs(10);
 /// Between looks at a condition the server sends no news of.
-const STEP: Duration = Duration::from_millis(3);
+const STEP: Duration = Duration::from_millis(1);
 /// A walsender that neither moves nor ends in this time is ended; it is never a client's.
 const SENDER_MAX: Duration = Duration::from_secs(5);
 /// First line of a history file that only keeps a timeline's number from being used again.
@@ -175,7 +175,7 @@ pub fn promote(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error>
     let names = standby_names(&set(goal));
     let config = config(setup, goal, "evenkeel", "evenkeel");
     let fresh = || connect(config.clone());
-    let recovering = within("asking about recovery", PATIENCE, async {
+    let (client, recovering) = within("asking about recovery", PATIENCE, async {
         let client = fresh().await?;
         let row = client
             .query_one(
@@ -184,7 +184,8 @@ pub fn promote(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error>
                 &[],
             )
             .await?;
-        Ok((row.get::<_, bool>(0), row.get::<_, String>(1)))
+        let said = (row.get::<_, bool>(0), row.get::<_, String>(1));
+        Ok((client, said))
     })?;
     if recovering.0 {
         if recovering.1 != names {
@@ -199,7 +200,6 @@ pub fn promote(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error>
         plant(&layout.data, goal.term)?;
     }
     within("a promotion", PROMOTE_MAX, async {
-        let client = fresh().await?;
         client.batch_execute("SET synchronous_commit = local").await?;
         if recovering.0 {
             client.query("SELECT pg_catalog.pg_promote(false)", &[]).await?;
