@@ -74,7 +74,7 @@ pub const REMEDIES: &[Remedy] = &[
               from the primary: rewound where its log parted, else copied.",
         guard: Guard::MemberWaits,
         operation: Kind::Rejoin,
-        budget: Budget { tries_max: 20, window: Span::mins(60), cooldown: Span::secs(5) },
+        budget: Budget { tries_max: 200, window: Span::mins(60), cooldown: Span::secs(5) },
         level: Level::Auto,
         manual_minutes: 40,
     },

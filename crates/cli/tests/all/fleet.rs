@@ -29,7 +29,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// Where images are shared between tests, for machines without PostgreSQL.
-fn images() -> &'static Path {
+pub fn images() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| std::env::temp_dir().join("evenkeel-test-images"))
 }

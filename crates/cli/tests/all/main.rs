@@ -7,4 +7,5 @@ mod ha;
 mod kills;
 mod life;
 mod offline;
+mod pooled;
 mod stops;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -113,6 +114,9 @@ fn unpack(software: Software, dir: &Path, debs: &[PathBuf]) -> Result<Record, Er
     let text = serde_json::to_vec_pretty(&record).expect("a record is JSON");
     let at = new.join(RECORD);
     crate::files::write_synced(&at, &text).map_err(Error::io("cannot write", &at))?;
+    // An image holds no secret, and whoever runs members may be another user than who fetched it.
+    let all = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(&at, all).map_err(Error::io("cannot open up", &at))?;
     let last = images.join(record.digest.to_string());
     if last.exists() {
         // Fetched before: the same content under the same name.
