@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::part::{self, Part};
+use super::perform::Outcome;
 use super::reconcile::{self, Action, Next, Seen};
 use crate::check::{self, Check, Reading};
 use crate::digest::Digest;
@@ -11,7 +12,6 @@ use crate::goal::{Accept, Applied, Goal, Refusal, Role, Want, accept};
 use crate::id::{Revision, Term};
 use crate::machine;
 use crate::member::{Event, Machine, State};
-use crate::promise::Position;
 use crate::report;
 use crate::time::{Span, Time};
 
@@ -64,33 +64,6 @@ impl Stored {
             history: Term(0),
         }
     }
-}
-
-/// What came of a driver call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// To [`Action::Look`].
-    Looked(Directory, Process),
-    /// It is so.
-    Done,
-    /// To [`Action::Start`]: the server's process.
-    Started(u32),
-    /// To [`Action::Probe`].
-    Answered(Answer),
-    /// To [`Action::Replication`].
-    Replication(driver::Replication),
-    /// To [`Action::Rejoin`]: bytes of log set aside.
-    Rejoined(u64),
-    /// To [`Action::EndOfLog`].
-    Ended(Option<Position>),
-    /// To [`Action::Open`] and [`Action::Confirm`]: whether it is so.
-    Held(bool),
-    /// To [`Action::Check`]: each check's name with its reading; those that could not be read are
-    /// left out.
-    Read(Vec<(String, Reading)>),
-    /// It did not happen.
-    Failed(driver::Error),
 }
 
 /// A member.

@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use member::{Outcome, Stored};
-pub use perform::perform;
+pub use member::Stored;
+pub use perform::{Outcome, perform};
 pub use reconcile::Action;
 
 use crate::check::{Check, Reading, Result as CheckResult};

@@ -1,10 +1,39 @@
 //! A driver call made: the one place where an [`Action`] becomes a call of the port.
 
-use super::member::Outcome;
+use serde::{Deserialize, Serialize};
+
 use super::reconcile::Action;
-use crate::check::Check;
-use crate::driver::{Driver, Error};
+use crate::check::{Check, Reading};
+use crate::driver::{self, Answer, Directory, Driver, Error, Process};
 use crate::goal::Goal;
+use crate::promise::Position;
+
+/// What came of a driver call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// To [`Action::Look`].
+    Looked(Directory, Process),
+    /// It is so.
+    Done,
+    /// To [`Action::Start`]: the server's process.
+    Started(u32),
+    /// To [`Action::Probe`].
+    Answered(Answer),
+    /// To [`Action::Replication`].
+    Replication(driver::Replication),
+    /// To [`Action::Rejoin`]: bytes of log set aside.
+    Rejoined(u64),
+    /// To [`Action::EndOfLog`].
+    Ended(Option<Position>),
+    /// To [`Action::Open`] and [`Action::Confirm`]: whether it is so.
+    Held(bool),
+    /// To [`Action::Check`]: each check's name with its reading; those that could not be read are
+    /// left out.
+    Read(Vec<(String, Reading)>),
+    /// It did not happen.
+    Failed(driver::Error),
+}
 
 /// Makes a call and says what came of it. It takes as long as the driver does.
 pub fn perform(
