@@ -48,3 +48,4 @@ bench: target/release/evenkeel
 	target/release/evenkeel bench engine --services 100000
 	$(CARGO) run --release --locked --package evenkeel-store --example commit_bench
 	target/release/evenkeel bench fleet --services 100
+	target/release/evenkeel bench ha

@@ -4,8 +4,10 @@
 //! programs goes to stdout, everything else to stderr; every failure has an exit code that is in the
 //! help and a text that names the input and the fix.
 
+mod canary;
 mod failure;
 mod find;
+mod lasting;
 mod print;
 mod stage;
 mod up;

@@ -128,6 +128,14 @@ impl Stage {
         })
     }
 
+    /// Starts what `up` starts, after that alone was killed.
+    pub fn up_again(&mut self) -> Result<(), Failure> {
+        if let Some(mut up) = self.up.take() {
+            up.wait()?;
+        }
+        self.start()
+    }
+
     /// Starts controller and agents anew, with these flags.
     pub fn start_again(&mut self, flags: &[&str]) -> Result<(), Failure> {
         self.kill_control_plane()?;

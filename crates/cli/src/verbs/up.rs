@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::find::Context;
+use crate::lasting;
 use crate::up;
 
 /// Run a fleet on this machine: controller, store, hosts' agents and a gateway. Ctrl-C ends the
@@ -41,12 +42,7 @@ fn respawn(text: &str) -> Result<Respawn, String> {
     if text == "never" {
         return Ok(Respawn(None));
     }
-    let (number, unit): (&str, fn(u64) -> Duration) = match text.strip_suffix("ms") {
-        Some(number) => (number, Duration::from_millis),
-        None => (text.strip_suffix('s').unwrap_or(text), Duration::from_secs),
-    };
-    let number = number.parse().map_err(|_| "use a time such as 10s or 500ms, or never")?;
-    Ok(Respawn(Some(unit(number))))
+    lasting::parse(text).map(|after| Respawn(Some(after))).map_err(|why| format!("{why}, or never"))
 }
 
 impl Up {

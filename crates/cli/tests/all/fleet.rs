@@ -87,6 +87,11 @@ impl Fleet {
         fleet
     }
 
+    /// A fleet that others started in a directory: verbs are run on it, and it is taken down at the end.
+    pub fn over(data: PathBuf) -> Self {
+        Self { data, listen: String::new(), up: None, _alone: alone() }
+    }
+
     /// Starts `up` and waits until every host is heard.
     pub fn up(&mut self, flags: &[&str]) {
         let log = fs::OpenOptions::new()

@@ -7,5 +7,6 @@ mod ha;
 mod kills;
 mod life;
 mod offline;
+mod partitions;
 mod pooled;
 mod stops;

@@ -1,18 +1,28 @@
 //! `bench`: figures of this machine.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::lasting;
 
+mod clients;
 mod engine;
 mod fleet;
+mod ha;
+mod soak;
+mod usage;
 
 /// Measure. Prints JSON.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   evenkeel bench engine --services 100000
   evenkeel bench fleet --services 100
-  evenkeel bench fleet --only create,kill")]
+  evenkeel bench fleet --only create,kill
+  evenkeel bench ha --trials 20
+  evenkeel bench soak --faults 100 --for 20m")]
 pub struct Bench {
     #[command(subcommand)]
     verb: Verb,
@@ -35,6 +45,35 @@ enum Verb {
         #[arg(long, value_delimiter = ',')]
         only: Vec<fleet::Part>,
     },
+    /// A service with a standby: pauses of planned switchovers, the ways to it beside each other, what
+    /// it costs at rest. Takes some minutes.
+    Ha {
+        /// Switchovers for each sort of client.
+        #[arg(long, default_value_t = 20)]
+        trials: usize,
+        /// Parts to measure [default: all].
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<ha::Part>,
+    },
+    /// Random faults on services with standbys, one after another; nothing may be lost, and nobody
+    /// waited for. The full one takes some hours.
+    Soak {
+        /// Faults.
+        #[arg(long, default_value_t = 500)]
+        faults: usize,
+        /// No new fault after this long.
+        #[arg(long = "for", default_value = "4h", value_parser = lasting::parse)]
+        lasts: Duration,
+        /// The same seed, the same faults.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Services with standbys lose one of three zones at once.
+    Zone {
+        /// Services.
+        #[arg(long, default_value_t = 50)]
+        services: usize,
+    },
 }
 
 impl Bench {
@@ -43,6 +82,19 @@ impl Bench {
         match &self.verb {
             Verb::Engine { services } => engine::run(*services),
             Verb::Fleet { services, only } => fleet::run(*services, only),
+            Verb::Ha { trials, only } => ha::run(*trials, only),
+            Verb::Soak { faults, lasts, seed } => soak::run(*faults, *lasts, *seed),
+            Verb::Zone { services } => soak::zone(*services),
         }
     }
+}
+
+/// Runs in short: how many, minimum, median, maximum, sum.
+fn spread(mut runs: Vec<f64>) -> Value {
+    runs.sort_by(f64::total_cmp);
+    let (Some(min), Some(max)) = (runs.first(), runs.last()) else { return Value::Null };
+    json!({
+        "n": runs.len(), "min": min, "median": runs[runs.len() / 2], "max": max,
+        "sum": runs.iter().sum::<f64>(),
+    })
 }

@@ -101,3 +101,81 @@ impl Drop for Load {
         let _ = self.0.wait();
     }
 }
+
+/// Transactions per second of pgbench, with these arguments.
+fn per_second(
+    image: &Image,
+    url: &str,
+    arguments: &[&str],
+    lasts: Duration,
+) -> Result<f64, Failure> {
+    let seconds = lasts.as_secs().to_string();
+    let mut pgbench = program(image, "pgbench");
+    let out = pgbench.args(["-n", "-T", &seconds]).args(arguments).arg(url);
+    let out = out.stdout(Stdio::piped()).output()?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    let figure =
+        text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+    let failed = || Failure::new(Kind::Failed, format!("pgbench {arguments:?} failed: {text}"));
+    figure.filter(|_| out.status.success()).ok_or_else(failed)
+}
+
+/// Reads per second of so many clients, each on its connection.
+pub fn reads(image: &Image, url: &str, clients: u32, lasts: Duration) -> Result<f64, Failure> {
+    per_second(image, url, &["-S", "-c", &clients.to_string()], lasts)
+}
+
+/// Commits per second of one client.
+pub fn commits(image: &Image, url: &str, lasts: Duration) -> Result<f64, Failure> {
+    per_second(image, url, &["-N", "-c", "1"], lasts)
+}
+
+/// Clients in loops of the transactions of a file; each commit is logged.
+pub struct Loop {
+    pgbench: Child,
+    log: std::path::PathBuf,
+}
+
+impl Loop {
+    /// Starts them, by the file `loop.sql` of a directory.
+    pub fn start(
+        image: &Image,
+        dir: &std::path::Path,
+        url: &str,
+        mode: &str,
+        clients: u32,
+        lasts: Duration,
+    ) -> Result<Self, Failure> {
+        let (clients, seconds) = (clients.to_string(), lasts.as_secs().to_string());
+        let mut pgbench = program(image, "pgbench");
+        pgbench.current_dir(dir).args([
+            "-n",
+            "-j",
+            "1",
+            "-f",
+            "loop.sql",
+            "-l",
+            "--log-prefix=commits",
+        ]);
+        let pgbench = pgbench.args(["-M", mode, "-c", &clients, "-T", &seconds, url]).spawn()?;
+        let log = dir.join(format!("commits.{}", pgbench.id()));
+        Ok(Self { pgbench, log })
+    }
+
+    /// When each commit came, in seconds and in order; and whether any client saw an error.
+    pub fn end(mut self) -> Result<(Vec<f64>, bool), Failure> {
+        let status = self.pgbench.wait()?;
+        let text = std::fs::read_to_string(&self.log)?;
+        let _ = std::fs::remove_file(&self.log);
+        let time = |line: &str| {
+            // client, transaction, latency, script, seconds, microseconds
+            let mut fields = line.split(' ').skip(4);
+            let (seconds, micros) =
+                (fields.next()?.parse::<f64>().ok()?, fields.next()?.parse::<f64>().ok()?);
+            Some(seconds + micros / 1e6)
+        };
+        let mut times: Vec<f64> = text.lines().filter_map(time).collect();
+        times.sort_by(f64::total_cmp);
+        Ok((times, !status.success()))
+    }
+}

@@ -3,9 +3,6 @@
 //! Every figure is a list of runs, given as minimum, median and maximum. What a goal is compared with
 //! (a restart by hand, the databases' own cost) is measured in the same run.
 
-mod clients;
-mod usage;
-
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +17,8 @@ use serde_json::{Map, Value, json};
 use crate::failure::{Failure, Kind};
 use crate::print;
 use crate::stage::{HOSTS, Stage, signal};
-use clients::{Load, Session};
+use crate::verbs::bench::clients::{self, Load, Session};
+use crate::verbs::bench::{spread, usage};
 
 /// Runs of each figure that is measured one at a time.
 const RUNS: usize = 7;
@@ -349,14 +347,4 @@ fn timed<T>(
         took.push(began.elapsed().as_secs_f64());
     }
     Ok(took)
-}
-
-/// Runs in short: how many, minimum, median, maximum, sum.
-fn spread(mut runs: Vec<f64>) -> Value {
-    runs.sort_by(f64::total_cmp);
-    let (Some(min), Some(max)) = (runs.first(), runs.last()) else { return Value::Null };
-    json!({
-        "n": runs.len(), "min": min, "median": runs[runs.len() / 2], "max": max,
-        "sum": runs.iter().sum::<f64>(),
-    })
 }

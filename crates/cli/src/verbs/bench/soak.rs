@@ -1,0 +1,349 @@
+//! A soak: random faults on services with standbys, one after another, with a ledger over all of it.
+//!
+//! After each fault everything must be whole again without a person: that is waited for and timed. At
+//! the end every row that was acknowledged must be there, and no server may have acknowledged a row
+//! after another had taken its place.
+
+use std::time::{Duration, Instant};
+
+use evenkeel_drivers::process;
+use rustix::process::Signal;
+use serde_json::{Map, Value, json};
+
+use super::{spread, usage};
+use crate::canary::Canary;
+use crate::failure::{Failure, Kind};
+use crate::print;
+use crate::stage::{HOSTS, Stage, signal};
+
+/// The services, and their plans.
+const SERVICES: [(&str, &str); 2] = [("pay", "ha"), ("book", "ha3")];
+/// Numbers of rows that each member's own canary uses, apart from each other.
+const APART: u64 = 1 << 40;
+/// After so long without being whole a service counts as stuck.
+const STUCK: Duration = Duration::from_secs(180);
+/// An old server's last answer may be on its way when the new one's first comes.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
+/// Servers that take each other's place within this are two that write.
+const SPLIT: Duration = Duration::from_millis(500);
+
+/// What is done to a service or to what keeps it.
+const FAULTS: [&str; 12] = [
+    "kill-node",
+    "kill-standby-node",
+    "freeze-node",
+    "freeze-standby-node",
+    "kill-postmaster",
+    "freeze-postmaster",
+    "kill-backend",
+    "kill-agent",
+    "kill-gateway",
+    "kill-controller",
+    "switchover",
+    "failover",
+];
+
+/// Runs it and prints what came of it.
+pub fn run(faults: usize, lasts: Duration, seed: u64) -> Result<(), Failure> {
+    let stage = Stage::new("bench-soak", &["--respawn-after", "1s"])?;
+    let mut soak = Soak { stage, draw: seed.max(1), counts: Map::new() };
+    let data = soak.stage.data().display().to_string();
+    print::note(&format!("seed {seed}; if this is interrupted: evenkeel down --data {data}"));
+    let ran = soak.run(faults, lasts);
+    let down = soak.stage.down();
+    let good = ran.as_ref().is_ok_and(|figures| figures["lost"] == 0 && figures["split"] == 0);
+    soak.stage.put_away(good && down.is_ok());
+    let figures = ran?;
+    down?;
+    print::json(&figures)?;
+    if good { Ok(()) } else { Err(Failure::new(Kind::Failed, "rows are lost, or two wrote")) }
+}
+
+struct Soak {
+    stage: Stage,
+    draw: u64,
+    counts: Map<String, Value>,
+}
+
+/// One service under observation.
+struct Watched {
+    name: &'static str,
+    /// Writes through the gateway.
+    canary: Canary,
+    /// Writes to each member itself, as long as that takes writes.
+    members: Vec<(u64, Canary)>,
+}
+
+impl Soak {
+    /// A number below `n`, by the seed.
+    fn below(&mut self, n: usize) -> usize {
+        // xorshift64 (Marsaglia 2003).
+        self.draw ^= self.draw << 13;
+        self.draw ^= self.draw >> 7;
+        self.draw ^= self.draw << 17;
+        usize::try_from(self.draw % u64::try_from(n.max(1)).unwrap_or(1)).unwrap_or(0)
+    }
+
+    fn run(&mut self, faults: usize, lasts: Duration) -> Result<Value, Failure> {
+        let began = Instant::now();
+        self.stage.start()?;
+        let mut watched = Vec::new();
+        for (name, plan) in SERVICES {
+            self.stage.verb(&["create", "postgres", name, "--plan", plan])?;
+            self.whole(name)?;
+            watched.push(self.watch(name)?);
+        }
+        let (mut outages, mut healed, mut done) = (Vec::new(), Vec::new(), 0);
+        while done < faults && began.elapsed() < lasts {
+            let which = self.below(SERVICES.len());
+            let fault = FAULTS[self.below(FAULTS.len())];
+            let twice = self.below(5) == 0;
+            let at = Instant::now();
+            self.fault(SERVICES[which].0, fault)?;
+            if twice {
+                // Another one before the first is over.
+                std::thread::sleep(Duration::from_millis(
+                    u64::try_from(self.below(2000)).unwrap_or(0),
+                ));
+                let other = FAULTS[self.below(FAULTS.len())];
+                self.fault(SERVICES[which].0, other)?;
+                done += 1;
+            }
+            done += 1;
+            for (name, _) in SERVICES {
+                self.whole(name)?;
+            }
+            healed.push(at.elapsed().as_secs_f64());
+            let since = watched[which].canary.acked();
+            let since = since.iter().map(|(when, _)| *when).filter(|when| *when >= at);
+            let gaps: Vec<Instant> = std::iter::once(at).chain(since).collect();
+            let gap = gaps.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+            outages.push(gap.as_secs_f64());
+            print::note(&format!(
+                "{done}: {fault} on {}{}: outage {:.2} s, whole after {:.1} s",
+                watched[which].name,
+                if twice { " and another" } else { "" },
+                gap.as_secs_f64(),
+                at.elapsed().as_secs_f64()
+            ));
+        }
+        let (mut acked, mut lost, mut split) = (0, 0, 0);
+        for watched in &mut watched {
+            let (rows, missing, two) = watched.end()?;
+            (acked, lost, split) = (acked + rows, lost + missing, split + two);
+        }
+        Ok(json!({
+            "faults": done, "of_each": self.counts, "lasted_s": began.elapsed().as_secs_f64(),
+            "acknowledged": acked, "lost": lost, "split": split,
+            "outage_s": spread(outages), "whole_again_s": spread(healed),
+        }))
+    }
+
+    fn watch(&self, name: &'static str) -> Result<Watched, Failure> {
+        let url = self.stage.verb(&["url", name])?.trim().to_owned();
+        let canary = Canary::start(&url, "canary", 1)?;
+        // Each member's writes are in a table of the same service, made through the gateway.
+        drop(Canary::start(&url, "direct", APART / 2)?);
+        let show = self.stage.json(&["show", name]);
+        let members = show["members"].as_array().cloned().unwrap_or_default();
+        let (login, database) = (url.split_once('@'), url.rsplit_once('/'));
+        let (Some((login, _)), Some((_, database))) = (login, database) else {
+            return Err(Failure::new(Kind::Failed, format!("{url} is no URL")));
+        };
+        let direct = |(at, member): (u64, &Value)| {
+            let place = format!("{}:{}", member["address"].as_str()?, member["port"].as_u64()?);
+            let url = format!("{login}@{place}/{database}");
+            Some((member["id"].as_u64()?, Canary::go_on(&url, "direct", at * APART)))
+        };
+        let members = (1..).zip(&members).filter_map(direct).collect();
+        Ok(Watched { name, canary, members })
+    }
+
+    fn whole(&mut self, name: &str) -> Result<(), Failure> {
+        let began = Instant::now();
+        loop {
+            let show = self.stage.json(&["show", name]);
+            let members = show["members"].as_array().cloned().unwrap_or_default();
+            let counted = members.iter().all(|m| m["role"] == "primary" || m["sync"] == true);
+            let safe = show["failover"]["safe_now"] == true && show["operation"].is_null();
+            if show["state"] == "available" && counted && safe {
+                return Ok(());
+            }
+            if began.elapsed() > STUCK {
+                let explained = self.stage.verb(&["explain", name]).unwrap_or_default();
+                return Err(Failure::new(Kind::Failed, format!("{name} is stuck:\n{explained}")));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// A member's agent, and its server with all its children.
+    fn node(&self, name: &str, role: &str) -> Option<(Vec<u32>, Vec<u32>)> {
+        let show = self.stage.json(&["show", name]);
+        let members = show["members"].as_array()?.clone();
+        let member = members.into_iter().find(|member| member["role"] == role)?;
+        let server = u32::try_from(member["pid"].as_u64()?).ok()?;
+        let agent =
+            self.stage.process(&format!("hosts/{}/pid.json", member["host"].as_str()?)).ok()?;
+        Some((vec![agent], usage::family(server)))
+    }
+
+    fn fault(&mut self, name: &str, fault: &str) -> Result<(), Failure> {
+        let count = self.counts.get(fault).and_then(Value::as_u64).unwrap_or(0);
+        self.counts.insert(fault.to_owned(), json!(count + 1));
+        let role = if fault.contains("standby") { "standby" } else { "primary" };
+        let (agent, server) = self.node(name, role).unwrap_or_default();
+        let node: Vec<u32> = agent.iter().chain(&server).copied().collect();
+        match fault {
+            "kill-node" | "kill-standby-node" => send_all(&node, Signal::KILL),
+            "freeze-node" | "freeze-standby-node" => self.freeze(&node),
+            "freeze-postmaster" => self.freeze(&server[..server.len().min(1)]),
+            "kill-postmaster" => send_all(&server[..server.len().min(1)], Signal::KILL),
+            "kill-backend" => {
+                let at = self.below(server.len().saturating_sub(1)) + 1;
+                send_all(server.get(at..=at).unwrap_or_default(), Signal::KILL);
+            }
+            "kill-agent" => send_all(&agent, Signal::KILL),
+            "kill-gateway" => {
+                send_all(&[self.stage.process("gateways/h1/pid.json")?], Signal::KILL);
+            }
+            "kill-controller" => {
+                signal(self.stage.process("up.json")?, Signal::KILL)?;
+                self.stage.up_again()?;
+            }
+            order => {
+                // Refused while a fault before it is not over: that is no fault then.
+                let reason: &[&str] =
+                    if order == "failover" { &["--reason", "a soak"] } else { &[] };
+                let _ = self.stage.verb(&[&[order, name], reason].concat());
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops processes for some seconds.
+    fn freeze(&mut self, pids: &[u32]) {
+        send_all(pids, Signal::STOP);
+        std::thread::sleep(Duration::from_millis(
+            500 + u64::try_from(self.below(7500)).unwrap_or(0),
+        ));
+        send_all(pids, Signal::CONT);
+    }
+}
+
+impl Watched {
+    /// Rows acknowledged, how many of them are missing, and how often two servers wrote at once.
+    fn end(&mut self) -> Result<(usize, usize, usize), Failure> {
+        let acked = self.canary.end()?;
+        let found = self.canary.found()?;
+        let mut lost = acked.iter().filter(|(_, n)| !found.contains(n)).count();
+        let mut all = Vec::new();
+        for (member, canary) in &mut self.members {
+            all.extend(canary.end()?.into_iter().map(|(when, n)| (when, *member, n)));
+        }
+        let gateway = Canary::go_on(self.canary.url(), "direct", 0);
+        let found = gateway.found()?;
+        lost += all.iter().filter(|(_, _, n)| !found.contains(n)).count();
+        all.sort_unstable();
+        Ok((acked.len() + all.len(), lost, splits(&all)))
+    }
+}
+
+/// How often a server acknowledged a row after another had taken its place, and within moments gave it
+/// back: two wrote at the same time.
+fn splits(all: &[(Instant, u64, u64)]) -> usize {
+    let mut turns: Vec<(Instant, Instant, u64)> = Vec::new();
+    for (when, member, _) in all {
+        match turns.last_mut() {
+            Some((_, last, who)) if who == member => *last = *when,
+            _ => turns.push((*when, *when, *member)),
+        }
+    }
+    let short = |(begin, end, _): &(Instant, Instant, u64)| *end - *begin < SPLIT;
+    let between = |three: &&[(Instant, Instant, u64)]| {
+        three[0].2 == three[2].2 && short(&three[1]) && three[2].0 - three[0].1 < SPLIT + ON_ITS_WAY
+    };
+    turns.windows(3).filter(between).count()
+}
+
+/// Sends a signal to those who are still there.
+fn send_all(pids: &[u32], which: Signal) {
+    for pid in pids {
+        if let Ok(descriptor) = process::pidfd(*pid) {
+            let _ = process::signal(&descriptor, which);
+        }
+    }
+}
+
+/// A zone is lost: every process of one host of three, with so many services on all of them.
+pub fn zone(services: usize) -> Result<(), Failure> {
+    let mut stage = Stage::new("bench-zone", &["--respawn-after", "never", "--pool", "0"])?;
+    let data = stage.data().display().to_string();
+    print::note(&format!("if this is interrupted: evenkeel down --data {data}"));
+    let lost = lose_zone(&mut stage, services);
+    let down = stage.down();
+    stage.put_away(lost.is_ok() && down.is_ok());
+    let figures = lost?;
+    down?;
+    print::json(&figures)
+}
+
+fn lose_zone(stage: &mut Stage, services: usize) -> Result<Value, Failure> {
+    stage.start()?;
+    let names: Vec<String> = (0..services).map(|n| format!("ha-{n}")).collect();
+    for name in &names {
+        stage.verb(&["create", "postgres", name, "--plan", "ha"])?;
+    }
+    let safe =
+        |service: &Value| service["failover"]["safe_now"] == true && service["operation"].is_null();
+    stage.until("service that can fail over", |stage| {
+        stage.json(&["list"]).as_array().is_some_and(|all| all.iter().all(safe))
+    })?;
+    let mut canaries = Vec::new();
+    for name in &names {
+        let url = stage.verb(&["url", name])?.trim().to_owned();
+        canaries.push(Canary::start(&url, "canary", 1)?);
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    // The gateway and its own host are not what is lost: h1 has the gateway.
+    let host = HOSTS[1];
+    let listed = stage.json(&["list"]);
+    let members = listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|service| service["members"].as_array().cloned().unwrap_or_default());
+    let here: Vec<Value> = members.filter(|member| member["host"] == host).collect();
+    let primaries = here.iter().filter(|member| member["role"] == "primary").count();
+    let servers = here.iter().filter_map(|member| u32::try_from(member["pid"].as_u64()?).ok());
+    let mut pids: Vec<u32> = servers.flat_map(usage::family).collect();
+    pids.push(stage.process(&format!("hosts/{host}/pid.json"))?);
+    let at = Instant::now();
+    send_all(&pids, Signal::KILL);
+    stage.until("write of every service", |_| {
+        canaries.iter().all(|canary| canary.acked().last().is_some_and(|(when, _)| *when > at))
+    })?;
+    // One that was written to before its primary was found out is none of those that were lost.
+    let settled = Instant::now();
+    stage.until("another write of every service", |_| {
+        settled.elapsed() > Duration::from_secs(10)
+            && canaries
+                .iter()
+                .all(|canary| canary.acked().last().is_some_and(|(when, _)| *when > settled))
+    })?;
+    let (mut outages, mut lost, mut acked) = (Vec::new(), 0, 0);
+    for canary in &mut canaries {
+        let rows = canary.end()?;
+        let found = canary.found()?;
+        lost += rows.iter().filter(|(_, n)| !found.contains(n)).count();
+        acked += rows.len();
+        let after = rows.iter().map(|(when, _)| *when).filter(|when| *when > at);
+        let times: Vec<Instant> = std::iter::once(at).chain(after).collect();
+        let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+        outages.push(gap.as_secs_f64());
+    }
+    Ok(json!({
+        "services": services, "members_lost": here.len(), "primaries_lost": primaries,
+        "outage_s": spread(outages), "acknowledged": acked, "lost": lost,
+    }))
+}
