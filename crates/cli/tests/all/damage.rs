@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::fleet::{BINARY, Fleet, Ledger, free_port, new_data, root, software, until};
 
@@ -177,4 +178,59 @@ fn without_postgres_and_network_it_says_what_to_do() {
     assert!(said.contains("not installed here; fetching"), "{said}");
     assert!(said.contains("network"), "{said}");
     let _ = fs::remove_dir_all(&data);
+}
+
+#[test]
+fn a_disk_that_stalls_for_two_seconds_moves_nothing() {
+    let name = "a_disk_that_stalls_for_two_seconds_moves_nothing";
+    if !software(name) || !root(name) {
+        return;
+    }
+    let mount = new_data("stall");
+    let file = mount.with_extension("ext4");
+    fs::create_dir_all(&mount).expect("made");
+    let script = format!(
+        "truncate -s 3G {0} && mkfs.ext4 -q {0} && mount -o loop {0} {1} && chmod 755 {1}",
+        file.display(),
+        mount.display()
+    );
+    let made = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("1 not run: no file system can be made in a file ({name})");
+        let _ = fs::remove_file(&file);
+        return;
+    }
+    let tested = std::panic::catch_unwind(|| stall(&mount));
+    let gone = Command::new("umount").arg(&mount).status().is_ok_and(|status| status.success());
+    let _ = fs::remove_dir(&mount);
+    let _ = fs::remove_file(&file);
+    if let Err(panic) = tested {
+        std::panic::resume_unwind(panic);
+    }
+    assert!(gone, "the test's own file system is taken away");
+}
+
+fn stall(mount: &std::path::Path) {
+    let fleet = Fleet::start_in(mount.join("data"), &[]);
+    fleet.ok(&["create", "postgres", "pay", "--plan", "ha"]);
+    let whole = || {
+        let show = fleet.show("pay");
+        show["failover"]["safe_now"] == true && show["operation"].is_null()
+    };
+    until(60, "its standby is counted on", whole);
+    let before = fleet.show("pay");
+    let ledger = Ledger::start(&fleet, "pay");
+    let freeze = |how: &str| {
+        let ran = Command::new("fsfreeze").arg(how).arg(mount).status();
+        assert!(ran.is_ok_and(|status| status.success()), "fsfreeze {how}");
+    };
+    freeze("-f");
+    let frozen = Instant::now();
+    until(60, "the disk stalls for two seconds", || frozen.elapsed() > Duration::from_secs(2));
+    freeze("-u");
+    until(60, "its standby is counted on", whole);
+    ledger.check(&fleet, "pay");
+    let now = fleet.show("pay");
+    assert_eq!(now["term"], before["term"], "nobody was promoted");
+    assert_eq!(now["members"][0]["pid"], before["members"][0]["pid"], "nothing was started again");
 }

@@ -1,6 +1,8 @@
 //! Services with standbys: nodes killed, frozen and thawed, standbys that go and come back, planned
 //! switchovers. A ledger of acknowledged writes is compared after each: nothing is missing, ever.
 
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -226,4 +228,64 @@ fn a_primary_restarted_with_waiting_commits_lets_nobody_see_them_early() {
     assert!(seen.is_empty() || relaxed, "{seen:?} was seen before any other member had it");
     send_all(&standby, Signal::CONT);
     until_whole(&fleet, "pay");
+}
+
+/// A server's own command, as it was started; it runs as whoever ran it.
+fn by_hand(server: u32) -> Command {
+    let read = |name: &str| std::fs::read(format!("/proc/{server}/{name}")).expect("it runs");
+    let parts = |bytes: Vec<u8>| -> Vec<String> {
+        let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
+        parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+    };
+    let program = std::fs::read_link(format!("/proc/{server}/exe")).expect("it runs");
+    let owner = std::fs::metadata(format!("/proc/{server}")).expect("it runs");
+    let mut command = Command::new(program);
+    command.args(parts(read("cmdline")).iter().skip(1)).env_clear();
+    let environment = parts(read("environ"));
+    command.envs(environment.iter().filter_map(|pair| pair.split_once('=')));
+    command.current_dir(std::fs::read_link(format!("/proc/{server}/cwd")).expect("it runs"));
+    if rustix::process::getuid().is_root() {
+        use std::os::unix::fs::MetadataExt;
+        command.uid(owner.uid()).gid(owner.gid());
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+#[test]
+fn an_old_primary_started_alone_after_everything_moved_on_acknowledges_nothing() {
+    if !software("an_old_primary_started_alone_after_everything_moved_on_acknowledges_nothing") {
+        return;
+    }
+    let fleet = Fleet::start("old", &["--respawn-after", "never"]);
+    create(&fleet, "pay", "ha");
+    let ledger = Ledger::start(&fleet, "pay");
+    let old = member(&fleet.show("pay"), "primary");
+    let data = old["data_dir"].as_str().expect("it has one").to_owned();
+    let mut command = by_hand(fleet.server("pay"));
+    send_all(&node(&fleet, "pay", "primary"), Signal::KILL);
+    until(SOON, "its standby takes writes", || {
+        let now = member(&fleet.show("pay"), "primary");
+        now["id"] != old["id"] && now["state"] == "ready"
+    });
+    // No agent is there to stop it, and no setting says that it is no primary any more.
+    let _ = std::fs::remove_file(format!("{data}/postmaster.pid"));
+    let mut server = command.spawn().expect("it starts");
+    let answer = fleet.json(&["url", "pay"]);
+    let direct = format!(
+        "postgresql://pay:{}@127.0.0.1:{}/pay?connect_timeout=2",
+        answer["password"].as_str().expect("a password"),
+        old["port"]
+    );
+    until(SOON, "it answers its own clients", || sql(&direct, "SELECT 1").is_ok());
+    let late = std::thread::spawn(move || sql(&direct, "INSERT INTO ledger VALUES (-1)"));
+    // Long enough for any commit that waits for nobody.
+    let waited = Instant::now();
+    until(SOON, "it was waited for", || waited.elapsed() > Duration::from_secs(3));
+    assert!(!late.is_finished(), "an old primary answered a write");
+    send(server.id(), Signal::KILL);
+    server.wait().expect("it ended");
+    assert!(late.join().expect("it ends").is_err(), "an old primary acknowledged a write");
+    assert_eq!(fleet.sql("pay", "SELECT n FROM ledger WHERE n = -1").expect("readable").len(), 0);
+    ledger.check(&fleet, "pay");
 }

@@ -194,6 +194,8 @@ fn host_of(fleet: &Fleet, role: &str) -> (String, Value) {
 /// A client whose session is open already, straight to a server, and who goes on writing.
 struct Straight {
     stop: Arc<AtomicBool>,
+    /// Whether one was acknowledged.
+    wrote: Arc<AtomicBool>,
     /// When each of its writes was acknowledged.
     writer: std::thread::JoinHandle<Vec<Instant>>,
 }
@@ -205,12 +207,15 @@ impl Straight {
         let (login, _) = url.trim().split_once('@').expect("a login");
         let url = format!("{login}@{}:{}/pay", address(&host), member["port"]);
         let stop = Arc::new(AtomicBool::new(false));
-        let ends = Arc::clone(&stop);
+        let wrote = Arc::new(AtomicBool::new(false));
+        let (ends, writes) = (Arc::clone(&stop), Arc::clone(&wrote));
         let writer = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(straight(&url, &ends))
+            runtime.expect("a runtime").block_on(straight(&url, &ends, &writes))
         });
-        Self { stop, writer }
+        let client = Self { stop, wrote, writer };
+        until(SOON, "it writes", || client.wrote.load(Ordering::Relaxed));
+        client
     }
 
     fn end(self) -> Vec<Instant> {
@@ -219,7 +224,7 @@ impl Straight {
     }
 }
 
-async fn straight(url: &str, stop: &AtomicBool) -> Vec<Instant> {
+async fn straight(url: &str, stop: &AtomicBool, wrote: &AtomicBool) -> Vec<Instant> {
     let (client, connection) =
         tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("open");
     tokio::spawn(connection);
@@ -229,7 +234,10 @@ async fn straight(url: &str, stop: &AtomicBool) -> Vec<Instant> {
         let write = client.simple_query("INSERT INTO straight VALUES (1)");
         let limit = tokio::time::timeout(Duration::from_secs(1), write).await;
         match limit {
-            Ok(Ok(_)) => acknowledged.push(Instant::now()),
+            Ok(Ok(_)) => {
+                acknowledged.push(Instant::now());
+                wrote.store(true, Ordering::Relaxed);
+            }
             // It waits on for what was asked: nothing else is asked on this session.
             Err(_) => {
                 while !stop.load(Ordering::Relaxed) {

@@ -18,7 +18,7 @@ use crate::failure::{Failure, Kind};
 use crate::print;
 use crate::stage::{HOSTS, Stage, signal};
 use crate::verbs::bench::clients::{self, Load, Session};
-use crate::verbs::bench::{spread, usage};
+use crate::verbs::bench::{on_stage, spread, usage};
 
 /// Runs of each figure that is measured one at a time.
 const RUNS: usize = 7;
@@ -48,22 +48,14 @@ pub enum Part {
 
 /// Measures and prints.
 pub fn run(services: usize, only: &[Part]) -> Result<(), Failure> {
-    let mut bench = Bench { stage: Stage::new("bench", &FLAGS)? };
-    let data = bench.stage.data().display().to_string();
-    print::note(&format!("if this is interrupted: evenkeel down --data {data}"));
-    let measured = bench.measure(services, only);
-    let down = bench.stage.down();
-    bench.stage.put_away(measured.is_ok() && down.is_ok());
-    let figures = measured?;
-    down?;
-    print::json(&figures)
+    on_stage("bench", &FLAGS, |stage| Bench { stage }.measure(services, only))
 }
 
-struct Bench {
-    stage: Stage,
+struct Bench<'a> {
+    stage: &'a mut Stage,
 }
 
-impl Bench {
+impl Bench<'_> {
     fn measure(&mut self, services: usize, only: &[Part]) -> Result<Value, Failure> {
         let wanted = |part: Part| only.is_empty() || only.contains(&part);
         let mut figures = Map::new();

@@ -14,7 +14,7 @@ use evenkeel_drivers::image::Image;
 use serde_json::{Map, Value, json};
 
 use super::clients::{self, Load, Loop, sql};
-use super::{spread, usage};
+use super::{on_stage, spread, usage};
 use crate::failure::{Failure, Kind};
 use crate::print;
 use crate::stage::{HOSTS, Stage};
@@ -48,22 +48,16 @@ pub enum Part {
 
 /// Measures and prints.
 pub fn run(trials: usize, only: &[Part]) -> Result<(), Failure> {
-    let mut bench = Bench { stage: Stage::new("bench-ha", &["--respawn-after", "never"])? };
-    let data = bench.stage.data().display().to_string();
-    print::note(&format!("if this is interrupted: evenkeel down --data {data}"));
-    let measured = bench.measure(trials, only);
-    let down = bench.stage.down();
-    bench.stage.put_away(measured.is_ok() && down.is_ok());
-    let figures = measured?;
-    down?;
-    print::json(&figures)
+    on_stage("bench-ha", &["--respawn-after", "never"], |stage| {
+        Bench { stage }.measure(trials, only)
+    })
 }
 
-struct Bench {
-    stage: Stage,
+struct Bench<'a> {
+    stage: &'a mut Stage,
 }
 
-impl Bench {
+impl Bench<'_> {
     fn measure(&mut self, trials: usize, only: &[Part]) -> Result<Value, Failure> {
         let wanted = |part: Part| only.is_empty() || only.contains(&part);
         let mut figures = Map::new();

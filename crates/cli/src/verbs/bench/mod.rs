@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::lasting;
+use crate::print;
+use crate::stage::Stage;
 
 mod clients;
 mod engine;
@@ -87,6 +89,24 @@ impl Bench {
             Verb::Zone { services } => soak::zone(*services),
         }
     }
+}
+
+/// Measures on a fleet of one's own and prints the figures. What was measured is taken down again; what
+/// failed is left to be looked at.
+fn on_stage(
+    name: &str,
+    flags: &[&str],
+    measure: impl FnOnce(&mut Stage) -> Result<Value, Failure>,
+) -> Result<(), Failure> {
+    let mut stage = Stage::new(name, flags)?;
+    let data = stage.data().display().to_string();
+    print::note(&format!("if this is interrupted: evenkeel down --data {data}"));
+    let measured = measure(&mut stage);
+    let down = stage.down();
+    stage.put_away(measured.is_ok() && down.is_ok());
+    let figures = measured?;
+    down?;
+    print::json(&figures)
 }
 
 /// Runs in short: how many, minimum, median, maximum, sum.

@@ -10,7 +10,7 @@ use evenkeel_drivers::process;
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
-use super::{spread, usage};
+use super::{on_stage, spread, usage};
 use crate::canary::Canary;
 use crate::failure::{Failure, Kind};
 use crate::print;
@@ -45,22 +45,21 @@ const FAULTS: [&str; 12] = [
 
 /// Runs it and prints what came of it.
 pub fn run(faults: usize, lasts: Duration, seed: u64) -> Result<(), Failure> {
-    let stage = Stage::new("bench-soak", &["--respawn-after", "1s"])?;
-    let mut soak = Soak { stage, draw: seed.max(1), counts: Map::new() };
-    let data = soak.stage.data().display().to_string();
-    print::note(&format!("seed {seed}; if this is interrupted: evenkeel down --data {data}"));
-    let ran = soak.run(faults, lasts);
-    let down = soak.stage.down();
-    let good = ran.as_ref().is_ok_and(|figures| figures["lost"] == 0 && figures["split"] == 0);
-    soak.stage.put_away(good && down.is_ok());
-    let figures = ran?;
-    down?;
-    print::json(&figures)?;
-    if good { Ok(()) } else { Err(Failure::new(Kind::Failed, "rows are lost, or two wrote")) }
+    print::note(&format!("seed {seed}"));
+    on_stage("bench-soak", &["--respawn-after", "1s"], |stage| {
+        let mut soak = Soak { stage, draw: seed.max(1), counts: Map::new() };
+        let figures = soak.run(faults, lasts)?;
+        match figures["lost"] == 0 && figures["split"] == 0 {
+            true => Ok(figures),
+            false => {
+                Err(Failure::new(Kind::Failed, format!("rows are lost, or two wrote: {figures}")))
+            }
+        }
+    })
 }
 
-struct Soak {
-    stage: Stage,
+struct Soak<'a> {
+    stage: &'a mut Stage,
     draw: u64,
     counts: Map<String, Value>,
 }
@@ -74,7 +73,7 @@ struct Watched {
     members: Vec<(u64, Canary)>,
 }
 
-impl Soak {
+impl Soak<'_> {
     /// A number below `n`, by the seed.
     fn below(&mut self, n: usize) -> usize {
         // xorshift64 (Marsaglia 2003).
@@ -277,15 +276,8 @@ fn send_all(pids: &[u32], which: Signal) {
 
 /// A zone is lost: every process of one host of three, with so many services on all of them.
 pub fn zone(services: usize) -> Result<(), Failure> {
-    let mut stage = Stage::new("bench-zone", &["--respawn-after", "never", "--pool", "0"])?;
-    let data = stage.data().display().to_string();
-    print::note(&format!("if this is interrupted: evenkeel down --data {data}"));
-    let lost = lose_zone(&mut stage, services);
-    let down = stage.down();
-    stage.put_away(lost.is_ok() && down.is_ok());
-    let figures = lost?;
-    down?;
-    print::json(&figures)
+    let flags = ["--respawn-after", "never", "--pool", "0"];
+    on_stage("bench-zone", &flags, |stage| lose_zone(stage, services))
 }
 
 fn lose_zone(stage: &mut Stage, services: usize) -> Result<Value, Failure> {
