@@ -269,7 +269,10 @@ fn an_old_primary_started_alone_after_everything_moved_on_acknowledges_nothing()
         now["id"] != old["id"] && now["state"] == "ready"
     });
     // No agent is there to stop it, and no setting says that it is no primary any more.
+    // Where nobody reaps it a killed server looks alive to the next one; a person would remove its locks.
+    let lock = format!("s/{}/.s.PGSQL.{}.lock", old["host"].as_str().expect("placed"), old["port"]);
     let _ = std::fs::remove_file(format!("{data}/postmaster.pid"));
+    let _ = std::fs::remove_file(fleet.data.join(lock));
     let mut server = command.spawn().expect("it starts");
     let answer = fleet.json(&["url", "pay"]);
     let direct = format!(
