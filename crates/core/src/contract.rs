@@ -253,8 +253,10 @@ fn stopped(bench: &mut dyn Bench) {
             assert_eq!(process(bench), Process::None);
         }
         assert_eq!(bench.driver().probe(&goal, false), Answer::NotYet);
+        bench.driver().checkpoint(&goal).expect_err("no server is there to write one");
         assert_eq!(directory(bench), complete(1));
         start(bench);
+        bench.driver().checkpoint(&goal).expect("written");
         assert_eq!(bench.rows(&goal), ROWS, "nothing acknowledged was lost");
     }
     bench.driver().stop(&goal, StopMode::Fast).expect("stopped");

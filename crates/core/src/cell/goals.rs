@@ -195,23 +195,22 @@ fn pooler(setup: &Setup, service: &state::Service) -> Option<Pooler> {
         logins: logins(kind, row),
         sessions_max: pool.sessions_max,
         clients_max: pool.clients_max,
-        paused: pauses(service),
+        paused: pauses(row),
     })
 }
 
+/// The step that a service's operation is at, once it has begun.
+fn step_of(row: &rows::Service) -> Option<(operation::Kind, Effect)> {
+    let operation = row.operation.as_ref().filter(|operation| operation.claimed)?;
+    Some((operation.kind, operation.at().order))
+}
+
 /// Whether a planned switchover has the pooled endpoint wait: from before the primary stops until
-/// another takes clients.
-fn pauses(service: &state::Service) -> bool {
-    let operation = service.row.operation.as_ref().filter(|operation| operation.claimed);
-    let Some(operation) = operation.filter(|o| o.kind == operation::Kind::Switchover) else {
-        return false;
-    };
-    let recruits = service.row.promise.as_ref().is_some_and(|p| p.phase == Phase::Recruiting);
-    match operation.at().order {
-        Effect::Pause | Effect::HandOver | Effect::RecruitOthers => true,
-        Effect::Promote => service.holds || recruits,
-        _ => false,
-    }
+/// another is proven to take writes.
+fn pauses(row: &rows::Service) -> bool {
+    let waits = [Effect::Pause, Effect::HandOver, Effect::RecruitOthers, Effect::Promote];
+    step_of(row)
+        .is_some_and(|(kind, order)| kind == operation::Kind::Switchover && waits.contains(&order))
 }
 
 /// The owner's logins.
@@ -221,9 +220,8 @@ fn logins(kind: &dyn Kind, row: &rows::Service) -> Vec<Login> {
 }
 
 /// Whether a member is about to be stopped in order.
-fn ends_soon(row: &rows::Service, at: usize) -> bool {
-    let operation = row.operation.as_ref().filter(|operation| operation.claimed);
-    at == 0 && operation.is_some_and(|operation| operation.at().order == Effect::Checkpoint)
+fn ends_soon(row: &rows::Service, member: usize) -> bool {
+    member == 0 && step_of(row).is_some_and(|(_, order)| order == Effect::Checkpoint)
 }
 
 /// Every route of the cell, in order of service.
@@ -263,6 +261,7 @@ fn route(state: &state::State, service: &state::Service) -> Route {
         port: row.endpoint_port,
         term: row.term,
         target,
-        holds: service.holds,
+        // Whoever is being promoted follows until it is proven that it does not.
+        holds: service.holds || step_of(row).is_some_and(|(_, order)| order == Effect::Promote),
     }
 }

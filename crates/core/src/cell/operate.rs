@@ -290,7 +290,7 @@ impl Cell {
             self.phase_event(id, event, work);
         }
         self.release(&operation, work);
-        if operation.kind == Kind::Switchover {
+        if matches!(operation.kind, Kind::Switchover | Kind::Failover) {
             // Whoever waited for it waits no more.
             work.routes.insert(id);
         }

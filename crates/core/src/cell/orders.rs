@@ -336,7 +336,7 @@ impl Cell {
         if let Some(host) = self.state.hosts.get_mut(&host) {
             host.waiting.remove(&id);
         }
-        if dropped.kind == Kind::Switchover {
+        if matches!(dropped.kind, Kind::Switchover | Kind::Failover) {
             // Whoever waited for it waits no more.
             work.routes.insert(id);
         }

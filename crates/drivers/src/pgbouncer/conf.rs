@@ -82,3 +82,78 @@ fn users(wanted: &Pooler) -> String {
     };
     wanted.logins.iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use evenkeel_core::goal::Login;
+    use evenkeel_core::id::ServiceId;
+
+    use super::*;
+
+    fn wanted(port: u16) -> Pooler {
+        let login =
+            |role: &str| Login { role: role.into(), verifier: "SCRAM-SHA-256$4096:x".into() };
+        Pooler {
+            service: ServiceId(1),
+            name: "pay".into(),
+            kind: "postgres".into(),
+            port,
+            endpoint_port: 21_000,
+            logins: vec![login("pay"), login("a\"b")],
+            sessions_max: 5,
+            clients_max: 10,
+            paused: false,
+        }
+    }
+
+    fn setup(address: &str) -> Setup {
+        Setup {
+            host: "h1".into(),
+            members_dir: PathBuf::new(),
+            socket_root: "/s".into(),
+            pool_dir: PathBuf::new(),
+            pool_target: 0,
+            image: None,
+            launcher: Vec::new(),
+            address: address.into(),
+            poolers_dir: PathBuf::new(),
+            pooler_image: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_written_once_and_says_which_port_it_is_for() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(port(dir.path()), None);
+        assert!(write(&setup("10.0.0.7"), dir.path(), &wanted(21_001)).unwrap());
+        assert!(!write(&setup("10.0.0.7"), dir.path(), &wanted(21_001)).unwrap(), "it is the same");
+        assert_eq!(port(dir.path()), Some(21_001));
+        // A pause is no setting.
+        let paused = Pooler { paused: true, ..wanted(21_001) };
+        assert!(!write(&setup("10.0.0.7"), dir.path(), &paused).unwrap());
+        assert!(write(&setup("10.0.0.7"), dir.path(), &wanted(21_002)).unwrap());
+        let text = fs::read_to_string(dir.path().join(SETTINGS)).unwrap();
+        for line in ["* = host=10.0.0.7 port=21000", "listen_port = 21002", "max_client_conn = 10"]
+        {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_on_every_address_is_reached_by_the_nearest() {
+        let dir = tempfile::tempdir().unwrap();
+        for (address, near) in [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.7", "10.0.0.7")] {
+            let text = settings(&setup(address), dir.path(), &wanted(1));
+            assert!(text.contains(&format!("host={near} port")), "{text}");
+            assert!(text.contains(&format!("listen_addr = {address}\n")), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_cannot_end_their_quotes() {
+        let text = users(&wanted(1));
+        assert_eq!(text.lines().nth(1), Some("\"a\"\"b\" \"SCRAM-SHA-256$4096:x\""));
+    }
+}

@@ -208,6 +208,12 @@ impl Machine {
         self.servers.values_mut().for_each(|server| server.doomed = false);
     }
 
+    /// Whether a standby runs at a port.
+    pub fn follows(&self, port: u16) -> bool {
+        let runs = |s: &&Server| matches!(s.process, Process::Running { .. });
+        self.servers.values().filter(runs).any(|s| s.port == port && s.standby)
+    }
+
     /// What a witness sees on a port; `None` where no server of this host ever had it.
     pub fn sight(&self, port: u16) -> Option<Sight> {
         let server = self.servers.values().find(|s| s.port == port)?;

@@ -4,6 +4,7 @@ use evenkeel_core::cell::{Cell, Entry, Send, Setup};
 use evenkeel_core::goal::{Role, Want};
 use evenkeel_core::order::Order;
 use evenkeel_core::report::ToAgent;
+use evenkeel_core::route::ToGateway;
 use evenkeel_core::time::Span;
 use evenkeel_core::view;
 use evenkeel_store::Store;
@@ -40,6 +41,7 @@ impl World {
                     }
                 }
                 Send::Gateway { link, message } => {
+                    self.hold_to_primaries(&message);
                     self.carry(link, false, Event::ToGateway(link, message));
                 }
                 Send::Close { link } => self.cut(link),
@@ -72,6 +74,21 @@ impl World {
             let replaced = goal.role == Role::Recruit && goal.has_siblings();
             if goal.want == Want::Removed && !self.terminated.contains(name) && !replaced {
                 self.fail(format!("{name} is removed and nobody ordered it"));
+            }
+        }
+    }
+
+    /// Clients are led to nobody who follows.
+    fn hold_to_primaries(&mut self, message: &ToGateway) {
+        let ToGateway::Routes { changed, .. } = message else { return };
+        for route in changed {
+            let Some(target) = route.leads_to() else { continue };
+            let follows = self.hosts.iter().any(|host| host.machine.follows(target.port));
+            if follows {
+                self.fail(format!(
+                    "clients of {} are led to {}, a standby",
+                    route.name, target.member
+                ));
             }
         }
     }

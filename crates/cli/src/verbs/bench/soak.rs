@@ -20,6 +20,8 @@ use crate::stage::{HOSTS, Stage, signal};
 const SERVICES: [(&str, &str); 2] = [("pay", "ha"), ("book", "ha3")];
 /// Numbers of rows that each member's own canary uses, apart from each other.
 const APART: u64 = 1 << 40;
+/// What was done is noticed within this.
+const NOTICED: Duration = Duration::from_secs(2);
 /// After so long without being whole a service counts as stuck.
 const STUCK: Duration = Duration::from_secs(180);
 /// An old server's last answer may be on its way when the new one's first comes.
@@ -109,9 +111,7 @@ impl Soak<'_> {
                 done += 1;
             }
             done += 1;
-            for (name, _) in SERVICES {
-                self.whole(name)?;
-            }
+            self.settled()?;
             healed.push(at.elapsed().as_secs_f64());
             let since = watched[which].canary.acked();
             let since = since.iter().map(|(when, _)| *when).filter(|when| *when >= at);
@@ -158,22 +158,39 @@ impl Soak<'_> {
         Ok(Watched { name, canary, members })
     }
 
+    /// Waits until everything is whole, and has been for longer than anything takes to be noticed.
+    fn settled(&mut self) -> Result<(), Failure> {
+        let mut since = Instant::now();
+        while since.elapsed() < NOTICED {
+            for (name, _) in SERVICES {
+                if !self.is_whole(name) {
+                    self.whole(name)?;
+                    since = Instant::now();
+                }
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn is_whole(&self, name: &str) -> bool {
+        let show = self.stage.json(&["show", name]);
+        let members = show["members"].as_array().cloned().unwrap_or_default();
+        let counted = members.iter().all(|m| m["role"] == "primary" || m["sync"] == true);
+        let safe = show["failover"]["safe_now"] == true && show["operation"].is_null();
+        show["state"] == "available" && counted && safe
+    }
+
     fn whole(&mut self, name: &str) -> Result<(), Failure> {
         let began = Instant::now();
-        loop {
-            let show = self.stage.json(&["show", name]);
-            let members = show["members"].as_array().cloned().unwrap_or_default();
-            let counted = members.iter().all(|m| m["role"] == "primary" || m["sync"] == true);
-            let safe = show["failover"]["safe_now"] == true && show["operation"].is_null();
-            if show["state"] == "available" && counted && safe {
-                return Ok(());
-            }
+        while !self.is_whole(name) {
             if began.elapsed() > STUCK {
                 let explained = self.stage.verb(&["explain", name]).unwrap_or_default();
                 return Err(Failure::new(Kind::Failed, format!("{name} is stuck:\n{explained}")));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+        Ok(())
     }
 
     /// A member's agent, and its server with all its children.
