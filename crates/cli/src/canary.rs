@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::failure::{Failure, Kind};
 
@@ -15,12 +15,25 @@ const STEP: Duration = Duration::from_millis(5);
 /// A session whose row was not acknowledged in this time is given up; nothing is counted on.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A row that was acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its number.
+    pub number: u64,
+    /// When it was sent.
+    pub sent: Instant,
+    /// When it was acknowledged.
+    pub acked: Instant,
+    /// The timeline of the log it is in, by the server that acknowledged it.
+    pub timeline: u32,
+}
+
 /// A canary that sings until it is ended.
 pub struct Canary {
     url: String,
     table: String,
     stop: Arc<AtomicBool>,
-    acked: Arc<Mutex<Vec<(Instant, u64)>>>,
+    acked: Arc<Mutex<Vec<Row>>>,
     singer: Option<JoinHandle<()>>,
 }
 
@@ -49,7 +62,7 @@ impl Canary {
     }
 
     /// What was acknowledged so far, and when.
-    pub fn acked(&self) -> Vec<(Instant, u64)> {
+    pub fn acked(&self) -> Vec<Row> {
         self.acked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -57,7 +70,7 @@ impl Canary {
     ///
     /// # Errors
     /// When it died.
-    pub fn end(&mut self) -> Result<Vec<(Instant, u64)>, Failure> {
+    pub fn end(&mut self) -> Result<Vec<Row>, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.singer.take().map_or(Ok(()), JoinHandle::join);
         ended.map_err(|_| Failure::new(Kind::Failed, "the canary died".to_owned()))?;
@@ -89,7 +102,7 @@ impl Drop for Canary {
 }
 
 /// Commits numbered rows until it is stopped.
-fn sing(url: &str, table: &str, first: u64, stop: &AtomicBool, acked: &Mutex<Vec<(Instant, u64)>>) {
+fn sing(url: &str, table: &str, first: u64, stop: &AtomicBool, acked: &Mutex<Vec<Row>>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return;
     };
@@ -98,10 +111,9 @@ fn sing(url: &str, table: &str, first: u64, stop: &AtomicBool, acked: &Mutex<Vec
         while !stop.load(Ordering::Relaxed) {
             let wrote =
                 tokio::time::timeout(PATIENCE, write(url, table, kept.take(), number)).await;
-            if let Ok(Some(client)) = wrote {
+            if let Ok(Some((client, row))) = wrote {
                 kept = Some(client);
-                let mut all = acked.lock().unwrap_or_else(PoisonError::into_inner);
-                all.push((Instant::now(), number));
+                acked.lock().unwrap_or_else(PoisonError::into_inner).push(row);
             }
             number += 1;
             tokio::time::sleep(STEP).await;
@@ -109,14 +121,24 @@ fn sing(url: &str, table: &str, first: u64, stop: &AtomicBool, acked: &Mutex<Vec
     });
 }
 
-/// Writes one row; the connection, if it was acknowledged.
-async fn write(url: &str, table: &str, kept: Option<Client>, number: u64) -> Option<Client> {
+/// Writes one row; the connection and the row, if it was acknowledged.
+async fn write(url: &str, table: &str, kept: Option<Client>, number: u64) -> Option<(Client, Row)> {
     let client = match kept {
         Some(client) => client,
         None => connect(url).await.ok()?,
     };
-    let text = format!("INSERT INTO {table} VALUES ({number})");
-    client.batch_execute(&text).await.ok().map(|()| client)
+    let sent = Instant::now();
+    let text = format!(
+        "INSERT INTO {table} VALUES ({number}) \
+         RETURNING pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn())"
+    );
+    let told = client.simple_query(&text).await.ok()?;
+    let acked = Instant::now();
+    let timeline = told.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => u32::from_str_radix(row.get(0)?.get(..8)?, 16).ok(),
+        _ => None,
+    });
+    Some((client, Row { number, sent, acked, timeline: timeline? }))
 }
 
 async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {

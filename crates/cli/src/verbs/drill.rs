@@ -77,11 +77,11 @@ impl Drill {
         let (now, acked) = (done?, acked?);
         let found = canary.found()?;
         canary.clear()?;
-        let gaps = acked.windows(2).map(|pair| pair[1].0.duration_since(pair[0].0));
+        let gaps = acked.windows(2).map(|pair| pair[1].acked.duration_since(pair[0].acked));
         let gap = gaps.max().unwrap_or_default();
         let report = Report {
             gap_ms: u64::try_from(gap.as_millis()).unwrap_or(u64::MAX),
-            lost: acked.iter().filter(|(_, n)| !found.contains(n)).count(),
+            lost: acked.iter().filter(|row| !found.contains(&row.number)).count(),
             acked: acked.len(),
             old_primary,
             new_primary: primary(&now),

@@ -4,6 +4,7 @@
 //! the end every row that was acknowledged must be there, and no server may have acknowledged a row
 //! after another had taken its place.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use evenkeel_drivers::process;
@@ -11,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
 use super::{on_stage, spread, usage};
-use crate::canary::Canary;
+use crate::canary::{Canary, Row};
 use crate::failure::{Failure, Kind};
 use crate::print;
 use crate::stage::{HOSTS, Stage, signal};
@@ -24,10 +25,6 @@ const APART: u64 = 1 << 40;
 const NOTICED: Duration = Duration::from_secs(2);
 /// After so long without being whole a service counts as stuck.
 const STUCK: Duration = Duration::from_secs(180);
-/// An old server's last answer may be on its way when the new one's first comes.
-const ON_ITS_WAY: Duration = Duration::from_millis(50);
-/// Servers that take each other's place within this are two that write.
-const SPLIT: Duration = Duration::from_millis(500);
 
 /// What is done to a service or to what keeps it.
 const FAULTS: [&str; 12] = [
@@ -72,7 +69,7 @@ struct Watched {
     /// Writes through the gateway.
     canary: Canary,
     /// Writes to each member itself, as long as that takes writes.
-    members: Vec<(u64, Canary)>,
+    members: Vec<Canary>,
 }
 
 impl Soak<'_> {
@@ -114,7 +111,7 @@ impl Soak<'_> {
             self.settled()?;
             healed.push(at.elapsed().as_secs_f64());
             let since = watched[which].canary.acked();
-            let since = since.iter().map(|(when, _)| *when).filter(|when| *when >= at);
+            let since = since.iter().map(|row| row.acked).filter(|when| *when >= at);
             let gaps: Vec<Instant> = std::iter::once(at).chain(since).collect();
             let gap = gaps.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
             outages.push(gap.as_secs_f64());
@@ -152,7 +149,7 @@ impl Soak<'_> {
         let direct = |(at, member): (u64, &Value)| {
             let place = format!("{}:{}", member["address"].as_str()?, member["port"].as_u64()?);
             let url = format!("{login}@{place}/{database}");
-            Some((member["id"].as_u64()?, Canary::go_on(&url, "direct", at * APART)))
+            Some(Canary::go_on(&url, "direct", at * APART))
         };
         let members = (1..).zip(&members).filter_map(direct).collect();
         Ok(Watched { name, canary, members })
@@ -252,34 +249,31 @@ impl Watched {
     fn end(&mut self) -> Result<(usize, usize, usize), Failure> {
         let acked = self.canary.end()?;
         let found = self.canary.found()?;
-        let mut lost = acked.iter().filter(|(_, n)| !found.contains(n)).count();
+        let mut lost = acked.iter().filter(|row| !found.contains(&row.number)).count();
         let mut all = Vec::new();
-        for (member, canary) in &mut self.members {
-            all.extend(canary.end()?.into_iter().map(|(when, n)| (when, *member, n)));
+        for canary in &mut self.members {
+            all.extend(canary.end()?);
         }
         let gateway = Canary::go_on(self.canary.url(), "direct", 0);
         let found = gateway.found()?;
-        lost += all.iter().filter(|(_, _, n)| !found.contains(n)).count();
-        all.sort_unstable();
-        Ok((acked.len() + all.len(), lost, splits(&all)))
+        lost += all.iter().filter(|row| !found.contains(&row.number)).count();
+        all.extend(&acked);
+        let count = all.len();
+        Ok((count, lost, splits(all)))
     }
 }
 
-/// How often a server acknowledged a row after another had taken its place, and within moments gave it
-/// back: two wrote at the same time.
-fn splits(all: &[(Instant, u64, u64)]) -> usize {
-    let mut turns: Vec<(Instant, Instant, u64)> = Vec::new();
-    for (when, member, _) in all {
-        match turns.last_mut() {
-            Some((_, last, who)) if who == member => *last = *when,
-            _ => turns.push((*when, *when, *member)),
-        }
+/// Rows that an older primary acknowledged though they were sent after a newer one had acknowledged its
+/// first: a timeline's number is the term of its promotion.
+fn splits(mut rows: Vec<Row>) -> usize {
+    rows.sort_by_key(|row| row.sent);
+    let mut firsts: BTreeMap<u32, Instant> = BTreeMap::new();
+    for row in &rows {
+        let first = firsts.entry(row.timeline).or_insert(row.acked);
+        *first = row.acked.min(*first);
     }
-    let short = |(begin, end, _): &(Instant, Instant, u64)| *end - *begin < SPLIT;
-    let between = |three: &&[(Instant, Instant, u64)]| {
-        three[0].2 == three[2].2 && short(&three[1]) && three[2].0 - three[0].1 < SPLIT + ON_ITS_WAY
-    };
-    turns.windows(3).filter(between).count()
+    let late = |row: &&Row| firsts.range(row.timeline + 1..).any(|(_, first)| *first < row.sent);
+    rows.iter().filter(late).count()
 }
 
 /// Sends a signal to those who are still there.
@@ -330,7 +324,7 @@ fn lose_zone(stage: &mut Stage, services: usize) -> Result<Value, Failure> {
     let at = Instant::now();
     send_all(&pids, Signal::KILL);
     stage.until("write of every service", |_| {
-        canaries.iter().all(|canary| canary.acked().last().is_some_and(|(when, _)| *when > at))
+        canaries.iter().all(|canary| canary.acked().last().is_some_and(|row| row.acked > at))
     })?;
     // One that was written to before its primary was found out is none of those that were lost.
     let settled = Instant::now();
@@ -338,15 +332,15 @@ fn lose_zone(stage: &mut Stage, services: usize) -> Result<Value, Failure> {
         settled.elapsed() > Duration::from_secs(10)
             && canaries
                 .iter()
-                .all(|canary| canary.acked().last().is_some_and(|(when, _)| *when > settled))
+                .all(|canary| canary.acked().last().is_some_and(|row| row.acked > settled))
     })?;
     let (mut outages, mut lost, mut acked) = (Vec::new(), 0, 0);
     for canary in &mut canaries {
         let rows = canary.end()?;
         let found = canary.found()?;
-        lost += rows.iter().filter(|(_, n)| !found.contains(n)).count();
+        lost += rows.iter().filter(|row| !found.contains(&row.number)).count();
         acked += rows.len();
-        let after = rows.iter().map(|(when, _)| *when).filter(|when| *when > at);
+        let after = rows.iter().map(|row| row.acked).filter(|when| *when > at);
         let times: Vec<Instant> = std::iter::once(at).chain(after).collect();
         let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
         outages.push(gap.as_secs_f64());
@@ -355,4 +349,24 @@ fn lose_zone(stage: &mut Stage, services: usize) -> Result<Value, Failure> {
         "services": services, "members_lost": here.len(), "primaries_lost": primaries,
         "outage_s": spread(outages), "acknowledged": acked, "lost": lost,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_sent_after_a_newer_primary_answered_is_a_split() {
+        let zero = Instant::now();
+        let at = |ms| zero + Duration::from_millis(ms);
+        let row =
+            |timeline, sent, acked| Row { number: 0, sent: at(sent), acked: at(acked), timeline };
+        let good = [row(1, 0, 5), row(1, 6, 40), row(2, 20, 30), row(2, 31, 33)];
+        assert_eq!(splits(good.to_vec()), 0, "an answer may be on its way");
+        assert_eq!(splits([&good[..], &[row(1, 31, 35)]].concat()), 1);
+        assert_eq!(
+            splits([&good[..], &[row(3, 50, 55), row(2, 56, 57), row(1, 58, 59)]].concat()),
+            2
+        );
+    }
 }
