@@ -29,7 +29,7 @@ pub const SPEC: Spec = Spec {
             name: "have pooled clients wait",
             order: Effect::Pause,
             proof: Proof::Paused,
-            deadline: Span::secs(2),
+            deadline: Span::secs(5),
             past: Past::GoOn,
             on_death: OnDeath::HandOver,
         },
