@@ -287,7 +287,7 @@ fn lost(input: &Input<'_>) -> Option<Decision> {
     if redundancy.failed_over {
         return Some(Decision::Hold(Reason::NotRedundantYet));
     }
-    evidence.push("those who are left have everything that was acknowledged".to_owned());
+    evidence.push("those who are left cover all that was promised".to_owned());
     Some(remedy(input, Guard::PrimaryLost, evidence))
 }
 

@@ -116,6 +116,9 @@ pub struct Sender {
     pub streaming: bool,
     /// Bytes that it has not flushed.
     pub lag_bytes: u64,
+    /// A mark of its newest reply, which differs from that of every other reply.
+    #[serde(default)]
+    pub replied: u64,
 }
 
 /// A driver's failure, in words for people; what is tried again is the reconciler's decision.

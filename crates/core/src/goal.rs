@@ -182,6 +182,10 @@ pub struct Goal {
     /// It will be stopped soon: what a stop has to write is written before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ends_soon: bool,
+    /// As a primary whom nobody's acknowledgement ties: it takes no writes once it has heard neither its
+    /// controller nor a standby for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Span>,
     /// The agent's own budget of restarts.
     pub budget: RestartBudget,
 }

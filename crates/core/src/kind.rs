@@ -8,6 +8,7 @@ use crate::check::Check;
 use crate::goal::{Login, Password};
 use crate::promise::Copy;
 use crate::service::State;
+use crate::time::Span;
 
 /// Size and promise of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub struct Plan {
     pub members: u8,
     /// Standbys that must have a commit before it is acknowledged.
     pub acks: u8,
+    /// What a failover may cost of what was acknowledged. `None`: nothing, and no clock is trusted.
+    pub loss: Option<Loss>,
     /// Whether a primary without a sign of life is given up after half a second of evidence against
     /// it, instead of ten.
     pub fast: bool,
@@ -32,6 +35,24 @@ pub struct Plan {
     /// Whether the service has an archive, and with it the state `archived`.
     pub archives: bool,
 }
+
+/// The bound on what a failover of an asynchronous plan may lose, and the clock that this rests on.
+///
+/// A standby takes the primary's place only if it was at most `bytes` behind when the primary was heard
+/// last, and once the primary has surely stopped taking writes: one that has heard neither its controller
+/// nor a standby for `fence` less [`FENCE_MARGIN`] stops by itself. So what is lost was written within
+/// `fence` of that last word, or was among those bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Bytes of log.
+    pub bytes: u64,
+    /// A promotion waits so long since anybody was last in contact with the primary.
+    pub fence: Span,
+}
+
+/// A primary fences itself so much before a promotion may come: for clocks that drift, and for the time
+/// that a stop takes.
+pub const FENCE_MARGIN: Span = Span::secs(2);
 
 /// How large a pooled endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

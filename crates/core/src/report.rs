@@ -69,6 +69,10 @@ pub struct Replication {
     /// As a primary that waits for nobody: it may have lost its place while it was away, and lets
     /// nobody in before it hears its goal again.
     pub asks: bool,
+    /// As a primary: it heard neither its controller nor a standby for too long, stopped taking writes,
+    /// and lets nobody in before it hears its goal again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fenced: bool,
     /// As a standby: it receives its upstream's log.
     pub streams: bool,
     /// As a primary: whom it sends its log.
@@ -180,6 +184,9 @@ pub enum FromAgent {
         number: u64,
         /// Digest over [`Member`]s in order of id, as [`digest`] computes it.
         digest: Digest,
+        /// Whether a member here rests on hearing that this one was heard.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        answer: bool,
     },
     /// Members that changed; all of them after [`ToAgent::SendAll`] and after Hello.
     Members {
@@ -241,6 +248,11 @@ pub enum ToAgent {
     },
     /// The digest did not match: send every member.
     SendAll,
+    /// A beat that asked for it was heard.
+    Heard {
+        /// Which.
+        number: u64,
+    },
     /// Look for us.
     Ask(Vec<Question>),
     /// The stream is not welcome; the reason says what to do.

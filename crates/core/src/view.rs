@@ -52,10 +52,13 @@ pub struct Service {
 /// What a failover would come to right now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failover {
-    /// Whether every acknowledged write would survive it.
+    /// Whether every acknowledged write would survive it; of an asynchronous plan, all but `cost`.
     pub safe_now: bool,
     /// The numbers: standbys, how many acknowledge, how many are there and must be.
     pub because: String,
+    /// What an asynchronous plan's failover may lose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<String>,
 }
 
 /// A member.

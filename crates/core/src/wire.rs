@@ -151,7 +151,7 @@ mod tests {
     use crate::report::FromAgent;
 
     fn beat() -> FromAgent {
-        FromAgent::Beat { number: 7, digest: Digest([0; 32]) }
+        FromAgent::Beat { number: 7, digest: Digest([0; 32]), answer: false }
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
         restarts: 0,
         stop: StopMode::Fast,
         ends_soon: false,
+        fence: None,
         budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span::secs(1) },
     }
 }

@@ -73,7 +73,12 @@ fn failover(service: &view::Service) -> Vec<String> {
     let says = |failover: &view::Failover| {
         let safe = if failover.safe_now { "yes" } else { "no" };
         let text = format!("{safe}, because {}", failover.because);
-        vec!["can fail over without loss right now".to_owned(), text]
+        match &failover.cost {
+            None => vec!["can fail over without loss right now".to_owned(), text],
+            Some(cost) => {
+                vec!["can fail over within its loss bound right now".to_owned(), format!("{text}; {cost}")]
+            }
+        }
     };
     service.failover.as_ref().map_or_else(Vec::new, says)
 }

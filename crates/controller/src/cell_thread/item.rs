@@ -97,7 +97,12 @@ mod tests {
 
     #[test]
     fn beats_come_last_and_once_a_stream() {
-        let beat = |link, number| Beat { link: Link(link), number, digest: Digest([0; 32]) };
+        let beat = |link, number| Beat {
+            link: Link(link),
+            number,
+            digest: Digest([0; 32]),
+            answer: false,
+        };
         let mut window = Window::default();
         window.beat(beat(2, 1));
         window.entries.push(Entry::AgentClosed { link: Link(9) });

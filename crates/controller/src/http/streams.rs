@@ -59,7 +59,9 @@ impl Speaker for Agent {
     }
     fn item(link: Link, message: FromAgent) -> Item {
         match message {
-            FromAgent::Beat { number, digest } => Item::Beat(Beat { link, number, digest }),
+            FromAgent::Beat { number, digest, answer } => {
+                Item::Beat(Beat { link, number, digest, answer })
+            }
             message => Item::Message { link, entry: Self::entry(link, message) },
         }
     }

@@ -116,7 +116,7 @@ impl Agent {
     pub fn beat(&mut self) {
         self.beats += 1;
         let digest = digest(&self.members);
-        self.peer.send(&FromAgent::Beat { number: self.beats, digest });
+        self.peer.send(&FromAgent::Beat { number: self.beats, digest, answer: false });
     }
 
     /// The next goals, whatever else comes before them.

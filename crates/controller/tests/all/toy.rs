@@ -15,6 +15,7 @@ const PLANS: &[Plan] = &[Plan {
     summary: "One member.",
     members: 1,
     acks: 0,
+    loss: None,
     fast: false,
     memory_mib: 1,
     connections_max: 1,

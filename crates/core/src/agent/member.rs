@@ -200,6 +200,9 @@ impl Member {
     /// A call begins: its machine moves, and what must be on disk before it is marked unsaved.
     pub fn begin(&mut self, number: u64, action: Action, now: Time) {
         self.touched = true;
+        let ends = matches!(action, Action::Stop(_) | Action::Kill);
+        let fence = part::fence(self.goal(), &self.seen);
+        self.seen.part.fenced |= ends && fence.is_some_and(|at| now >= at);
         match action {
             Action::Initialize | Action::Rejoin => self.event(Event::Initialize),
             Action::Start => {
@@ -263,11 +266,12 @@ impl Member {
             Outcome::Started(pid) => {
                 self.seen.process = Some(Process::Running { pid: *pid });
                 self.fresh_process(now);
+                self.seen.part.started();
             }
             Outcome::Answered(answer) => self.answered(*answer, &call, now),
             Outcome::Replication(said) => {
                 let goal = &self.stored.applied.goal;
-                self.seen.part.said(goal, call.version, said, now);
+                self.seen.part.said(goal, &call, said, now);
             }
             Outcome::Rejoined(discarded) => {
                 self.done(&call, now);
@@ -284,7 +288,7 @@ impl Member {
                 let current = call.version == reconcile::version(self.goal());
                 match call.action {
                     Action::Open if *so => {
-                        self.seen.part.opened = true;
+                        self.seen.part.opened();
                         // A promotion ends with a write; that is the proof where nobody is waited for.
                         if part::is_fresh(self.goal(), &self.seen, now) {
                             self.write_acknowledged(now);
@@ -585,7 +589,7 @@ impl Member {
             data_dir,
             checks: if self.seen.state == State::Ready { self.checks.clone() } else { Vec::new() },
             identity: goal.identity.clone(),
-            replication: Part::report(goal, &self.seen),
+            replication: Part::report(goal, &self.seen, now),
         }
     }
 }

@@ -15,7 +15,7 @@ mod perform;
 pub mod poolers;
 pub mod reconcile;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,8 @@ use reconcile::Next;
 
 /// Between looks at the host itself.
 const HOST_STEP: Span = Span::secs(10);
+/// Beats whose answers are waited for; older ones prove nothing any more.
+const UNANSWERED_MAX: usize = 16;
 /// Most questions answered at a time; a controller that asks more is asked to wait.
 const QUESTIONS_MAX: usize = 1024;
 
@@ -155,6 +157,8 @@ pub struct Brain {
     open: bool,
     beat: Time,
     beats: u64,
+    /// Beats that asked for an answer and have none yet, with when they were sent.
+    unanswered: VecDeque<(u64, Time)>,
     host_looked: Option<Time>,
     calls: u64,
     digest: Option<Digest>,
@@ -179,6 +183,7 @@ impl Brain {
             open: false,
             beat: Time(0),
             beats: 0,
+            unanswered: VecDeque::new(),
             host_looked: None,
             calls: 0,
             digest: None,
@@ -206,6 +211,7 @@ impl Brain {
         match input {
             Input::Opened => {
                 (self.open, self.obeys, self.beats, self.beat) = (true, false, 0, now);
+                self.unanswered.clear();
                 let mut hello = self.config.hello.clone();
                 hello.store.clone_from(&self.store);
                 out.send.push(FromAgent::Hello(hello));
@@ -261,7 +267,8 @@ impl Brain {
                 let save = self.poolers.take(*routes, *whole, changed, gone);
                 out.save_poolers.extend(save);
             }
-            ToAgent::Goals { .. } | ToAgent::Poolers { .. } => {}
+            ToAgent::Heard { number } if self.obeys => self.answered(*number),
+            ToAgent::Goals { .. } | ToAgent::Poolers { .. } | ToAgent::Heard { .. } => {}
             ToAgent::SendAll => self.report_all(now, out),
             ToAgent::Ask(questions) => {
                 out.ask.extend(questions.iter().take(QUESTIONS_MAX).cloned());
@@ -380,7 +387,22 @@ impl Brain {
         let digest = *self
             .digest
             .get_or_insert_with(|| report::digest_of(members.values().filter_map(|m| m.reported)));
-        out.send.push(FromAgent::Beat { number: self.beats, digest });
+        let answer = members.values().any(|member| member.goal().fence.is_some());
+        if answer {
+            self.unanswered.truncate(UNANSWERED_MAX - 1);
+            self.unanswered.push_front((self.beats, now));
+        }
+        out.send.push(FromAgent::Beat { number: self.beats, digest, answer });
+    }
+
+    /// A beat was heard: when it was sent, the controller was in contact with every member here.
+    fn answered(&mut self, number: u64) {
+        let sent = self.unanswered.iter().find(|(beat, _)| *beat == number);
+        let Some(&(_, sent)) = sent else { return };
+        self.unanswered.retain(|(beat, _)| *beat > number);
+        for member in self.members.values_mut() {
+            member.seen.part.in_contact(sent);
+        }
     }
 
     fn judge_host(&mut self, readings: &[(String, Reading)], out: &mut Output) {

@@ -6,10 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::member::Call;
 use super::reconcile::{Action, Next, Seen, due, version};
-use crate::driver::{self, Answer, Directory, Receiver};
+use crate::driver::{self, Answer, Directory, Process, Receiver};
 use crate::goal::{Goal, Role};
 use crate::id::{Revision, Term};
+use crate::kind::FENCE_MARGIN;
 use crate::promise::{Position, Recruit};
 use crate::report;
 use crate::time::{Span, Time};
@@ -22,6 +24,10 @@ const SOON_FOR: Span = Span::secs(3);
 const CONFIRM_STEP: Span = Span::millis(50);
 /// A standby without its upstream's log is looked at this often, a primary with followers too.
 const LOOSE_STEP: Span = Span::millis(500);
+/// A server's word of its followers is believed so long, where a failover's loss rests on it.
+const WORD_MAX: Span = Span::secs(3);
+/// A server that was found running has this long until somebody must have been heard.
+const FOUND: Span = Span::secs(4);
 /// A write that was not acknowledged in this time waits for something.
 const FIRST_WRITE: Span = Span::secs(1);
 /// One that receives it, this often.
@@ -54,6 +60,14 @@ pub struct Part {
     pub promoted: Option<Term>,
     /// When that was.
     pub promoted_at: Time,
+    /// When it was surely in contact with its controller, or with a standby.
+    pub contact: Time,
+    /// When the server was asked that said [`Self::server`].
+    pub said_at: Time,
+    /// Nobody was let in since its agent started its process.
+    pub shut: bool,
+    /// It stopped taking writes for want of contact, and let nobody in since.
+    pub fenced: bool,
     /// Bytes of log that were set aside when it was made anew.
     pub discarded: Option<u64>,
     /// The goal that a checkpoint was written for.
@@ -166,6 +180,18 @@ fn asks(goal: &Goal, seen: &Seen) -> bool {
     alone && shut && seen.part.heard < seen.started
 }
 
+/// When a primary that nobody's acknowledgement ties must stop taking writes, unless it hears somebody
+/// before: from then on another may be promoted.
+#[must_use]
+pub fn fence(goal: &Goal, seen: &Seen) -> Option<Time> {
+    let part = &seen.part;
+    let runs = matches!(seen.process, Some(Process::Running { .. } | Process::Frozen { .. }));
+    let leads = matches!(goal.role, Role::Primary { .. }) && part.primary && !part.shut;
+    let limit = goal.fence.filter(|_| runs && leads)?;
+    let limit = Span(limit.0.saturating_sub(FENCE_MARGIN.0));
+    Some((part.contact.max(part.heard) + limit).max(seen.started + FOUND))
+}
+
 /// What is soon done is asked for often; what is not is not.
 fn pace(seen: &Seen, soon: Span, now: Time) -> Span {
     let since = seen.started.max(seen.part.heard).max(seen.part.promoted_at);
@@ -189,18 +215,37 @@ impl Part {
     /// Its process is another.
     pub fn fresh_process(&mut self) {
         (self.opened, self.server, self.under) = (false, None, None);
+        self.shut = false;
         (self.asked, self.tried) = (Time(0), Time(0));
     }
 
-    /// What its server said, asked under the goal of this version.
-    pub fn said(
-        &mut self,
-        goal: &Goal,
-        asked_under: (Term, Revision),
-        said: &driver::Replication,
-        now: Time,
-    ) {
-        (self.asked, self.under) = (now, Some(asked_under));
+    /// It was in contact with its controller or a standby at this time.
+    pub fn in_contact(&mut self, at: Time) {
+        self.contact = self.contact.max(at);
+    }
+
+    /// Its agent started its process: clients are let in when that is safe.
+    pub fn started(&mut self) {
+        self.shut = true;
+    }
+
+    /// It lets clients in.
+    pub fn opened(&mut self) {
+        (self.opened, self.shut, self.fenced) = (true, false, false);
+    }
+
+    /// What its server said, asked by this call.
+    pub fn said(&mut self, goal: &Goal, call: &Call, said: &driver::Replication, now: Time) {
+        let asked_under = call.version;
+        // A reply that was not there when it was asked before came since then.
+        let before = self.server.iter().flat_map(|server| &server.senders);
+        let new = |b: &driver::Sender| {
+            said.senders.iter().any(|s| s.copy == b.copy && s.replied != b.replied)
+        };
+        if before.into_iter().any(new) {
+            self.contact = self.contact.max(self.said_at);
+        }
+        (self.asked, self.said_at, self.under) = (now, call.since, Some(asked_under));
         self.server = Some(said.clone());
         if asked_under != version(goal) {
             return;
@@ -242,11 +287,13 @@ impl Part {
 
     /// What is reported of it; nothing where it has no part in any replication.
     #[must_use]
-    pub fn report(goal: &Goal, seen: &Seen) -> Option<Box<report::Replication>> {
+    pub fn report(goal: &Goal, seen: &Seen, now: Time) -> Option<Box<report::Replication>> {
         let this = &seen.part;
+        // Who was near a while ago may be behind: what a failover may lose rests on this word.
+        let stale = goal.fence.is_some() && now.since(this.said_at) > WORD_MAX;
         let senders = this.server.iter().flat_map(|s| &s.senders).map(|s| report::Sender {
             copy: s.copy,
-            streaming: s.streaming,
+            streaming: s.streaming && !stale,
             lag_bytes: report::band(s.lag_bytes),
         });
         let follows =
@@ -258,6 +305,7 @@ impl Part {
             discarded: this.discarded,
             checkpointed: this.checkpointed.filter(|of| goal.ends_soon && *of == version(goal)),
             asks: asks(goal, seen),
+            fenced: this.fenced,
             streams: follows && streams(this),
             senders: senders.collect(),
         };

@@ -133,6 +133,23 @@ const LOOK_STEP: Span = Span::secs(30);
 /// The next driver call for a member.
 #[must_use]
 pub fn next(goal: &Goal, seen: &Seen, now: Time) -> Next {
+    match part::fence(goal, seen) {
+        Some(at) if now >= at => fence(seen, now),
+        at => first(toward(goal, seen, now), at),
+    }
+}
+
+/// Nobody is heard for too long: whatever else is to be done, it takes no writes any more.
+fn fence(seen: &Seen, now: Time) -> Next {
+    match (seen.stop_failed, seen.process) {
+        (true, _) if now < seen.not_before => Next::Wait(seen.not_before),
+        (true, _) | (_, Some(Process::Frozen { .. })) => Next::Do(Action::Kill),
+        _ => Next::Do(Action::Stop(StopMode::Immediate)),
+    }
+}
+
+/// The next driver call toward a goal.
+fn toward(goal: &Goal, seen: &Seen, now: Time) -> Next {
     let (Some(directory), Some(process)) = (&seen.directory, seen.process) else {
         return due(seen.look_after, Span(0), Action::Look, now);
     };

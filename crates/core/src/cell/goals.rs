@@ -89,6 +89,7 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
         restarts: member.restarts,
         stop: member.stop,
         ends_soon: ends_soon(row, at),
+        fence: plan.loss.filter(|_| row.promise.is_some()).map(|loss| loss.fence),
         budget: restarts(setup.remedies),
     }
 }

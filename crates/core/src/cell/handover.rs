@@ -2,13 +2,15 @@
 
 use super::state::Service;
 use super::turn::Work;
-use super::{Cell, rows};
+use super::redundancy::bound;
+use super::{Cell, goals, rows};
 use crate::goal::{StopMode, Want};
 use crate::id::{Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::journal::Topic;
 use crate::operation::{Cause, Kind, Operation};
 use crate::promise::{Copy, Phase, Position, Promise, Recruit, Refused};
 use crate::service::health::Evidence;
+use crate::time::Time;
 
 impl Cell {
     /// Begins a term: from when this is recorded, nothing older is obeyed by those who hear of it.
@@ -23,10 +25,17 @@ impl Cell {
 
     /// Begins a term for the first so many members, who stop by this mode where they took writes.
     fn begin_term(&mut self, id: ServiceId, stop: StopMode, members: usize, work: &mut Work) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let forgiven = self.forgivable(service);
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let row = &mut service.row;
         let Some(promise) = row.promise.as_mut() else { return };
+        // What was known when the primary was given up stays known, whatever is forgotten since.
+        let again = promise.phase == Phase::Recruiting;
         promise.recruit();
+        if let Some(forgiven) = forgiven.filter(|_| !again) {
+            promise.forgive(forgiven);
+        }
         take_term(row, work);
         let heard = row.members.len().min(members);
         row.members[..heard].iter_mut().for_each(|member| member.stop = stop);
@@ -63,13 +72,18 @@ impl Cell {
     }
 
     /// Why nobody can be promoted yet, in words; empty: somebody can.
-    pub(super) fn uncovered(&self, service: &Service, operation: &Operation) -> Vec<String> {
+    pub(super) fn uncovered(
+        &self,
+        service: &Service,
+        operation: &Operation,
+        now: Time,
+    ) -> Vec<String> {
         let Some(promise) = &service.row.promise else { return Vec::new() };
         if promise.phase != Phase::Recruiting {
             return Vec::new();
         }
         match self.choose(service, promise, operation, operation.tries > 0) {
-            Ok(_) => Vec::new(),
+            Ok(_) => self.unfenced(service, now).into_iter().collect(),
             Err(why) => vec![why],
         }
     }
@@ -128,6 +142,7 @@ impl Cell {
         };
         let followers: Vec<Copy> = recruits.iter().filter(clean).map(|r| r.copy).collect();
         let set = self.set_of(service, &followers);
+        let loss = goals::plan(&self.setup, &service.row).1.loss;
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let name = service.row.name.as_str().to_owned();
         let Some(promise) = service.row.promise.as_mut() else { return };
@@ -140,8 +155,11 @@ impl Cell {
             Position(u64::MAX) => format!("{}: history {}, all it acknowledged", r.copy, r.history),
             flushed => format!("{}: history {}, flushed {flushed}", r.copy, r.history),
         });
-        let text =
+        let mut text =
             format!("{winner} is promoted in {}; commits wait for {}", promise.term, promise.set);
+        if let Some(loss) = loss.filter(|_| recruits.iter().all(|r| r.copy != old)) {
+            text.push_str(&format!("; {old} is not there: {}", bound(loss)));
+        }
         work.note(Topic::Operation, &name, text, evidence.collect());
         let row = &mut service.row;
         let term = row.term;

@@ -57,8 +57,9 @@ impl Cell {
         self.heard(id, work);
         match message {
             FromAgent::Hello(_) => {}
-            FromAgent::Beat { number, digest } => {
-                self.beat(&Beat { link, number: *number, digest: *digest }, work);
+            FromAgent::Beat { number, digest, answer } => {
+                let beat = Beat { link, number: *number, digest: *digest, answer: *answer };
+                self.beat(&beat, work);
             }
             FromAgent::Members { whole, members } => self.members(id, *whole, members, work),
             FromAgent::Host { checks, image } => self.host_checks(id, checks, image.clone(), work),
@@ -180,6 +181,10 @@ impl Cell {
     fn beat(&mut self, beat: &Beat, work: &mut Work) {
         let Some(&id) = self.state.links.get(&beat.link) else { return };
         self.heard(id, work);
+        if beat.answer {
+            let message = ToAgent::Heard { number: beat.number };
+            work.sends.push(Send::Agent { link: beat.link, message });
+        }
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
         let digest =
             *host.digest.get_or_insert_with(|| report::digest_of(host.marks.values().copied()));
@@ -388,6 +393,15 @@ fn tell_changes(service: &Service, before: Option<&Seen>, now: &Member, work: &m
         && before.and_then(|b| b.rare.as_ref()).and_then(|r| r.refused.as_ref()) != Some(refusal)
     {
         let text = format!("member {} refuses its goal: {refusal}", now.member);
+        work.note(Topic::Operation, name, text, Vec::new());
+    }
+    let fenced = |r: &report::Replication| r.fenced;
+    let before_that = before.and_then(|seen| seen.replication.as_deref());
+    if now.replication.as_deref().is_some_and(fenced) && !before_that.is_some_and(fenced) {
+        let text = format!(
+            "member {}: it heard neither its controller nor a standby, and stopped taking writes",
+            now.member
+        );
         work.note(Topic::Operation, name, text, Vec::new());
     }
     let discarded = |r: &report::Replication| r.discarded;

@@ -75,6 +75,9 @@ pub struct Beat {
     pub number: u64,
     /// Its digest over its members' reports.
     pub digest: Digest,
+    /// Whether it is to be answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answer: bool,
 }
 
 /// One thing that comes in.

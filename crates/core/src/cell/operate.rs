@@ -196,7 +196,7 @@ impl Cell {
                 if !self.claim(id, work) {
                     return;
                 }
-            } else if self.missing(service, operation).is_empty() {
+            } else if self.missing(service, operation, work.now).is_empty() {
                 self.next_step(id, work);
             } else if work.now >= operation.due() || all_failed(service, operation) {
                 if !self.past_deadline(id, work) {
@@ -312,7 +312,7 @@ impl Cell {
         let Some(operation) = &service.row.operation else { return false };
         let name = service.row.name.as_str().to_owned();
         let step = operation.at();
-        let missing = self.missing(service, operation);
+        let missing = self.missing(service, operation, work.now);
         let recruits = matches!(step.order, Effect::Recruit | Effect::RecruitOthers);
         let what = format!("{} {}: \"{}\"", operation.spec().name, operation.id, step.name);
         let (tried, told, event) = (operation.tries, operation.paged, operation.spec().ends);

@@ -8,7 +8,8 @@ use crate::goal::Want;
 use crate::id::{MemberId, ServiceId};
 use crate::journal::Topic;
 use crate::member::State as S;
-use crate::promise::{Copy, Phase, Recruit, Set};
+use crate::kind::Loss;
+use crate::promise::{Copy, Missing, Phase, Promise, Recruit, Set};
 use crate::time::{Span, Time};
 
 /// A standby further behind than this is not counted on yet: commits would wait for it.
@@ -91,8 +92,47 @@ impl Cell {
         members.filter_map(recruit).collect()
     }
 
+    /// Whether the primary could be lost right now at no more than the plan's cost.
+    pub(super) fn safe(&self, service: &Service, promise: &Promise) -> Result<(), Missing> {
+        let forgiven = self.forgivable(service);
+        promise.safe_without_primary(&self.answering(service), forgiven.as_deref())
+    }
+
+    /// Of an asynchronous plan: the standbys that were within its bound by the primary's last word.
+    pub(super) fn forgivable(&self, service: &Service) -> Option<Vec<Copy>> {
+        let row = &service.row;
+        let loss = goals::plan(&self.setup, row).1.loss?;
+        // What was said to an earlier controller is not known: this one has to have heard it.
+        let said = self.state.hosts.get(&row.primary().host).and_then(|host| host.heard);
+        let seen = service.seen[0].as_ref().filter(|_| said.is_some());
+        let seen = seen.filter(|seen| seen.incarnation == row.primary().incarnation);
+        let senders = seen.and_then(|s| s.replication.as_deref()).map_or(&[][..], |r| &r.senders);
+        let near = senders.iter().filter(|s| s.streaming && s.lag_bytes <= loss.bytes);
+        Some(near.map(|s| s.copy).collect())
+    }
+
+    /// When a primary that is not recruited has surely stopped taking writes by itself. `None`: it need
+    /// not, as nothing it would acknowledge then could be lost; or it is not known yet.
+    fn fenced_at(&self, service: &Service) -> Option<Time> {
+        let promise = service.row.promise.as_ref()?;
+        let loss = goals::plan(&self.setup, &service.row).1.loss?;
+        let stopped = self.recruits(service).iter().any(|r| r.copy == promise.primary);
+        let host = self.state.hosts.get(&service.row.primary().host);
+        let heard = host.and_then(|host| host.heard).unwrap_or(self.state.began);
+        let since = service.lacks.as_ref().and_then(|lacks| lacks.contact)?;
+        (!stopped).then(|| heard.max(since) + loss.fence)
+    }
+
+    /// Why the primary may take writes still, if it may.
+    pub(super) fn unfenced(&self, service: &Service, now: Time) -> Option<String> {
+        let at = self.fenced_at(service).filter(|at| now < *at)?;
+        let primary = service.row.promise.as_ref().map(|promise| promise.primary)?;
+        Some(format!("{primary} may take writes for another {}", at.since(now)))
+    }
+
     /// Takes in what agents proved about a service's promise.
     pub(super) fn keep_promise(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(there) = self.state.services.get(&id).map(|s| self.counted_on(s)) else { return };
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(promise) = service.row.promise.as_mut() else { return };
         let name = service.row.name.as_str();
@@ -115,7 +155,7 @@ impl Cell {
         }
         promise.assert_sound();
         let members = service.row.members.iter().filter(|m| m.want == Want::Running).count();
-        let whole = promise.phase == Phase::Steady && promise.set.standbys().len() + 1 >= members;
+        let whole = promise.phase == Phase::Steady && there + 1 >= members;
         if whole && std::mem::take(&mut service.row.failed_over) {
             news = true;
         }
@@ -123,6 +163,16 @@ impl Cell {
             work.record(id);
         }
         self.let_go(id, work);
+    }
+
+    /// How many standbys a service counts on: those that commits wait for, or, where they wait for none,
+    /// those that are near.
+    fn counted_on(&self, service: &Service) -> usize {
+        let Some(promise) = &service.row.promise else { return 0 };
+        match goals::plan(&self.setup, &service.row).1.acks {
+            0 => self.near(service).map_or(0, |near| near.len()),
+            _ => promise.set.standbys().len(),
+        }
     }
 
     /// A member whose place was taken is removed once nothing rests on it, and forgotten when it is.
@@ -134,7 +184,7 @@ impl Cell {
         if service.row.members.len() <= members {
             return;
         }
-        let whole = promise.phase == Phase::Steady && promise.set.standbys().len() + 1 >= members;
+        let whole = promise.phase == Phase::Steady && self.counted_on(service) + 1 >= members;
         let surplus = |m: &rows::Member| !m.stays() && promise.may_be_remade(m.copy());
         let Some(at) = service.row.members.iter().rposition(surplus).filter(|_| whole) else {
             return;
@@ -169,12 +219,18 @@ impl Cell {
         let counted = serves && there < promise.set.standbys().len();
         let away = |member: &rows::Member| member.part == rows::Part::Waits || !has(&member.copy());
         let member = serves && self.standbys(service).any(|(member, _)| away(member));
+        let recruits = self.recruits(service);
+        let others = |copy: &&Copy| copy.member != promise.primary.member;
+        let contact = !serves
+            && promise.forgiven.is_some()
+            && promise.copies.iter().filter(others).all(|c| recruits.iter().any(|r| r.copy == *c));
         let before = service.lacks.as_deref().copied().unwrap_or_default();
         let since = |lacks: bool, before: Option<Time>| lacks.then(|| before.unwrap_or(now));
         let lacks = Lacks {
             acks: since(acks, before.acks),
             counted: since(counted, before.counted),
             member: since(member, before.member),
+            contact: since(contact, before.contact),
         };
         let policy = &self.setup.policy;
         let waits = [
@@ -191,6 +247,10 @@ impl Cell {
         }
         let Some(service) = self.state.services.get_mut(&id) else { return };
         service.lacks = (lacks != Lacks::default()).then(|| Box::new(lacks));
+        let fenced = self.state.services.get(&id).and_then(|service| self.fenced_at(service));
+        if let Some(at) = fenced.filter(|at| *at > now) {
+            self.state.timers.insert((at, Due::Service(id)));
+        }
     }
 
     /// What a service with standbys asks for.
@@ -206,7 +266,7 @@ impl Cell {
         let room = service.row.members.iter().filter(|m| m.want == Want::Running).count();
         let plan = goals::plan(&self.setup, &service.row).1;
         Some(Redundancy {
-            safe: promise.safe_without_primary(&self.answering(service)),
+            safe: self.safe(service, promise),
             failed_over: service.row.failed_over,
             recruiting: promise.phase == Phase::Recruiting,
             relax: long(lacks.acks.or(lacks.counted), policy.relax_after)
@@ -246,4 +306,10 @@ impl Cell {
         };
         self.standbys(service).map(|(member, _)| member).find(|m| away(m)).map(|m| m.id)
     }
+}
+
+/// What an asynchronous plan's failover may lose, in words.
+pub(super) fn bound(loss: Loss) -> String {
+    let mib = loss.bytes >> 20;
+    format!("the last {mib} MiB may be lost, and what was written in {} after it was heard last", loss.fence)
 }

@@ -1,5 +1,6 @@
 //! Showing: views of services, hosts and decisions, made from the state when asked for.
 
+use super::redundancy::bound;
 use super::state::{self, Service};
 use super::{Cell, goals, rows, steps};
 use crate::check::Severity;
@@ -183,7 +184,7 @@ impl Cell {
             operation: row
                 .operation
                 .as_ref()
-                .map(|o| steps::show(o, self.missing(service, o), now)),
+                .map(|o| steps::show(o, self.missing(service, o, now), now)),
             failover: self.show_failover(service),
             findings: self.findings(row.id, now),
         }
@@ -252,7 +253,7 @@ impl Cell {
         }
         let lacks = service.lacks.as_deref().copied().unwrap_or_default();
         if let Some(promise) = &row.promise {
-            if let Err(missing) = promise.safe_without_primary(&self.answering(service)) {
+            if let Err(missing) = self.safe(service, promise) {
                 let since = lacks.member.or(lacks.counted).map_or(since, |at| now.since(at));
                 add("failover-safe", Severity::Critical, &name, missing.to_string(), since);
             }
@@ -317,16 +318,22 @@ impl Cell {
     fn show_failover(&self, service: &Service) -> Option<view::Failover> {
         let promise = service.row.promise.as_ref()?;
         let there = self.answering(service);
-        let safe = promise.safe_without_primary(&there);
+        let safe = self.safe(service, promise);
+        let loss = goals::plan(&self.setup, &service.row).1.loss;
         let because = match &safe {
             Err(missing) => missing.to_string(),
+            Ok(()) if loss.is_some() => {
+                let near = self.forgivable(service).unwrap_or_default();
+                let near: Vec<String> = near.iter().map(ToString::to_string).collect();
+                format!("{} was near enough when the primary was heard last", near.join(", "))
+            }
             Ok(()) => {
                 let (n, k) = (promise.set.standbys().len(), usize::from(promise.set.acks()));
                 let reached = there.iter().filter(|copy| promise.set.names(**copy)).count();
                 format!("n={n}, k={k}, reached {reached}, need {}", n + 1 - k)
             }
         };
-        Some(view::Failover { safe_now: safe.is_ok(), because })
+        Some(view::Failover { safe_now: safe.is_ok(), because, cost: loss.map(bound) })
     }
 
     fn show_host(&self, host: &state::Host, now: Time) -> view::Host {

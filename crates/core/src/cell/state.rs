@@ -148,6 +148,8 @@ pub struct Lacks {
     pub counted: Option<Time>,
     /// A member does not follow.
     pub member: Option<Time>,
+    /// The primary was given up, and no standby is in contact with it any more.
+    pub contact: Option<Time>,
 }
 
 /// A member as its agent reported it.

@@ -91,11 +91,16 @@ impl Cell {
     }
 
     /// What is still missing to call a step done, in words; empty: it is proven.
-    pub(super) fn missing(&self, service: &Service, operation: &Operation) -> Vec<String> {
+    pub(super) fn missing(
+        &self,
+        service: &Service,
+        operation: &Operation,
+        now: Time,
+    ) -> Vec<String> {
         let proof = operation.at().proof;
         match proof {
             Proof::Routed => return self.unrouted(service),
-            Proof::Covered => return self.uncovered(service, operation),
+            Proof::Covered => return self.uncovered(service, operation, now),
             Proof::HandedOver => return self.unhanded(service),
             Proof::Counted => return self.uncounted(service),
             Proof::Paused => return self.unpaused(service),
@@ -133,7 +138,8 @@ impl Cell {
             Phase::Steady => {
                 let (named, streaming) = (promise.set.standbys(), self.streaming(service));
                 let is = |copy: &Copy, what: &str| format!("{copy} {what}");
-                let more = streaming.iter().filter(|copy| !named.contains(copy));
+                let wanted = self.set_of(service, &streaming);
+                let more = wanted.standbys().iter().filter(|copy| !named.contains(copy));
                 let less = named.iter().filter(|copy| !streaming.contains(copy));
                 more.map(|copy| is(copy, "follows and is not counted on yet"))
                     .chain(less.map(|copy| is(copy, "is counted on and does not follow")))

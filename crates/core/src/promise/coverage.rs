@@ -42,6 +42,16 @@ pub enum Missing {
         /// Which.
         primary: Copy,
     },
+    /// Of an asynchronous plan: nobody was near enough to the primary when that was heard last.
+    Bound {
+        /// The primary.
+        primary: Copy,
+    },
+    /// Of an asynchronous plan: a standby that is in contact with the primary keeps it taking writes.
+    Contact {
+        /// The first that is not there.
+        copy: Copy,
+    },
     /// After the store was put back, every member must be there.
     Member {
         /// The first that is not.
@@ -70,6 +80,15 @@ impl fmt::Display for Missing {
             Self::Primary { primary } => {
                 write!(f, "{primary} acknowledged alone: only it has all that it acknowledged")
             }
+            Self::Bound { primary } => write!(
+                f,
+                "no standby is known to have been within the plan's loss bound when {primary} was \
+                 heard last"
+            ),
+            Self::Contact { copy } => write!(
+                f,
+                "{copy} is not there: it may be in contact with the primary, and keep it taking writes"
+            ),
             Self::Member { copy } => {
                 write!(f, "the store was put back, so every member is needed: {copy} is missing")
             }
@@ -107,21 +126,47 @@ impl Promise {
     /// # Errors
     /// [`Missing`] of the first obligation that is not.
     pub fn covered_by(&self, there: &[Copy]) -> Result<(), Missing> {
+        self.covered(there, self.forgiven.as_deref())
+    }
+
+    fn covered(&self, there: &[Copy], forgiven: Option<&[Copy]>) -> Result<(), Missing> {
         if self.unknown
             && let Some(copy) = self.copies.iter().find(|copy| !there.contains(copy))
         {
             return Err(Missing::Member { copy: *copy });
         }
-        self.obligations.iter().try_for_each(|obligation| obligation.covered_by(there))
+        let owed = |obligation: &Obligation| match (obligation.covered_by(there), forgiven) {
+            (Err(Missing::Primary { .. }), Some(forgiven)) => self.forgivable(there, forgiven),
+            (covered, _) => covered,
+        };
+        self.obligations.iter().try_for_each(owed)
     }
 
-    /// Whether a failover right now would lose nothing, were the primary gone and these left.
+    /// Whether what a primary acknowledged alone may be given up for these: one of them was near enough to
+    /// it, and none is left that could keep it from fencing itself.
+    fn forgivable(&self, there: &[Copy], forgiven: &[Copy]) -> Result<(), Missing> {
+        let others = self.copies.iter().filter(|copy| copy.member != self.primary.member);
+        match others.into_iter().find(|copy| !there.contains(copy)) {
+            _ if !there.iter().any(|copy| forgiven.contains(copy)) => {
+                Err(Missing::Bound { primary: self.primary })
+            }
+            Some(copy) => Err(Missing::Contact { copy: *copy }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a failover right now would lose nothing, were the primary gone and these left; or, of an
+    /// asynchronous plan, no more than it forgives to those who are near enough.
     ///
     /// # Errors
     /// [`Missing`], with the numbers that people are shown.
-    pub fn safe_without_primary(&self, healthy: &[Copy]) -> Result<(), Missing> {
+    pub fn safe_without_primary(
+        &self,
+        healthy: &[Copy],
+        forgiven: Option<&[Copy]>,
+    ) -> Result<(), Missing> {
         let left: Vec<Copy> = healthy.iter().copied().filter(|c| *c != self.primary).collect();
-        self.covered_by(&left)
+        self.covered(&left, forgiven)
     }
 
     /// Who must be promoted of those recruited: the newest history, then the longest log. Of equals

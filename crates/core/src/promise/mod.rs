@@ -71,6 +71,10 @@ pub struct Promise {
     pub tainted: Vec<Copy>,
     /// The newest copy of every member there ever was and that was not taken out by order.
     pub copies: Vec<Copy>,
+    /// Of an asynchronous plan, once its primary was given up: who may take its place though it may lack
+    /// what was acknowledged last. They were within the plan's bound when the primary was heard last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgiven: Option<Vec<Copy>>,
 }
 
 /// Why a step of the protocol is not taken. Nothing was changed.
@@ -113,6 +117,7 @@ impl Promise {
             promoted: false,
             tainted: Vec::new(),
             copies: vec![primary],
+            forgiven: None,
         }
     }
 
@@ -152,7 +157,7 @@ impl Promise {
             return false;
         }
         self.obligations = vec![Obligation { primary: self.primary, set: self.set.clone() }];
-        self.phase = Phase::Steady;
+        (self.phase, self.forgiven) = (Phase::Steady, None);
         true
     }
 
@@ -160,6 +165,11 @@ impl Promise {
     pub fn recruit(&mut self) {
         self.term = self.term.next();
         (self.change, self.promoted, self.phase) = (0, false, Phase::Recruiting);
+    }
+
+    /// Notes who may take the primary's place at the cost that an asynchronous plan allows.
+    pub fn forgive(&mut self, copies: Vec<Copy>) {
+        self.forgiven = Some(copies);
     }
 
     /// Promotes the one that must be, of those recruited in this term; of equals the one preferred.
@@ -203,7 +213,7 @@ impl Promise {
         if self.unknown {
             return Err(Refused::Unknown);
         }
-        self.term = self.term.next();
+        (self.term, self.forgiven) = (self.term.next(), None);
         self.oblige(self.set.clone());
         Ok(())
     }

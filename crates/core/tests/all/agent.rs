@@ -64,6 +64,7 @@ pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
         restarts,
         stop: StopMode::Fast,
         ends_soon: false,
+        fence: None,
         budget: RestartBudget { tries_max: 2, window: Span::mins(10), backoff: Span::secs(1) },
     }
 }

@@ -36,6 +36,7 @@ fn goal(term: u32, revision: u32) -> Goal {
         restarts: 0,
         stop: StopMode::Fast,
         ends_soon: false,
+        fence: None,
         budget: RestartBudget { tries_max: 3, window: Span::mins(1), backoff: Span::secs(1) },
     }
 }

@@ -377,3 +377,60 @@ fn what_is_missing_beside_a_primary_that_serves_comes_back_in_order() {
     let nobody = Redundancy { recruiting: true, ..whole() };
     assert_eq!(serving(nobody), Some(Kind::Failover), "nobody is primary");
 }
+
+/// A primary of an asynchronous plan that has been in contact at `NOW`.
+fn tied_by_a_clock() -> (Goal, Seen) {
+    let goal = Goal { fence: Some(Span::secs(8)), ..wanted(primary(0, 0), 1) };
+    let mut seen = known(State::Ready, RUNS, Answer::Writing);
+    (seen.write_proven, seen.part.primary, seen.part.opened) = (true, true, true);
+    (seen.part.contact, seen.started) = (NOW, Time(0));
+    (goal, seen)
+}
+
+#[test]
+fn a_primary_that_hears_nobody_stops_taking_writes_before_another_may_be_promoted() {
+    let (goal, mut seen) = tied_by_a_clock();
+    let at = |seen: &Seen, after| reconcile::next(&goal, seen, NOW + Span::millis(after));
+    let stops = Next::Do(Action::Stop(StopMode::Immediate));
+    assert_ne!(at(&seen, 5_999), stops);
+    assert_eq!(at(&seen, 6_000), stops);
+    seen.part.heard = NOW + Span::secs(3);
+    assert_ne!(at(&seen, 8_999), stops, "its controller is somebody");
+    // A failing call is no reason to wait.
+    seen.not_before = NOW + Span::secs(60);
+    assert_eq!(at(&seen, 9_000), stops);
+    (seen.stop_failed, seen.not_before) = (true, NOW);
+    assert_eq!(at(&seen, 9_000), Next::Do(Action::Kill));
+    seen.stop_failed = false;
+    seen.process = Some(Process::Frozen { pid: 7 });
+    assert_eq!(at(&seen, 9_000), Next::Do(Action::Kill), "it hears no request to stop");
+    // Started again it lets nobody in, so there is nothing to stop; and it waits to be told.
+    (seen.process, seen.part.opened, seen.part.shut) = (Some(RUNS), false, true);
+    assert_ne!(at(&seen, 60_000), stops);
+    seen.started = NOW + Span::secs(10);
+    assert!(!matches!(at(&seen, 60_000), Next::Do(Action::Open)));
+}
+
+#[test]
+fn who_is_found_running_has_a_moment_to_hear_somebody() {
+    let (goal, mut seen) = tied_by_a_clock();
+    seen.started = NOW + Span::secs(20);
+    (seen.part.opened, seen.part.shut) = (false, false);
+    let at = |after| reconcile::next(&goal, &seen, NOW + Span::millis(after));
+    let stops = Next::Do(Action::Stop(StopMode::Immediate));
+    assert_ne!(at(23_999), stops);
+    assert_eq!(at(24_000), stops, "it may be open since before its agent was started");
+}
+
+#[test]
+fn no_clock_ties_who_waits_for_others_or_follows() {
+    let (mut goal, seen) = tied_by_a_clock();
+    let far = NOW + Span::mins(9);
+    let stops = Next::Do(Action::Stop(StopMode::Immediate));
+    assert_eq!(reconcile::next(&goal, &seen, far), stops);
+    goal.fence = None;
+    assert_ne!(reconcile::next(&goal, &seen, far), stops);
+    let (goal, mut seen) = (Goal { role: standby(), ..tied_by_a_clock().0 }, seen);
+    (seen.part.primary, seen.answer) = (false, Answer::Following);
+    assert_ne!(reconcile::next(&goal, &seen, far), stops);
+}

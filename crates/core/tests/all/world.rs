@@ -38,6 +38,7 @@ impl Kind for Toy {
             summary: "one member",
             members: 1,
             acks: 0,
+            loss: None,
             fast: false,
             memory_mib: 1,
             connections_max: 10,
@@ -282,7 +283,10 @@ impl World {
                 let answers = questions.into_iter().map(answer).collect();
                 self.inbox.push(Entry::Agent { link, message: FromAgent::Answers(answers) });
             }
-            ToAgent::Welcome { .. } | ToAgent::Refused { .. } | ToAgent::Poolers { .. } => {}
+            ToAgent::Welcome { .. }
+            | ToAgent::Refused { .. }
+            | ToAgent::Heard { .. }
+            | ToAgent::Poolers { .. } => {}
         }
     }
 
@@ -369,7 +373,7 @@ impl World {
                 let Some(link) = agent.link else { continue };
                 agent.beats += 1;
                 let digest = report::digest(agent.members.values());
-                beats.push(evenkeel_core::cell::Beat { link, number: agent.beats, digest });
+                beats.push(evenkeel_core::cell::Beat { link, number: agent.beats, digest, answer: false });
             }
             self.inbox.push(Entry::Beats(beats));
             self.turn();

@@ -33,6 +33,9 @@ pub struct Postgres {
     proofs: replication::Proofs,
     /// When a checkpoint was last asked for.
     checkpointed: Option<Instant>,
+    /// What is in the settings' files may be news to the server: whoever wrote them may have been killed
+    /// before it told the server.
+    unread: bool,
 }
 
 impl Postgres {
@@ -44,11 +47,32 @@ impl Postgres {
             session: session::Session::default(),
             proofs: replication::Proofs::default(),
             checkpointed: None,
+            unread: true,
         }
     }
 
     fn layout(&self, goal: &Goal) -> Layout {
         Layout::of(&self.setup, goal)
+    }
+
+    /// Writes the settings' files; whether any changed.
+    fn write(&mut self, layout: &Layout, goal: &Goal, gate: conf::Gate) -> Result<bool, Error> {
+        let wrote = conf::write(&self.setup, layout, goal, gate);
+        // One that failed may have written some of them.
+        self.unread |= !matches!(wrote, Ok(false));
+        wrote
+    }
+
+    /// Has a server that runs read its settings' files, if it may not have yet. One that is stopped does
+    /// it when it goes on.
+    fn have_read(&mut self, process: Process) -> Result<(), Error> {
+        if let Process::Running { pid } | Process::Frozen { pid } = process
+            && self.unread
+        {
+            server::reload(pid)?;
+            self.unread = false;
+        }
+        Ok(())
     }
 }
 
@@ -113,10 +137,8 @@ impl Driver for Postgres {
             Process::None => conf::Gate::at_start(goal),
             _ => conf::Gate::Keep,
         };
-        let changed = conf::write(&self.setup, &layout, goal, gate)?;
-        if changed && let Process::Running { pid } = running {
-            server::reload(pid)?;
-        }
+        let changed = self.write(&layout, goal, gate)?;
+        self.have_read(running)?;
         Ok(changed && running != Process::None)
     }
 
@@ -129,6 +151,7 @@ impl Driver for Postgres {
         }
         self.session = session::Session::default();
         self.proofs = replication::Proofs::default();
+        self.unread = true;
         server::start(&self.setup, &layout, goal)
     }
 
@@ -170,10 +193,10 @@ impl Driver for Postgres {
             if !self.proofs.may_open(&self.setup, goal)? {
                 return Ok(false);
             }
-            conf::write(&self.setup, &layout, goal, conf::Gate::Open)?;
-            if let Process::Running { pid } = server::find(&layout.data) {
-                server::reload(pid)?;
-            }
+            self.write(&layout, goal, conf::Gate::Open)?;
+        }
+        if self.unread {
+            self.have_read(server::find(&layout.data))?;
         }
         Ok(true)
     }

@@ -48,7 +48,8 @@ const ASK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
 const SENDERS: &str = "SELECT application_name, state = 'streaming', \
     coalesce(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_flush_lsn(), flush_lsn), \
         4611686018427387904)::bigint, pid, \
-    coalesce(pg_catalog.pg_wal_lsn_diff(flush_lsn, '0/0'), 0)::bigint \
+    coalesce(pg_catalog.pg_wal_lsn_diff(flush_lsn, '0/0'), 0)::bigint, \
+    coalesce(extract(epoch FROM reply_time) * 1000000, 0)::bigint \
     FROM pg_catalog.pg_stat_replication";
 
 /// The startup process has nothing left to replay and looks for more now and then.
@@ -61,6 +62,7 @@ struct Walsender {
     lag: u64,
     pid: i32,
     flushed: u64,
+    replied: u64,
 }
 
 fn words(error: &tokio_postgres::Error) -> Error {
@@ -114,7 +116,8 @@ pub fn ask(setup: &Setup, goal: &Goal) -> Result<Replication, Error> {
 
 fn sender(walsender: &Walsender) -> Option<Sender> {
     let copy = copy(&walsender.name)?;
-    Some(Sender { copy, streaming: walsender.streaming, lag_bytes: walsender.lag })
+    let Walsender { streaming, lag: lag_bytes, replied, .. } = *walsender;
+    Some(Sender { copy, streaming, lag_bytes, replied })
 }
 
 async fn walsenders(client: &Client) -> Result<Vec<Walsender>, tokio_postgres::Error> {
@@ -125,6 +128,7 @@ async fn walsenders(client: &Client) -> Result<Vec<Walsender>, tokio_postgres::E
         lag: number(row.get(2)),
         pid: row.get(3),
         flushed: number(row.get(4)),
+        replied: number(row.get(5)),
     };
     Ok(rows.iter().map(of).collect())
 }

@@ -125,6 +125,7 @@ impl Place {
             restarts: 0,
             stop: StopMode::Fast,
             ends_soon: false,
+            fence: None,
             budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span::secs(1) },
         }
     }
@@ -392,4 +393,41 @@ real!(missing_software_and_long_sockets_are_told_with_the_fix, |place| {
     place.setup.socket_root = place.dir.path().join("x".repeat(120));
     let long = place.driver().configure(&goal).expect_err("too long").to_string();
     assert!(long.contains("shorter directory"), "{long}");
+});
+
+/// The same member with one setting of its own.
+fn with_work_mem(goal: &Goal, revision: u32, value: &str) -> Goal {
+    let mut goal = Goal { revision: Revision(revision), ..goal.clone() };
+    goal.settings.insert("work_mem".into(), value.into());
+    goal
+}
+
+fn until_work_mem_is(driver: &mut dyn Driver, goal: &Goal, value: i64) {
+    let question = "SELECT setting AS n FROM pg_settings WHERE name = 'work_mem'";
+    until(|| driver.read(goal, question).is_ok_and(|reading| reading.number("n") == Some(value)));
+}
+
+real!(settings_written_by_an_agent_that_was_killed_are_read, |place| {
+    let (mut first, goal, _) = place.serving();
+    let (five, six) = (with_work_mem(&goal, 2, "5MB"), with_work_mem(&goal, 3, "6MB"));
+    let path = place.setup.members_dir.join("1/conf/postgresql.conf");
+    first.configure(&six).expect("configured");
+    let written = fs::read(&path).expect("written");
+    first.configure(&five).expect("configured");
+    until_work_mem_is(&mut *first, &five, 5 << 10);
+    // It wrote them and was killed before it told the server.
+    fs::write(&path, written).expect("written");
+    let mut second = place.driver();
+    second.configure(&six).expect("configured");
+    until_work_mem_is(&mut *second, &six, 6 << 10);
+});
+
+real!(settings_written_while_its_server_is_stopped_are_read_when_it_goes_on, |place| {
+    let (mut driver, goal, pid) = place.serving();
+    let goal = with_work_mem(&goal, 2, "5MB");
+    send(pid, Signal::STOP);
+    until(|| driver.process(&goal) == Ok(Process::Frozen { pid }));
+    driver.configure(&goal).expect("configured");
+    send(pid, Signal::CONT);
+    until_work_mem_is(&mut *driver, &goal, 5 << 10);
 });

@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 
 use evenkeel_core::check::Check;
 use evenkeel_core::goal::{Login, Password};
-use evenkeel_core::kind::{Kind, Plan, Pool};
+use evenkeel_core::kind::{Kind, Loss, Plan, Pool};
 use evenkeel_core::promise::Copy;
 use evenkeel_core::service::State;
+use evenkeel_core::time::Span;
 
 /// The checks of PostgreSQL. A new one is a file and a line here.
 pub const CHECKS: &[&dyn Check] = &[
@@ -33,6 +34,7 @@ const DEV: Plan = Plan {
     summary: "one member, no archive: for development, not for data that must outlive its host",
     members: 1,
     acks: 0,
+    loss: None,
     fast: false,
     memory_mib: 256,
     connections_max: 100,
@@ -42,6 +44,10 @@ const DEV: Plan = Plan {
 
 /// Half of a server's sessions are the pooled endpoint's.
 const POOL: Option<Pool> = Some(Pool { sessions_max: 50, clients_max: 1000 });
+
+/// A standby is asked for a reply every 2.5 s (half of `wal_sender_timeout`), and a primary hears its
+/// controller every second: 6 s without either is no accident.
+const LOSS: Loss = Loss { bytes: 16 << 20, fence: Span::secs(8) };
 
 const PLANS: &[Plan] = &[
     DEV,
@@ -61,6 +67,17 @@ const PLANS: &[Plan] = &[
                   on when one member is lost",
         members: 3,
         acks: 1,
+        fast: true,
+        pool: POOL,
+        ..DEV
+    },
+    Plan {
+        name: "ha-async",
+        summary: "a primary and a standby in another zone that no commit waits for; a failover waits \
+                  8 s for the primary to stop by itself, and may lose what was written in them and \
+                  the 16 MiB before",
+        members: 2,
+        loss: Some(LOSS),
         fast: true,
         pool: POOL,
         ..DEV

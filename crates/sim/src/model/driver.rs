@@ -152,7 +152,7 @@ impl Driver for Machine {
         if !server.runs(now) {
             return failed("the server takes no connections");
         }
-        Ok(server.replication())
+        Ok(server.replication(now))
     }
 
     fn end_of_log(&mut self, goal: &Goal) -> Result<Option<Position>, Error> {
@@ -294,6 +294,7 @@ mod tests {
                 restarts: 0,
                 stop: StopMode::Fast,
                 ends_soon: false,
+                fence: None,
                 budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span(1000) },
             }
         }

@@ -85,11 +85,13 @@ impl Server {
     }
 
     /// What it says of itself.
-    pub(super) fn replication(&self) -> Replication {
+    pub(super) fn replication(&self, now: Time) -> Replication {
         let sender = |(copy, flushed): (&Copy, &usize)| Sender {
             copy: *copy,
             streaming: true,
             lag_bytes: 100 * (self.log.len().saturating_sub(*flushed)) as u64,
+            // Who does not reply any more is forgotten at once.
+            replied: now.0,
         };
         Replication {
             recovering: self.standby,

@@ -41,6 +41,7 @@ pub const BUNDLED: &[Bundled] = bundled![
     "silent-agent",
     "lost-host",
     "lost-primary",
+    "cut-off-async",
     "rebuilt-standby",
     "controller-killed",
 ];

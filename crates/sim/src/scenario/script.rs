@@ -94,6 +94,10 @@ pub enum Step {
     PowerOff(String),
     /// A host has its power back.
     PowerOn(String),
+    /// A host is cut off from everything but clients beside it, and nobody is told.
+    CutOff(String),
+    /// A host is reached again.
+    Reach(String),
     /// The controller is killed; what supervises it starts it again after 2 s.
     KillController(Point),
     /// The gateway is killed.
@@ -290,6 +294,8 @@ impl fmt::Display for Step {
             Self::CutStream(host) => write!(f, "fault: the stream of {host} is cut"),
             Self::PowerOff(host) => write!(f, "fault: {host} loses its power"),
             Self::PowerOn(host) => write!(f, "repair: {host} has its power back"),
+            Self::CutOff(host) => write!(f, "fault: {host} is cut off from everything"),
+            Self::Reach(host) => write!(f, "repair: {host} is reached again"),
             Self::KillController(Point::Now) => f.write_str("fault: the controller is killed"),
             Self::KillController(Point::BeforeRecord) => {
                 f.write_str("fault: the controller is killed before it records its next decision")

@@ -137,7 +137,9 @@ impl<'a> Stage<'a> {
             | Step::StartAgent(host)
             | Step::CutStream(host)
             | Step::PowerOff(host)
-            | Step::PowerOn(host) => {
+            | Step::PowerOn(host)
+            | Step::CutOff(host)
+            | Step::Reach(host) => {
                 let none = || format!("{step}: there is no such host");
                 let n = world.host_of(host).ok_or_else(none)?;
                 match step {
@@ -146,6 +148,8 @@ impl<'a> Stage<'a> {
                     Step::StartAgent(_) => world.come_back(Process::Agent(n)),
                     Step::CutStream(_) => world.cut_stream(n),
                     Step::PowerOff(_) => world.power_off(n),
+                    Step::CutOff(_) => world.cut_off(n),
+                    Step::Reach(_) => world.reach(n),
                     _ => world.come_back(Process::Host(n)),
                 }
             }

@@ -67,6 +67,8 @@ pub enum Verb {
     CreateHa,
     /// A new one with two.
     CreateHa3,
+    /// A new one with a standby that no commit waits for.
+    CreateHaAsync,
     /// Another member in the primary's place, in order.
     Switchover,
     /// The same, as if the primary were lost.
@@ -81,10 +83,11 @@ pub enum Verb {
     Terminate,
 }
 
-const VERBS: [(Verb, &str); 9] = [
+const VERBS: [(Verb, &str); 10] = [
     (Verb::Create, "create"),
     (Verb::CreateHa, "create-ha"),
     (Verb::CreateHa3, "create-ha3"),
+    (Verb::CreateHaAsync, "create-ha-async"),
     (Verb::Switchover, "switchover"),
     (Verb::Failover, "failover"),
     (Verb::Restart, "restart"),
@@ -137,7 +140,8 @@ fn order(chance: &mut Prng) -> What {
     let verb = match chance.below(100) {
         0..20 => Verb::Create,
         20..38 => Verb::CreateHa,
-        38..46 => Verb::CreateHa3,
+        38..43 => Verb::CreateHa3,
+        43..46 => Verb::CreateHaAsync,
         46..54 => Verb::Switchover,
         54..60 => Verb::Failover,
         60..70 => Verb::Restart,
@@ -157,6 +161,7 @@ impl Verb {
             Self::Create => create(name, None),
             Self::CreateHa => create(name, Some("ha")),
             Self::CreateHa3 => create(name, Some("ha3")),
+            Self::CreateHaAsync => create(name, Some("ha-async")),
             Self::Switchover => Order::Switchover { name, to: None },
             Self::Failover => Order::Failover { name, reason: "a drill".to_owned() },
             Self::Restart => Order::Restart { name },

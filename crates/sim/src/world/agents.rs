@@ -44,13 +44,13 @@ impl World {
         for call in out.pooler_calls {
             self.call_pooler(n, life, call);
         }
-        if let Some(link) = link {
+        if let Some(link) = link.filter(|_| !self.hosts[n].cut) {
             for message in out.send {
                 self.carry(link, true, Event::ToCell(Entry::Agent { link, message }));
             }
         }
         for question in out.ask {
-            let sight = self.sight(question.port);
+            let sight = self.sight(n, question.port);
             let answer = Answer { id: question.id, member: question.member, sight };
             self.at(Span::millis(3), Event::Told(n, life, Input::Saw(answer)));
         }
@@ -64,10 +64,14 @@ impl World {
     }
 
     /// What a witness sees. All hosts share one address: the port says whom it is about.
-    fn sight(&self, port: u16) -> Sight {
-        let seen = self.hosts.iter().filter_map(|host| {
+    fn sight(&self, from: usize, port: u16) -> Sight {
+        let seen = self.hosts.iter().enumerate().filter_map(|(n, host)| {
             let sight = host.machine.sight(port)?;
-            Some(if host.on { sight } else { Sight::Unreachable })
+            Some(match host.on {
+                true if host.cut && n != from => Sight::Silent,
+                true => sight,
+                false => Sight::Unreachable,
+            })
         });
         seen.min().unwrap_or(Sight::Refused)
     }

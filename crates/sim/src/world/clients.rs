@@ -1,18 +1,23 @@
 //! Clients: they write all the time, and remember what they were told is safe.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::id::{MemberId, ServiceId, Term};
+use evenkeel_core::kind::Loss;
 use evenkeel_core::time::{Span, Time};
+use evenkeel_core::view;
 
 use super::{Event, World};
-use crate::model::{Asking, Log};
+use crate::model::{Asking, Log, Server};
 
 /// Between two looks of those who stream logs and of those who wait for acknowledgements; what is
 /// written is streamed at once.
 const STREAM: Span = Span::millis(100);
 /// A client that was not acknowledged in this time gives up, and counts on nothing.
 const PATIENCE: Span = Span::secs(20);
+
+/// A primary's word of who is near it is at most so old when it is heard.
+const WORD: Span = Span::secs(5);
 
 /// How the clients of one service fare.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +28,8 @@ pub(super) struct Clients {
     failing: bool,
     /// The longest time without an acknowledged write between two of them.
     longest: Span,
-    /// Rows that are safe, by what clients were told.
-    acknowledged: BTreeSet<u64>,
+    /// Rows that are safe, by what clients were told: when they were, and in which history.
+    acknowledged: BTreeMap<u64, (Time, Term)>,
     /// Rows written and not acknowledged yet.
     waiting: Vec<Waiting>,
     /// The newest history that anything was acknowledged in, and by whom.
@@ -38,7 +43,46 @@ struct Waiting {
     /// Whose log it is in, and up to where that must be had by others.
     member: MemberId,
     length: usize,
+    /// Which life of that server: its end ends the client's session.
+    life: u64,
     since: Time,
+    /// Written by a client beside a host that is cut off.
+    beside: bool,
+}
+
+impl Waiting {
+    /// A row that was just written to a server through the gateway.
+    fn of(row: u64, member: MemberId, server: &Server, now: Time) -> Self {
+        let (length, life) = (server.log.len(), server.starts);
+        Self { row, member, length, life, since: now, beside: false }
+    }
+}
+
+/// What a service's plan may lose.
+fn loss_of(service: &view::Service) -> Option<Loss> {
+    let kind = evenkeel_kinds::KINDS.iter().find(|kind| kind.name() == service.kind)?;
+    kind.plan(&service.plan)?.loss
+}
+
+/// Why these rows, which were acknowledged and are gone, are more than may be lost.
+fn beyond<'a>(
+    lost: impl Iterator<Item = (&'a u64, &'a (Time, Term))>,
+    loss: Option<Loss>,
+) -> Option<String> {
+    let mut spans: BTreeMap<Term, (Time, Time)> = BTreeMap::new();
+    for (row, (at, history)) in lost {
+        if loss.is_none() {
+            return Some(format!("no row {row}, which was acknowledged"));
+        }
+        let (first, last) = spans.entry(*history).or_insert((*at, *at));
+        (*first, *last) = ((*first).min(*at), (*last).max(*at));
+    }
+    let limit = loss.map_or(Span(0), |loss| Span(loss.fence.0 + WORD.0));
+    let mut long = spans.iter().filter(|(_, (first, last))| last.since(*first) > limit);
+    long.next().map(|(history, (first, last))| {
+        let span = last.since(*first);
+        format!("{span} of {history} are gone, where {limit} may be")
+    })
 }
 
 impl World {
@@ -59,13 +103,14 @@ impl World {
                 let mut hosts = self.hosts.iter_mut().filter(|host| host.on);
                 hosts.find_map(|host| {
                     let member = host.machine.write(port, row, now)?;
-                    let length = host.machine.servers.get(&member)?.log.len();
-                    Some(Waiting { row, member, length, since: now })
+                    let server = host.machine.servers.get(&member)?;
+                    Some(Waiting::of(row, member, server, now))
                 })
             });
             if let Some(clients) = self.clients.get_mut(&id) {
                 clients.waiting.extend(wrote);
             }
+            self.write_beside(id);
         }
         self.stream_now();
         let ids: Vec<ServiceId> = self.clients.keys().copied().collect();
@@ -74,6 +119,29 @@ impl World {
             let told = |clients: &Clients| clients.last == Some(now);
             if !self.clients.get(&id).is_some_and(told) {
                 self.fare(id, false);
+            }
+        }
+    }
+
+    /// Clients beside hosts that are cut off write there, whoever is primary elsewhere.
+    fn write_beside(&mut self, id: ServiceId) {
+        let now = self.now;
+        for n in 0..self.hosts.len() {
+            let host = &mut self.hosts[n];
+            if !host.on || !host.cut {
+                continue;
+            }
+            let mut goals = host.saved.values().map(|stored| &stored.applied.goal);
+            let Some(port) = goals.find(|g| g.identity.service == id).map(|g| g.port) else {
+                continue;
+            };
+            let row = self.rows;
+            let Some(member) = host.machine.write(port, row, now) else { continue };
+            let Some(server) = host.machine.servers.get(&member) else { continue };
+            let waiting = Waiting { beside: true, ..Waiting::of(row, member, server, now) };
+            self.rows += 1;
+            if let Some(clients) = self.clients.get_mut(&id) {
+                clients.waiting.push(waiting);
             }
         }
     }
@@ -151,7 +219,10 @@ impl World {
         let mut waiting = clients.waiting.clone();
         waiting.retain(|w| {
             let mut hosts = self.hosts.iter().filter(|host| host.on);
-            let told = hosts.find_map(|h| h.machine.acknowledged(w.member, w.length, now));
+            let told = hosts.find_map(|h| {
+                let same = h.machine.servers.get(&w.member)?.starts == w.life;
+                h.machine.acknowledged(w.member, w.length, now).filter(|_| same)
+            });
             safe.extend(told.map(|history| (*w, history)));
             told.is_none() && now.since(w.since) < PATIENCE
         });
@@ -159,7 +230,7 @@ impl World {
         clients.waiting = waiting;
         let mut wrong = None;
         for (w, history) in &safe {
-            clients.acknowledged.insert(w.row);
+            clients.acknowledged.insert(w.row, (now, *history));
             if clients.newest.is_some_and(|newest| newest.0 > *history) {
                 wrong = Some((w.member, *history, clients.newest));
             }
@@ -169,10 +240,11 @@ impl World {
         if let Some((member, history, newest)) = wrong {
             self.fail(format!("{member} of {history} acknowledged after {newest:?} did"));
         }
-        if !safe.is_empty() {
+        let through = safe.iter().any(|(w, _)| !w.beside);
+        if through {
             self.fare(id, true);
         }
-        !safe.is_empty()
+        through
     }
 
     /// Notes how a write went.
@@ -226,11 +298,9 @@ impl World {
             let Some(primary) = primary else { continue };
             let server = self.hosts.iter().find_map(|h| h.machine.servers.get(&primary));
             let rows: BTreeSet<u64> = server.map(|s| s.log.rows().collect()).unwrap_or_default();
-            if let Some(row) = clients.acknowledged.iter().find(|row| !rows.contains(row)) {
-                let text = format!(
-                    "{primary} has no row {row} of {}, which was acknowledged",
-                    service.name
-                );
+            let lost = clients.acknowledged.iter().filter(|(row, _)| !rows.contains(row));
+            if let Some(text) = beyond(lost, loss_of(&service)) {
+                let text = format!("{}: {primary} has {text}", service.name);
                 self.broken.get_or_insert(text);
                 return;
             }

@@ -10,6 +10,9 @@ use evenkeel_core::time::Span;
 use super::{Event, Process, World};
 use crate::prng::Prng;
 
+/// Bytes that nobody confirms for so long end an agent's stream.
+const UNCONFIRMED_MAX: Span = Span::secs(10);
+
 /// Something that breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -41,6 +44,8 @@ pub enum Fault {
     TakePort,
     /// The members of a host are cut off from those on other hosts for a while.
     CutNeighbours,
+    /// A host is cut off from everything but clients beside it, for a while, and nobody is told.
+    CutOff,
     /// A pooler's process is killed.
     KillPooler,
 }
@@ -61,6 +66,7 @@ pub const FAULTS: &[Fault] = &[
     Fault::FailCalls,
     Fault::TakePort,
     Fault::CutNeighbours,
+    Fault::CutOff,
     Fault::KillPooler,
 ];
 
@@ -81,6 +87,7 @@ impl fmt::Display for Fault {
             Self::FailCalls => "fail-calls",
             Self::TakePort => "take-port",
             Self::CutNeighbours => "cut-neighbours",
+            Self::CutOff => "cut-off",
             Self::KillPooler => "kill-pooler",
         })
     }
@@ -132,6 +139,10 @@ impl World {
             (Fault::CutNeighbours, _) => {
                 self.hosts[n].alone = true;
                 self.at(later, Event::Return(Process::Neighbours(n)));
+            }
+            (Fault::CutOff, _) => {
+                self.cut_off(n);
+                self.at(later, Event::Return(Process::Network(n)));
             }
             (Fault::KillPooler, _) => self.kill_pooler(0),
             (Fault::TakePort, _) => {
@@ -210,12 +221,30 @@ impl World {
         }
     }
 
+    /// A host is cut off from everything but clients beside it. Nobody is told: its agent finds out when
+    /// nothing it sends is confirmed.
+    pub fn cut_off(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        (host.alone, host.cut) = (true, true);
+        if let Some(link) = host.link {
+            self.at(UNCONFIRMED_MAX, Event::Cut(n, link));
+        }
+    }
+
+    /// A host is reached again. What was on its way is lost, and with it the stream it was on.
+    pub fn reach(&mut self, n: usize) {
+        self.hosts[n].alone = false;
+        if std::mem::take(&mut self.hosts[n].cut) {
+            self.cut_stream(n);
+        }
+    }
+
     /// Nothing breaks any more, and what is down comes back.
     pub fn heal(&mut self) {
         self.crash_next = None;
         for n in 0..self.hosts.len() {
             self.hosts[n].machine.heal();
-            self.hosts[n].alone = false;
+            self.reach(n);
             self.power_on(n);
         }
         self.start_controller();

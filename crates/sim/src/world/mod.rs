@@ -111,6 +111,7 @@ pub(crate) enum Process {
     Host(usize),
     Server(usize, MemberId),
     Neighbours(usize),
+    Network(usize),
 }
 
 /// A host.
@@ -121,6 +122,8 @@ struct Host {
     on: bool,
     /// Whether its members are cut off from those on other hosts.
     alone: bool,
+    /// Whether nobody but clients beside it reaches it, and nobody is told.
+    cut: bool,
     /// How often it was switched on.
     boots: u64,
     brain: Option<Brain>,
@@ -149,6 +152,7 @@ impl Host {
             name,
             on: true,
             alone: false,
+            cut: false,
             boots: 1,
             brain: None,
             life: 0,
@@ -304,7 +308,9 @@ impl World {
                 self.cell_wake = None;
                 self.turn(&[]);
             }
-            Event::ToAgent(n, link, message) if self.hosts[n].link == Some(link) => {
+            Event::ToAgent(n, link, message)
+                if self.hosts[n].link == Some(link) && !self.hosts[n].cut =>
+            {
                 if self.hosts[n].paused {
                     self.hosts[n].waiting.push((link, message));
                 } else {
@@ -366,6 +372,7 @@ impl World {
             Process::Calls(n) => self.hosts[n].machine.failing = 0,
             Process::Host(n) => self.power_on(n),
             Process::Neighbours(n) => self.hosts[n].alone = false,
+            Process::Network(n) => self.reach(n),
             Process::Server(n, member) => self.hosts[n].machine.doom(member, false),
         }
     }

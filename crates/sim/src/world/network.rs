@@ -30,7 +30,7 @@ impl World {
         }
         for n in 0..self.hosts.len() {
             let host = &self.hosts[n];
-            if host.brain.is_some() && !host.paused && host.link.is_none() {
+            if host.brain.is_some() && !host.paused && !host.cut && host.link.is_none() {
                 let link = self.link();
                 self.hosts[n].link = Some(link);
                 self.think(n, &[Input::Opened]);

@@ -132,6 +132,7 @@ impl World {
             link: Link(host),
             number: self.beats,
             digest: *digest,
+            answer: false,
         };
         let beats = (1..).zip(&self.digests).map(beat).collect();
         let turn = self.cell.turn(self.now, &[Entry::Beats(beats)]);

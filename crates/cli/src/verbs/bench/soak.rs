@@ -46,7 +46,7 @@ const FAULTS: [&str; 12] = [
 pub fn run(faults: usize, lasts: Duration, seed: u64) -> Result<(), Failure> {
     print::note(&format!("seed {seed}"));
     on_stage("bench-soak", &["--respawn-after", "1s"], |stage| {
-        let mut soak = Soak { stage, draw: seed.max(1), counts: Map::new() };
+        let mut soak = Soak { stage, draw: seed.max(1), counts: Map::new(), under: String::new() };
         let figures = soak.run(faults, lasts)?;
         match figures["lost"] == 0 && figures["split"] == 0 {
             true => Ok(figures),
@@ -61,6 +61,8 @@ struct Soak<'a> {
     stage: &'a mut Stage,
     draw: u64,
     counts: Map<String, Value>,
+    /// The faults that are being healed, in words.
+    under: String,
 }
 
 /// One service under observation.
@@ -97,6 +99,7 @@ impl Soak<'_> {
             let fault = FAULTS[self.below(FAULTS.len())];
             let twice = self.below(5) == 0;
             let at = Instant::now();
+            fault.clone_into(&mut self.under);
             self.fault(SERVICES[which].0, fault)?;
             if twice {
                 // Another one before the first is over.
@@ -104,6 +107,7 @@ impl Soak<'_> {
                     u64::try_from(self.below(2000)).unwrap_or(0),
                 ));
                 let other = FAULTS[self.below(FAULTS.len())];
+                self.under = format!("{fault} and {other}");
                 self.fault(SERVICES[which].0, other)?;
                 done += 1;
             }
@@ -116,9 +120,9 @@ impl Soak<'_> {
             let gap = gaps.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
             outages.push(gap.as_secs_f64());
             print::note(&format!(
-                "{done}: {fault} on {}{}: outage {:.2} s, whole after {:.1} s",
+                "{done}: {} on {}: outage {:.2} s, whole after {:.1} s",
+                self.under,
                 watched[which].name,
-                if twice { " and another" } else { "" },
                 gap.as_secs_f64(),
                 at.elapsed().as_secs_f64()
             ));
@@ -183,7 +187,8 @@ impl Soak<'_> {
         while !self.is_whole(name) {
             if began.elapsed() > STUCK {
                 let explained = self.stage.verb(&["explain", name]).unwrap_or_default();
-                return Err(Failure::new(Kind::Failed, format!("{name} is stuck:\n{explained}")));
+                let text = format!("{name} is stuck after {}:\n{explained}", self.under);
+                return Err(Failure::new(Kind::Failed, text));
             }
             std::thread::sleep(Duration::from_millis(100));
         }

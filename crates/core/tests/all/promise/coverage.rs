@@ -44,9 +44,9 @@ fn recruits_cover_when_every_possible_acknowledgement_meets_them() {
 
 #[test]
 fn what_is_missing_is_said_in_numbers() {
-    let missing = promise(2, 1).safe_without_primary(&[copy(1), copy(2)]).expect_err("one of two");
+    let missing = promise(2, 1).safe_without_primary(&[copy(1), copy(2)], None).expect_err("one of two");
     assert_eq!(missing.to_string(), "n=2, k=1 under m1.i1, reached 1, need 2");
-    let alone = promise(1, 0).safe_without_primary(&[copy(2)]).expect_err("alone");
+    let alone = promise(1, 0).safe_without_primary(&[copy(2)], None).expect_err("alone");
     assert_eq!(alone, Missing::Primary { primary: copy(1) });
 }
 
@@ -101,4 +101,27 @@ fn a_copy_that_something_is_owed_of_is_not_remade() {
     let stranger = Set::any(1, &[copy(9)]).expect("one");
     assert_eq!(promise.change(stranger), Err(Refused::NotAStandby(copy(9))));
     assert!(Set::any(2, &[copy(2)]).is_err());
+}
+
+#[test]
+fn what_is_forgiven_covers_only_with_somebody_near_and_nobody_left_in_contact() {
+    let mut promise = promise(2, 0);
+    let (near, all) = ([copy(2)], [copy(2), copy(3)]);
+    let safe = |there: &[Copy], forgiven| promise.safe_without_primary(there, forgiven);
+    assert_eq!(safe(&all, Some(&near)), Ok(()));
+    assert_eq!(safe(&all, None), Err(Missing::Primary { primary: copy(1) }), "a plan that waits");
+    assert_eq!(safe(&all, Some(&[])), Err(Missing::Bound { primary: copy(1) }));
+    assert_eq!(safe(&[copy(3)], Some(&near)), Err(Missing::Bound { primary: copy(1) }));
+    assert_eq!(safe(&near, Some(&near)), Err(Missing::Contact { copy: copy(3) }));
+    // What was forgiven when the primary was given up is in the record, and of use for that alone.
+    promise.recruit();
+    promise.forgive(near.to_vec());
+    assert_eq!(promise.covered_by(&all), Ok(()));
+    let recruit = |n, at| Recruit { copy: copy(n), history: Term(0), flushed: Position(at) };
+    let recruits = [recruit(2, 10), recruit(3, 20)];
+    let winner = promise.promote(&recruits, None, Set::nobody());
+    assert_eq!(winner, Ok(copy(3)), "who has more than one that was near goes first");
+    assert!(promise.confirmed(Term(2), 1));
+    assert_eq!(promise.forgiven, None);
+    assert!(promise.covered_by(&[copy(2)]).is_err());
 }
