@@ -187,7 +187,7 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("FailoverOrder", json(&FailoverOrder { reason: text() })),
         ("DrillResult", json(&DrillResult { drill: text(), gap_ms: 1, lost: 0, acked: 1 })),
         ("SwitchoverOrder", json(&SwitchoverOrder { to: Some(text()) })),
-        ("Failover", json(&view::Failover { safe_now: true, because: text() })),
+        ("Failover", json(&view::Failover { safe_now: true, because: text(), cost: Some(text()) })),
         ("UrlAnswer", json(&url)),
         ("PlanSummary", json(&plan)),
         ("CheckSummary", json(&check)),

@@ -76,7 +76,10 @@ fn failover(service: &view::Service) -> Vec<String> {
         match &failover.cost {
             None => vec!["can fail over without loss right now".to_owned(), text],
             Some(cost) => {
-                vec!["can fail over within its loss bound right now".to_owned(), format!("{text}; {cost}")]
+                vec![
+                    "can fail over within its loss bound right now".to_owned(),
+                    format!("{text}; {cost}"),
+                ]
             }
         }
     };

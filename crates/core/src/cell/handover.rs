@@ -1,8 +1,8 @@
 //! Handing over: a new term, who is promoted in it, who follows; members made anew and replaced.
 
+use super::redundancy::bound;
 use super::state::Service;
 use super::turn::Work;
-use super::redundancy::bound;
 use super::{Cell, goals, rows};
 use crate::goal::{StopMode, Want};
 use crate::id::{Incarnation, MemberId, Revision, ServiceId, Term};

@@ -7,8 +7,8 @@ use crate::decide::{RESTART_MAX, Redundancy};
 use crate::goal::Want;
 use crate::id::{MemberId, ServiceId};
 use crate::journal::Topic;
-use crate::member::State as S;
 use crate::kind::Loss;
+use crate::member::State as S;
 use crate::promise::{Copy, Missing, Phase, Promise, Recruit, Set};
 use crate::time::{Span, Time};
 
@@ -311,5 +311,8 @@ impl Cell {
 /// What an asynchronous plan's failover may lose, in words.
 pub(super) fn bound(loss: Loss) -> String {
     let mib = loss.bytes >> 20;
-    format!("the last {mib} MiB may be lost, and what was written in {} after it was heard last", loss.fence)
+    format!(
+        "the last {mib} MiB may be lost, and what was written in {} after it was heard last",
+        loss.fence
+    )
 }

@@ -373,7 +373,12 @@ impl World {
                 let Some(link) = agent.link else { continue };
                 agent.beats += 1;
                 let digest = report::digest(agent.members.values());
-                beats.push(evenkeel_core::cell::Beat { link, number: agent.beats, digest, answer: false });
+                beats.push(evenkeel_core::cell::Beat {
+                    link,
+                    number: agent.beats,
+                    digest,
+                    answer: false,
+                });
             }
             self.inbox.push(Entry::Beats(beats));
             self.turn();

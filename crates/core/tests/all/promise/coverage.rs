@@ -44,7 +44,8 @@ fn recruits_cover_when_every_possible_acknowledgement_meets_them() {
 
 #[test]
 fn what_is_missing_is_said_in_numbers() {
-    let missing = promise(2, 1).safe_without_primary(&[copy(1), copy(2)], None).expect_err("one of two");
+    let missing =
+        promise(2, 1).safe_without_primary(&[copy(1), copy(2)], None).expect_err("one of two");
     assert_eq!(missing.to_string(), "n=2, k=1 under m1.i1, reached 1, need 2");
     let alone = promise(1, 0).safe_without_primary(&[copy(2)], None).expect_err("alone");
     assert_eq!(alone, Missing::Primary { primary: copy(1) });
