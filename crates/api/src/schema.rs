@@ -113,7 +113,7 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("findings", "[Finding]"),
         ],
     ),
-    schema("Failover", &[("safe_now", "boolean"), ("because", "string")]),
+    schema("Failover", &[("safe_now", "boolean"), ("because", "string"), ("cost", "string")]),
     schema(
         "Member",
         &[

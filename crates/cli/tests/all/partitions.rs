@@ -137,7 +137,7 @@ fn launch(net: &Net, data: &Path, place: &str, arguments: &[&str]) {
 }
 
 /// A fleet over a network, with a service that has a standby.
-fn fleet(net: &Net, name: &str) -> Fleet {
+fn fleet(net: &Net, name: &str, plan: &str) -> Fleet {
     let data = new_data(name);
     for dir in ["", "bin", "log", "controller", "hosts", "gateways", "s"] {
         std::fs::create_dir_all(data.join(dir)).expect("made");
@@ -169,7 +169,7 @@ fn fleet(net: &Net, name: &str) -> Fleet {
         all.as_array()
             .is_some_and(|all| all.iter().filter(|host| host["state"] == "up").count() == 3)
     });
-    fleet.ok(&["create", "postgres", "pay", "--plan", "ha"]);
+    fleet.ok(&["create", "postgres", "pay", "--plan", plan]);
     whole(&fleet);
     fleet
 }
@@ -228,10 +228,10 @@ async fn straight(url: &str, stop: &AtomicBool, wrote: &AtomicBool) -> Vec<Insta
     let (client, connection) =
         tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("open");
     tokio::spawn(connection);
-    client.batch_execute("CREATE TABLE IF NOT EXISTS straight (n int)").await.expect("made");
+    client.batch_execute("CREATE TABLE IF NOT EXISTS straight (n serial)").await.expect("made");
     let mut acknowledged = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let write = client.simple_query("INSERT INTO straight VALUES (1)");
+        let write = client.simple_query("INSERT INTO straight DEFAULT VALUES");
         let limit = tokio::time::timeout(Duration::from_secs(5), write).await;
         match limit {
             Ok(Ok(_)) => {
@@ -261,7 +261,7 @@ fn next_write(fleet: &Fleet) -> Instant {
 }
 
 /// A fleet and its network, in the clients' place.
-fn over_a_network(test: &str, short: &str, body: impl FnOnce(&Net, &Fleet) + Send) {
+fn over_a_network(test: &str, short: &str, plan: &str, body: impl FnOnce(&Net, &Fleet) + Send) {
     if !software(test) || !root(test) {
         return;
     }
@@ -270,7 +270,7 @@ fn over_a_network(test: &str, short: &str, body: impl FnOnce(&Net, &Fleet) + Sen
         return;
     };
     net.inside("d", || {
-        let fleet = fleet(&net, short);
+        let fleet = fleet(&net, short, plan);
         body(&net, &fleet);
         net.mend();
     });
@@ -279,7 +279,7 @@ fn over_a_network(test: &str, short: &str, body: impl FnOnce(&Net, &Fleet) + Sen
 #[test]
 fn a_primary_cut_off_from_its_controller_alone_is_left_in_peace() {
     let name = "a_primary_cut_off_from_its_controller_alone_is_left_in_peace";
-    over_a_network(name, "peace", |net, fleet| {
+    over_a_network(name, "peace", "ha", |net, fleet| {
         let (host, before) = host_of(fleet, "primary");
         let client = Straight::to_primary(fleet);
         net.cut("c", &host);
@@ -307,7 +307,7 @@ fn a_primary_cut_off_from_its_controller_alone_is_left_in_peace() {
 #[test]
 fn a_primary_cut_off_from_its_standby_goes_on_alone_after_a_pause_and_says_so() {
     let name = "a_primary_cut_off_from_its_standby_goes_on_alone_after_a_pause_and_says_so";
-    over_a_network(name, "pair", |net, fleet| {
+    over_a_network(name, "pair", "ha", |net, fleet| {
         let ledger = Ledger::start(fleet, "pay");
         let (primary, before) = host_of(fleet, "primary");
         let (standby, _) = host_of(fleet, "standby");
@@ -330,7 +330,7 @@ fn a_primary_cut_off_from_its_standby_goes_on_alone_after_a_pause_and_says_so() 
 #[test]
 fn a_primary_cut_off_from_all_but_a_client_acknowledges_nothing_any_more() {
     let name = "a_primary_cut_off_from_all_but_a_client_acknowledges_nothing_any_more";
-    over_a_network(name, "alone", |net, fleet| {
+    over_a_network(name, "alone", "ha", |net, fleet| {
         for one_way in [false, true] {
             whole(fleet);
             let ledger = Ledger::start(fleet, "pay");
@@ -365,7 +365,7 @@ fn a_primary_cut_off_from_all_but_a_client_acknowledges_nothing_any_more() {
 #[test]
 fn a_host_that_vanishes_gives_its_place_and_comes_back_as_a_standby() {
     let name = "a_host_that_vanishes_gives_its_place_and_comes_back_as_a_standby";
-    over_a_network(name, "vanish", |net, fleet| {
+    over_a_network(name, "vanish", "ha", |net, fleet| {
         let trials = std::env::var("TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
         let mut outages = Vec::new();
         for _ in 0..trials {
@@ -382,5 +382,52 @@ fn a_host_that_vanishes_gives_its_place_and_comes_back_as_a_standby() {
         }
         outages.sort_by(f64::total_cmp);
         println!("a host vanished; seconds to the next write: {outages:.2?}");
+    });
+}
+
+#[test]
+fn a_primary_that_no_commit_waits_for_fences_itself_and_loses_its_tail_only() {
+    let name = "a_primary_that_no_commit_waits_for_fences_itself_and_loses_its_tail_only";
+    over_a_network(name, "async", "ha-async", |net, fleet| {
+        let client = Straight::to_primary(fleet);
+        let (host, before) = host_of(fleet, "primary");
+        let cost = fleet.show("pay")["failover"]["cost"].clone();
+        assert!(cost.is_string(), "what a failover may cost is shown");
+        let began = Instant::now();
+        for other in ["c", "h1", "h2", "h3"].into_iter().filter(|other| *other != host) {
+            net.cut(&host, other);
+        }
+        until(SOON, "its standby takes its place", || {
+            let first = fleet.show("pay")["members"][0].clone();
+            first["id"] != before["id"] && first["state"] == "ready"
+        });
+        let taken = next_write(fleet);
+        let wrote = client.end();
+        let last = *wrote.last().expect("it wrote");
+        println!("the last by the old primary {:?} after the cut", last - began);
+        println!("the first by the new one {:?} after it", taken - began);
+        assert!(last > began, "nobody told it, and no commit waited for another");
+        assert!(last < taken, "acknowledged by an old primary after the new one's first");
+        // What is there is the beginning of what was acknowledged: the end alone is lost.
+        let count = "SELECT count(*) || '|' || max(n) FROM straight";
+        let left = fleet.sql("pay", count).expect("it is there");
+        let (rows, newest) = left[0].split_once('|').expect("two numbers");
+        assert_eq!(rows, newest, "a hole in what was acknowledged");
+        let rows: usize = rows.parse().expect("a number");
+        println!("lost {} of {}", wrote.len() - rows, wrote.len());
+        assert!(rows < wrote.len(), "this test is about what is lost");
+        let sure = wrote.iter().filter(|at| **at + Duration::from_secs(2) < began).count();
+        assert!(rows >= sure, "what was written long before the cut had reached the standby");
+        net.mend();
+        whole(fleet);
+        let journal = fleet.ok(&["journal", "--subject", "pay", "--limit", "1000"]);
+        assert!(journal.contains("that its primary does not have were set aside"), "{journal}");
+        // In order, nothing of it is lost.
+        let ledger = Ledger::start(fleet, "pay");
+        fleet.ok(&["switchover", "pay"]);
+        whole(fleet);
+        ledger.check(fleet, "pay");
+        fleet.ok(&["drill", "failover", "pay"]);
+        whole(fleet);
     });
 }
