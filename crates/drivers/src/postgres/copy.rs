@@ -10,7 +10,7 @@ use evenkeel_core::goal::{Goal, Role, Upstream};
 
 use super::layout::Layout;
 use super::replication::position;
-use super::{image, make};
+use super::{image, make, server};
 use crate::Setup;
 use crate::files::{fault, write_synced};
 use crate::sql::{connect, in_words, runtime};
@@ -98,6 +98,7 @@ fn settled(upstream: &Upstream) -> Result<(), Error> {
 /// Replays what a crash left, so that the log's end is known.
 fn recover(setup: &Setup, layout: &Layout) -> Result<(), Error> {
     let image = image(setup)?;
+    server::clear_lock(&layout.data);
     let mut command = Command::new(image.program("postgres")?);
     command
         .args(["--single", "-D"])

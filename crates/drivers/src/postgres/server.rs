@@ -98,11 +98,17 @@ pub fn start(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<u32, Error> 
     Ok(identity.pid)
 }
 
-/// Removes the locks of a server that was killed. PostgreSQL takes a zombie's number, or one that is
-/// used again, for a living owner and would refuse to start; who works where is known better here.
+/// Removes a directory's lock, where nobody works in it. PostgreSQL takes a zombie's number, or one that
+/// is used again, for a living owner and would refuse to start; who works where is known better here.
+pub fn clear_lock(data: &Path) {
+    if find(data) == Process::None {
+        let _ = fs::remove_file(data.join("postmaster.pid"));
+    }
+}
+
+/// Removes the locks of a server that was killed.
 fn clear_locks(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error> {
-    // Nobody works in the directory, so nobody owns its lock.
-    let _ = fs::remove_file(layout.data.join("postmaster.pid"));
+    clear_lock(&layout.data);
     let socket = conf::socket(&setup.socket_root, goal.port);
     let mut lock = socket.clone().into_os_string();
     lock.push(".lock");

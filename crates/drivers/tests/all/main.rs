@@ -3,6 +3,7 @@
 //! PostgreSQL does not run as root: as root each test runs itself again as an unprivileged user.
 
 mod contract;
+mod replication;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -219,6 +220,13 @@ macro_rules! real {
 }
 
 real!(postgres_keeps_the_contract_of_drivers, contract::play);
+real!(postgres_keeps_the_contract_of_drivers_that_replicate, contract::play_replication);
+real!(a_stopped_part_keeps_a_set_unproven, replication::a_stopped_part_keeps_a_set_unproven);
+real!(torn_settings_are_made_whole, replication::torn_settings_are_made_whole);
+real!(
+    who_stops_waiting_has_no_acknowledgement,
+    replication::who_stops_waiting_has_no_acknowledgement
+);
 
 real!(a_member_is_made_started_used_and_removed, |place| {
     assert!(fill_pool(&place.setup).expect("filled"));

@@ -157,10 +157,8 @@ impl Driver for Machine {
 
     fn end_of_log(&mut self, goal: &Goal) -> Result<Option<Position>, Error> {
         let server = self.server(goal);
-        if server.process != Process::None {
-            return failed("its server still runs");
-        }
-        Ok((!server.dirty).then(|| server.log.end_within()))
+        let ended = server.process == Process::None && !server.dirty;
+        Ok(ended.then(|| server.log.end_within()))
     }
 
     fn promote(&mut self, goal: &Goal) -> Result<(), Error> {
@@ -249,93 +247,5 @@ impl Driver for Machine {
         }
         self.servers.insert(goal.member, Server::default());
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use evenkeel_core::contract::{self, Bench};
-    use evenkeel_core::goal::{Identity, RestartBudget, Role, StoreId, Want};
-    use evenkeel_core::id::{Incarnation, MemberId, Revision, ServiceId, Term};
-    use evenkeel_core::name::ServiceName;
-    use evenkeel_core::time::{Span, Time};
-
-    use super::*;
-    use crate::world::Weather;
-
-    struct Model(Machine);
-
-    impl Bench for Model {
-        fn goal(&self) -> Goal {
-            Goal {
-                store: StoreId("store".into()),
-                identity: Identity {
-                    service: ServiceId(1),
-                    name: ServiceName::new("orders").expect("a good name"),
-                    kind: "postgres".into(),
-                    plan: "dev".into(),
-                    endpoint_port: 21_000,
-                    members: Vec::new(),
-                    key: "fleet".into(),
-                },
-                member: MemberId(1),
-                incarnation: Incarnation(1),
-                term: Term(1),
-                revision: Revision(1),
-                want: Want::Running,
-                role: Role::alone(),
-                image: String::new(),
-                address: "127.0.0.1".into(),
-                port: 21_001,
-                settings: BTreeMap::new(),
-                logins: Vec::new(),
-                restarts: 0,
-                stop: StopMode::Fast,
-                ends_soon: false,
-                fence: None,
-                budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span(1000) },
-            }
-        }
-        fn other_settings(&self) -> BTreeMap<String, String> {
-            BTreeMap::from([("some".to_owned(), "other".to_owned())])
-        }
-        fn driver(&mut self) -> &mut dyn Driver {
-            &mut self.0
-        }
-        fn replace_driver(&mut self) {}
-        fn moment(&mut self) {
-            self.0.now = self.0.now + Span(5);
-        }
-        fn half_make(&mut self, goal: &Goal) {
-            self.0.server(goal).directory = Directory::Partial;
-        }
-        fn crash(&mut self, goal: &Goal) {
-            assert!(self.0.kill(goal.member));
-        }
-        fn freeze(&mut self, goal: &Goal, frozen: bool) {
-            self.0.freeze(goal.member, frozen);
-        }
-        fn hold_port(&mut self, goal: &Goal, held: bool) {
-            self.0.held = held.then_some(goal.port).into_iter().collect();
-        }
-        fn write_row(&mut self, goal: &Goal) -> bool {
-            let row = self.0.server(goal).log.len() as u64;
-            let now = self.0.now;
-            self.0.write(goal.port, row, now).is_some()
-        }
-        fn rows(&mut self, goal: &Goal) -> u64 {
-            self.0.server(goal).log.rows().count() as u64
-        }
-    }
-
-    #[test]
-    fn the_model_keeps_the_contract_of_drivers() {
-        for (seed, weather) in [(0, Weather::Steady), (1, Weather::Rough), (2, Weather::Rough)] {
-            let mut model = Model(Machine::new(seed, "h1", weather));
-            model.0.now = Time(1_000_000);
-            contract::play(&mut model, |chapter| println!("model: {chapter}"));
-        }
     }
 }

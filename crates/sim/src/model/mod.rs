@@ -4,6 +4,8 @@
 //! sealed one, a removal under a running server are failures of the run, not only of a call. Apart
 //! from that it answers as real drivers do: [`evenkeel_core::contract`] holds both to one script.
 
+#[cfg(test)]
+mod contract;
 mod driver;
 mod log;
 mod replication;

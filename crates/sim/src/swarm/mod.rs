@@ -144,10 +144,10 @@ fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
         write_every: WRITE,
         chronicle: false,
     });
-    let fail = |world: &World, wrong: Wrong, subject: &str| Failure {
+    let fail = |world: &World, (wrong, subject): (Wrong, String)| Failure {
         plan: Box::new(plan.clone()),
         wrong,
-        journal: world.journal(subject, JOURNAL),
+        journal: world.journal(&subject, JOURNAL),
         shrunk: None,
     };
     let begin = BEGIN + SETTLED;
@@ -159,7 +159,7 @@ fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
         }
         world.check_ledger();
         if let Some(what) = world.broken.clone().or_else(|| look(&world, act)) {
-            return Err(fail(&world, Wrong::Broken(what), "fleet"));
+            return Err(fail(&world, about(what)));
         }
     }
     world.run(begin + plan.lasts);
@@ -167,7 +167,7 @@ fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
     heal(&mut world);
     world.check_ledger();
     if let Some(what) = world.broken.clone() {
-        return Err(fail(&world, Wrong::Broken(what), "fleet"));
+        return Err(fail(&world, about(what)));
     }
     for service in world.services() {
         let settled = matches!(service.state, State::Available | State::Retired);
@@ -176,14 +176,20 @@ fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
                 "{} is {} {HEAL} after the last fault, members {:?}, operation {:?}, findings {:?}",
                 service.name, service.state, service.members, service.operation, service.findings
             );
-            return Err(fail(&world, Wrong::Unsettled(what), &service.name));
+            return Err(fail(&world, (Wrong::Unsettled(what), service.name)));
         }
     }
     if let Some(what) = world.poolers_wrong() {
-        return Err(fail(&world, Wrong::Unsettled(what), "fleet"));
+        return Err(fail(&world, (Wrong::Unsettled(what), "fleet".to_owned())));
     }
     let (steps, writes, trace) = (world.steps, world.writes, world.trace);
     Ok(Summary { seed: plan.seed, steps, writes, trace })
+}
+
+/// What was broken, and whom it is about: it begins with that name.
+fn about(what: String) -> (Wrong, String) {
+    let subject = what.split_once(": ").map_or("fleet", |(name, _)| name).to_owned();
+    (Wrong::Broken(what), subject)
 }
 
 /// Time to heal. Halfway a person does what a page asks for: orders a restart of what is still down.

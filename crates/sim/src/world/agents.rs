@@ -169,6 +169,7 @@ impl World {
         if !host.on {
             return;
         }
+        host.back(self.now);
         if host.paused {
             host.paused = false;
             let waiting = std::mem::take(&mut host.waiting);

@@ -64,10 +64,12 @@ fn loss_of(service: &view::Service) -> Option<Loss> {
     kind.plan(&service.plan)?.loss
 }
 
-/// Why these rows, which were acknowledged and are gone, are more than may be lost.
+/// Why these rows, which were acknowledged and are gone, are more than may be lost where no agent was away for
+/// longer than this.
 fn beyond<'a>(
     lost: impl Iterator<Item = (&'a u64, &'a (Time, Term))>,
     loss: Option<Loss>,
+    away: Span,
 ) -> Option<String> {
     let mut spans: BTreeMap<Term, (Time, Time)> = BTreeMap::new();
     for (row, (at, history)) in lost {
@@ -77,7 +79,7 @@ fn beyond<'a>(
         let (first, last) = spans.entry(*history).or_insert((*at, *at));
         (*first, *last) = ((*first).min(*at), (*last).max(*at));
     }
-    let limit = loss.map_or(Span(0), |loss| Span(loss.fence.0 + WORD.0));
+    let limit = loss.map_or(Span(0), |loss| Span(loss.fence.0 + WORD.0 + away.0));
     let mut long = spans.iter().filter(|(_, (first, last))| last.since(*first) > limit);
     long.next().map(|(history, (first, last))| {
         let span = last.since(*first);
@@ -289,6 +291,7 @@ impl World {
     /// Every acknowledged row is with whoever takes writes now, unless its end was ordered.
     pub fn check_ledger(&mut self) {
         let Some(cell) = &self.cell else { return };
+        let away = self.hosts.iter().map(|host| host.away_max(self.now)).max().unwrap_or_default();
         for service in cell.services(self.now) {
             let Some(clients) = self.clients.get(&service.id) else { continue };
             if self.terminated.contains(&service.name) {
@@ -299,7 +302,7 @@ impl World {
             let server = self.hosts.iter().find_map(|h| h.machine.servers.get(&primary));
             let rows: BTreeSet<u64> = server.map(|s| s.log.rows().collect()).unwrap_or_default();
             let lost = clients.acknowledged.iter().filter(|(row, _)| !rows.contains(row));
-            if let Some(text) = beyond(lost, loss_of(&service)) {
+            if let Some(text) = beyond(lost, loss_of(&service), away) {
                 let text = format!("{}: {primary} has {text}", service.name);
                 self.broken.get_or_insert(text);
                 return;

@@ -172,7 +172,9 @@ impl World {
 
     /// An agent's process is killed; what it ran runs on.
     pub fn kill_agent(&mut self, n: usize) {
+        let now = self.now;
         let host = &mut self.hosts[n];
+        host.away.0.get_or_insert(now);
         host.brain = None;
         (host.paused, host.wake, host.life) = (false, None, host.life + 1);
         host.waiting.clear();
@@ -183,7 +185,10 @@ impl World {
 
     /// An agent stops without ending.
     pub fn pause_agent(&mut self, n: usize) {
-        self.hosts[n].paused = self.hosts[n].brain.is_some();
+        let now = self.now;
+        let host = &mut self.hosts[n];
+        host.paused = host.brain.is_some();
+        host.away.0.get_or_insert(now);
     }
 
     /// A host's power goes, and with it every process of it.

@@ -127,6 +127,8 @@ struct Host {
     /// How often it was switched on.
     boots: u64,
     brain: Option<Brain>,
+    /// Since when its agent does nothing, and the longest that it ever did nothing.
+    away: (Option<Time>, Span),
     /// Grows with every life of the agent: what belongs to an earlier one is void.
     life: u64,
     /// When it is to be woken; earlier wishes are void.
@@ -145,6 +147,17 @@ struct Host {
 }
 
 impl Host {
+    /// For how long its agent did nothing at most. Then nothing fences a primary that is cut off.
+    fn away_max(&self, now: Time) -> Span {
+        let (since, longest) = self.away;
+        longest.max(since.map_or(Span(0), |since| now.since(since)))
+    }
+
+    /// Its agent does something again.
+    fn back(&mut self, now: Time) {
+        self.away = (None, self.away_max(now));
+    }
+
     fn new(options: &Options, n: usize) -> Self {
         let name = format!("h{}", n + 1);
         Self {
@@ -155,6 +168,7 @@ impl Host {
             cut: false,
             boots: 1,
             brain: None,
+            away: (None, Span(0)),
             life: 0,
             wake: None,
             paused: false,

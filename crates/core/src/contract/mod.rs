@@ -1,7 +1,8 @@
-//! What every driver does, as one script that any driver's tests play.
+//! What every driver does, as one script that any driver's tests play, and a second one for kinds
+//! whose servers replicate.
 //!
 //! Purpose: the simulator is believed because its modelled drivers and the real ones answer the same
-//! calls with the same observations. The script is played against both; a chapter that one of them
+//! calls with the same observations. The scripts are played against both; a chapter that one of them
 //! does not keep fails that one's test.
 //!
 //! What a script cannot order of a driver alone - a crash, a taken port, a client's write - is a
@@ -10,19 +11,28 @@
 //! # Panics
 //! Each chapter, when the driver does not do what its name says.
 
+mod replication;
+
 use std::collections::BTreeMap;
 
 use crate::driver::{Answer, Directory, Driver, Error, Process};
 use crate::goal::{Goal, StopMode};
 use crate::id::Incarnation;
+pub use replication::{Pair, Play, REPLICATION, SYNCHRONOUS, Who, play_replication};
 
 /// Moments that anything may take to become so.
 const MOMENTS_MAX: u32 = 10_000;
 /// Rows that clients write in the script.
 const ROWS: u64 = 3;
 
+/// Time on a bench.
+pub trait Clock {
+    /// A moment passes: a few milliseconds.
+    fn moment(&mut self);
+}
+
 /// A host with room for one member, a driver for it, and a hand that does what drivers do not.
-pub trait Bench {
+pub trait Bench: Clock {
     /// What is wanted of the member: running, of incarnation 1, on a port that nobody holds.
     fn goal(&self) -> Goal;
     /// Settings other than the goal's, which a server takes while it runs.
@@ -31,8 +41,6 @@ pub trait Bench {
     fn driver(&mut self) -> &mut dyn Driver;
     /// Another driver in its place, as after an agent's restart.
     fn replace_driver(&mut self);
-    /// A moment passes: a few milliseconds.
-    fn moment(&mut self);
     /// Leaves a directory as an initialisation that was killed does.
     fn half_make(&mut self, goal: &Goal);
     /// Kills the server's process.
@@ -92,7 +100,7 @@ fn other_incarnation(bench: &dyn Bench) -> Goal {
     Goal { incarnation: Incarnation(2), ..bench.goal() }
 }
 
-fn until(bench: &mut dyn Bench, what: &str, mut so: impl FnMut(&mut dyn Bench) -> bool) {
+fn until<B: Clock + ?Sized>(bench: &mut B, what: &str, mut so: impl FnMut(&mut B) -> bool) {
     for _ in 0..MOMENTS_MAX {
         if so(bench) {
             return;
