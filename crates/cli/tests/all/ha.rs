@@ -41,7 +41,11 @@ fn until_whole(fleet: &Fleet, name: &str) {
 
 /// Every process of a member's host: its agent and its server with all its children.
 fn node(fleet: &Fleet, name: &str, role: &str) -> Vec<u32> {
-    let found = member(&fleet.show(name), role);
+    node_with(fleet, &member(&fleet.show(name), role))
+}
+
+/// The same of a member as it is shown.
+fn node_with(fleet: &Fleet, found: &Value) -> Vec<u32> {
     let server = u32::try_from(found["pid"].as_u64().expect("it runs")).expect("a process");
     let host = found["host"].as_str().expect("placed").to_owned();
     let agent = fleet.json(&["host", "show", &host])["pid"].as_u64().expect("its agent runs");
@@ -290,5 +294,66 @@ fn an_old_primary_started_alone_after_everything_moved_on_acknowledges_nothing()
     server.wait().expect("it ended");
     assert!(late.join().expect("it ends").is_err(), "an old primary acknowledged a write");
     assert_eq!(fleet.sql("pay", "SELECT n FROM ledger WHERE n = -1").expect("readable").len(), 0);
+    ledger.check(&fleet, "pay");
+}
+
+/// Every process of the host of a member.
+fn node_of(fleet: &Fleet, name: &str, id: u64) -> Vec<u32> {
+    let show = fleet.show(name);
+    let members = show["members"].as_array().cloned().unwrap_or_default();
+    let found = members.into_iter().find(|member| member["id"] == id).expect("it is there");
+    node_with(fleet, &found)
+}
+
+#[test]
+fn standbys_that_fail_and_return_in_every_order_lose_nothing() {
+    if !software("standbys_that_fail_and_return_in_every_order_lose_nothing") {
+        return;
+    }
+    let fleet = Fleet::start("orders", &[]);
+    create(&fleet, "pay", "ha3");
+    let ledger = Ledger::start(&fleet, "pay");
+    let show = fleet.show("pay");
+    let members = show["members"].as_array().cloned().unwrap_or_default();
+    let standbys = members.iter().filter(|member| member["role"] == "standby");
+    let ids: Vec<u64> = standbys.filter_map(|member| member["id"].as_u64()).collect();
+    let [one, other] = ids[..] else { panic!("two standbys: {ids:?}") };
+    let leader = primary(&fleet, "pay");
+    for (a, b) in [(one, other), (other, one)] {
+        // True: it fails. False: it returns.
+        for order in [
+            [(a, true), (a, false), (b, true), (b, false)],
+            [(a, true), (b, true), (a, false), (b, false)],
+            [(a, true), (b, true), (b, false), (a, false)],
+        ] {
+            let mut frozen: Vec<(u64, Vec<u32>)> = Vec::new();
+            for (id, fails) in order {
+                if fails {
+                    let node = node_of(&fleet, "pay", id);
+                    send_all(&node, Signal::STOP);
+                    frozen.push((id, node));
+                } else {
+                    let at =
+                        frozen.iter().position(|(frozen, _)| *frozen == id).expect("it failed");
+                    send_all(&frozen.remove(at).1, Signal::CONT);
+                }
+                let gone: Vec<u64> = frozen.iter().map(|(id, _)| *id).collect();
+                until(SOON, "who is counted on is known, and writes go on", || {
+                    let show = fleet.show("pay");
+                    let members = show["members"].as_array().cloned().unwrap_or_default();
+                    let right = members.iter().filter(|m| m["role"] == "standby").all(|member| {
+                        let gone = gone.iter().any(|id| member["id"] == *id);
+                        (member["sync"] == true) != gone
+                    });
+                    let safe = show["failover"]["safe_now"] == true;
+                    right
+                        && safe == gone.is_empty()
+                        && fleet.sql("pay", "CREATE TABLE IF NOT EXISTS x ()").is_ok()
+                });
+            }
+            until_whole(&fleet, "pay");
+        }
+    }
+    assert_eq!(primary(&fleet, "pay"), leader, "a lost standby is no reason to fail over");
     ledger.check(&fleet, "pay");
 }

@@ -157,7 +157,7 @@ impl Clock for Two {
 impl Pair for Two {
     fn goal(&self, who: Who) -> Goal {
         let mut goal = goal();
-        (goal.member, goal.port) = (member(who), 21_000 + member(who).0 as u16);
+        (goal.member, goal.port) = (member(who), if who == Who::First { 21_001 } else { 21_002 });
         goal.identity.members =
             vec![(member(Who::First), HostId(1)), (member(Who::Second), HostId(2))];
         goal
