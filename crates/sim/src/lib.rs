@@ -10,11 +10,13 @@
 //! [`HEAL`] every service must rest or serve: *liveness*.
 
 mod model;
+mod predict;
 mod prng;
 pub mod scenario;
 mod swarm;
 mod world;
 
+pub use predict::outages;
 pub use swarm::{Act, Failure, Plan, PlanError, Summary, Verb, What, Wrong, rerun, run, swarm};
 pub use world::Fault;
 

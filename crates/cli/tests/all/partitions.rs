@@ -382,6 +382,9 @@ fn a_host_that_vanishes_gives_its_place_and_comes_back_as_a_standby() {
         }
         outages.sort_by(f64::total_cmp);
         println!("a host vanished; seconds to the next write: {outages:.2?}");
+        let mut predicted = evenkeel_sim::outages("vanish", trials);
+        predicted.sort();
+        println!("as the simulator has it: {predicted:?}");
     });
 }
 

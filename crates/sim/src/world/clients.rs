@@ -288,6 +288,11 @@ impl World {
         of.map(|clients| clients.longest.max(open(clients))).max().unwrap_or_default()
     }
 
+    /// From now on only what comes counts for [`World::longest_outage`].
+    pub fn forget_outages(&mut self) {
+        self.clients.values_mut().for_each(|clients| clients.longest = Span(0));
+    }
+
     /// Every acknowledged row is with whoever takes writes now, unless its end was ordered.
     pub fn check_ledger(&mut self) {
         let Some(cell) = &self.cell else { return };

@@ -152,6 +152,11 @@ impl World {
         }
     }
 
+    /// Something comes back after a while.
+    pub fn later(&mut self, after: Span, what: Process) {
+        self.at(after, Event::Return(what));
+    }
+
     /// A server's process is killed.
     pub fn kill_server(&mut self, n: usize, member: MemberId) {
         if self.hosts[n].machine.kill(member) {

@@ -112,6 +112,7 @@ pub(crate) enum Process {
     Server(usize, MemberId),
     Neighbours(usize),
     Network(usize),
+    Node(usize, MemberId),
 }
 
 /// A host.
@@ -387,6 +388,10 @@ impl World {
             Process::Host(n) => self.power_on(n),
             Process::Neighbours(n) => self.hosts[n].alone = false,
             Process::Network(n) => self.reach(n),
+            Process::Node(n, member) => {
+                self.hosts[n].machine.freeze(member, false);
+                self.start_agent(n);
+            }
             Process::Server(n, member) => self.hosts[n].machine.doom(member, false),
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel_drivers::process;
 use rustix::process::Signal;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{on_stage, spread, usage};
 use crate::canary::{Canary, Row};
@@ -21,6 +21,8 @@ use crate::stage::{HOSTS, Stage, signal};
 const SERVICES: [(&str, &str); 2] = [("pay", "ha"), ("book", "ha3")];
 /// Numbers of rows that each member's own canary uses, apart from each other.
 const APART: u64 = 1 << 40;
+/// Simulated runs of each fault.
+const PREDICTIONS: u64 = 20;
 /// What was done is noticed within this.
 const NOTICED: Duration = Duration::from_secs(2);
 /// After so long without being whole a service counts as stuck.
@@ -46,7 +48,8 @@ const FAULTS: [&str; 12] = [
 pub fn run(faults: usize, lasts: Duration, seed: u64) -> Result<(), Failure> {
     print::note(&format!("seed {seed}"));
     on_stage("bench-soak", &["--respawn-after", "1s"], |stage| {
-        let mut soak = Soak { stage, draw: seed.max(1), counts: Map::new(), under: String::new() };
+        let mut soak =
+            Soak { stage, draw: seed.max(1), counts: BTreeMap::new(), under: String::new() };
         let figures = soak.run(faults, lasts)?;
         match figures["lost"] == 0 && figures["split"] == 0 {
             true => Ok(figures),
@@ -60,7 +63,8 @@ pub fn run(faults: usize, lasts: Duration, seed: u64) -> Result<(), Failure> {
 struct Soak<'a> {
     stage: &'a mut Stage,
     draw: u64,
-    counts: Map<String, Value>,
+    /// How often each was done.
+    counts: BTreeMap<String, usize>,
     /// The faults that are being healed, in words.
     under: String,
 }
@@ -94,6 +98,8 @@ impl Soak<'_> {
             watched.push(self.watch(name)?);
         }
         let (mut outages, mut healed, mut done) = (Vec::new(), Vec::new(), 0);
+        // Of those that came alone.
+        let mut single: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         while done < faults && began.elapsed() < lasts {
             let which = self.below(SERVICES.len());
             let fault = FAULTS[self.below(FAULTS.len())];
@@ -119,6 +125,9 @@ impl Soak<'_> {
             let gaps: Vec<Instant> = std::iter::once(at).chain(since).collect();
             let gap = gaps.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
             outages.push(gap.as_secs_f64());
+            if !twice {
+                single.entry(fault).or_default().push(gap.as_secs_f64());
+            }
             print::note(&format!(
                 "{done}: {} on {}: outage {:.2} s, whole after {:.1} s",
                 self.under,
@@ -132,8 +141,16 @@ impl Soak<'_> {
             let (rows, missing, two) = watched.end()?;
             (acked, lost, split) = (acked + rows, lost + missing, split + two);
         }
+        let of_each: BTreeMap<&String, Value> = self
+            .counts
+            .iter()
+            .map(|(fault, times)| {
+                let alone = single.remove(fault.as_str()).unwrap_or_default();
+                (fault, json!({ "times": times, "alone": beside_predicted(fault, alone) }))
+            })
+            .collect();
         Ok(json!({
-            "faults": done, "of_each": self.counts, "lasted_s": began.elapsed().as_secs_f64(),
+            "faults": done, "of_each": of_each, "lasted_s": began.elapsed().as_secs_f64(),
             "acknowledged": acked, "lost": lost, "split": split,
             "outage_s": spread(outages), "whole_again_s": spread(healed),
         }))
@@ -207,8 +224,7 @@ impl Soak<'_> {
     }
 
     fn fault(&mut self, name: &str, fault: &str) -> Result<(), Failure> {
-        let count = self.counts.get(fault).and_then(Value::as_u64).unwrap_or(0);
-        self.counts.insert(fault.to_owned(), json!(count + 1));
+        *self.counts.entry(fault.to_owned()).or_default() += 1;
         let role = if fault.contains("standby") { "standby" } else { "primary" };
         let (agent, server) = self.node(name, role).unwrap_or_default();
         let node: Vec<u32> = agent.iter().chain(&server).copied().collect();
@@ -279,6 +295,13 @@ fn splits(mut rows: Vec<Row>) -> usize {
     }
     let late = |row: &&Row| firsts.range(row.timeline + 1..).any(|(_, first)| *first < row.sent);
     rows.iter().filter(late).count()
+}
+
+/// Measured outages in seconds, and beside them those that the simulator has for a fault of that name.
+fn beside_predicted(fault: &str, measured: Vec<f64>) -> Value {
+    let predicted = evenkeel_sim::outages(fault, PREDICTIONS);
+    let seconds = predicted.iter().map(|span| Duration::from_millis(span.0).as_secs_f64());
+    json!({ "measured_s": spread(measured), "predicted_s": spread(seconds.collect()) })
 }
 
 /// Sends a signal to those who are still there.
