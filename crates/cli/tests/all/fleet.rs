@@ -323,10 +323,13 @@ impl Ledger {
     pub fn start(fleet: &Fleet, name: &str) -> Self {
         let url = fleet.ok(&["url", name]).trim().to_owned();
         sql(&url, "CREATE TABLE IF NOT EXISTS ledger (n bigint PRIMARY KEY)").expect("made");
+        // Another may have written to it before.
+        let newest = sql(&url, "SELECT coalesce(max(n), 0) FROM ledger").expect("readable");
+        let newest: u64 = newest[0].parse().expect("a number");
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let stopped = std::sync::Arc::clone(&stop);
         let writer = std::thread::spawn(move || {
-            let (mut acknowledged, mut number) = (Vec::new(), 0);
+            let (mut acknowledged, mut number) = (Vec::new(), newest);
             while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
                 number += 1;
                 if sql(&url, &format!("INSERT INTO ledger VALUES ({number})")).is_ok() {

@@ -27,7 +27,7 @@ pub use replication::Asking;
 /// A clean start answers after this.
 const START: Span = Span::millis(60);
 /// A start over a log that must be replayed.
-const REPLAY: Span = Span::millis(900);
+const REPLAY: Span = Span::millis(400);
 
 /// One member's directory and server.
 #[derive(Clone, Debug)]
