@@ -52,7 +52,12 @@ impl World {
         for question in out.ask {
             let sight = self.sight(n, question.port);
             let answer = Answer { id: question.id, member: question.member, sight };
-            self.at(Span::millis(3), Event::Told(n, life, Input::Saw(answer)));
+            // Who hears nothing waits as long as it was told to.
+            let took = match sight {
+                Sight::Answered | Sight::Refused => Span::millis(3),
+                Sight::Silent | Sight::Unreachable => question.patience,
+            };
+            self.at(took, Event::Told(n, life, Input::Saw(answer)));
         }
         if let Some(at) = out.wake_at {
             let at = at.max(now + Span(1));
