@@ -16,7 +16,7 @@ pub mod scenario;
 mod swarm;
 mod world;
 
-pub use predict::outages;
+pub use predict::{outages, predicted};
 pub use swarm::{Act, Failure, Plan, PlanError, Summary, Verb, What, Wrong, rerun, run, swarm};
 pub use world::Fault;
 

@@ -59,6 +59,11 @@ fn freeze_node(world: &mut World, n: usize, member: MemberId, lasts: Span) {
     world.later(lasts, Process::Node(n, member));
 }
 
+/// The faults that are predicted, by name.
+pub fn predicted() -> impl Iterator<Item = &'static str> {
+    FAULTS.iter().map(|(name, _, _)| *name)
+}
+
 /// Outages of a fault in so many runs; none for a fault that is not predicted.
 ///
 /// # Panics

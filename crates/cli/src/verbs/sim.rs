@@ -20,7 +20,8 @@ use crate::print::{self, Progress};
   evenkeel sim --plan \"7 on 2 hosts for 9000 ms: 100 create orders, 5000 kill-server 17\"
   evenkeel sim list                   # the bundled scenarios
   evenkeel sim scenario lost-host     # one of them, told as it happens
-  evenkeel sim scenario ./mine.toml   # your own")]
+  evenkeel sim scenario ./mine.toml   # your own
+  evenkeel sim outages                # how long writes are out after each fault, as it predicts")]
 pub struct Sim {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -50,6 +51,12 @@ enum Verb {
         #[arg(long)]
         script: bool,
     },
+    /// How long writes of an `ha` service are out after each fault, to hold against what is measured.
+    Outages {
+        /// Runs of each.
+        #[arg(long, default_value_t = 20)]
+        trials: u64,
+    },
 }
 
 impl Sim {
@@ -58,6 +65,7 @@ impl Sim {
         match &self.verb {
             Some(Verb::List) => list(context),
             Some(Verb::Scenario { scenario, script }) => run_scenario(scenario, *script, context),
+            Some(Verb::Outages { trials }) => outages(*trials, context),
             None => self.swarm(context),
         }
     }
@@ -98,6 +106,24 @@ impl Sim {
         }
         Ok(())
     }
+}
+
+fn outages(trials: u64, context: &Context) -> Result<(), Failure> {
+    let mut rows = vec![["FAULT", "MIN", "MEDIAN", "MAX"].map(str::to_owned).to_vec()];
+    let mut answer = serde_json::Map::new();
+    for fault in evenkeel_sim::predicted() {
+        let mut spans = evenkeel_sim::outages(fault, trials.max(1));
+        spans.sort();
+        let all: Vec<u64> = spans.iter().map(|span| span.0).collect();
+        answer.insert(fault.to_owned(), serde_json::json!({ "outages_ms": all }));
+        let at = |index: usize| spans[index].to_string();
+        rows.push(vec![fault.to_owned(), at(0), at(spans.len() / 2), at(spans.len() - 1)]);
+    }
+    if context.json {
+        return print::json(&answer);
+    }
+    print::table(&rows);
+    Ok(())
 }
 
 fn unreadable(error: &scenario::Error) -> Failure {
