@@ -6,6 +6,7 @@
 //! - a service goes on serving for as long as its disk lets it, and is told to stop writing before the
 //!   disk would stop it.
 
+pub mod archive;
 pub mod guard;
 pub mod retention;
 pub mod schedule;

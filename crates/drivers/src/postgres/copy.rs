@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use evenkeel_core::driver::Error;
 use evenkeel_core::goal::{Goal, Role, Upstream};
+use evenkeel_kinds::postgres::log::{Name, SegmentSize};
 
 use super::layout::Layout;
 use super::replication::position;
@@ -153,8 +154,12 @@ fn save_tail(
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         // Every segment of a log has the size that the log was made with.
         let bytes = fs::metadata(&path).map_or(0, |found| found.len());
-        let past = segment(name, bytes).is_some_and(|at| at + bytes > fork && at <= end);
-        if past {
+        let size = SegmentSize::new(bytes);
+        let begin = size.and_then(|size| match Name::parse(name, size) {
+            Ok(Name::Segment(segment)) => Some(segment.begin(size).0),
+            _ => None,
+        });
+        if begin.is_some_and(|at| at + bytes > fork && at <= end) {
             let to = place.join(name);
             fs::copy(&path, &to).map_err(fault("cannot save", &to))?;
         }
@@ -169,15 +174,6 @@ fn save_tail(
     Ok(discarded)
 }
 
-/// Where a segment of so many bytes begins, by its name.
-fn segment(name: &str, bytes: u64) -> Option<u64> {
-    let hex = |range| u64::from_str_radix(name.get(range)?, 16).ok();
-    if name.len() != 24 {
-        return None;
-    }
-    Some((hex(8..16)? << 32) | (hex(16..24)? * bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,12 +183,5 @@ mod tests {
         let told = "pg_rewind: servers diverged at WAL location 0/3000148 on timeline 1\n";
         assert_eq!(parted(told), Some(0x300_0148));
         assert_eq!(parted("pg_rewind: no rewind required\n"), None);
-    }
-
-    #[test]
-    fn segments_begin_where_their_names_say() {
-        let mib = 4 << 20;
-        assert_eq!(segment("000000020000000100000003", mib), Some((1 << 32) + 3 * mib));
-        assert_eq!(segment("00000002.history", mib), None);
     }
 }

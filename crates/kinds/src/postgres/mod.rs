@@ -2,6 +2,7 @@
 
 mod archive_configured;
 mod connections_near_limit;
+pub mod log;
 pub mod replication;
 mod secret;
 mod settings;
