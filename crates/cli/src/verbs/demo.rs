@@ -45,8 +45,9 @@ impl Story {
         self.part("create orders: placed, initialised, started, a write proven", |s| {
             s.stage.verb(&["create", "postgres", "orders"]).map(drop)
         })?;
-        self.part("create payments", |s| {
-            s.stage.verb(&["create", "postgres", "payments"]).map(drop)
+        self.part("create payments, with a standby on another host that commits wait for", |s| {
+            s.stage.verb(&["create", "postgres", "payments", "--plan", "ha"])?;
+            s.until_safe()
         })?;
         self.part("write to it through its endpoint", |s| {
             s.url = s.stage.verb(&["url", "orders"])?.trim().to_owned();
@@ -64,6 +65,7 @@ impl Story {
             })?;
             s.until_written("INSERT INTO ledger VALUES (3)")
         })?;
+        self.fail_over()?;
         self.part("kill -9 the controller and every agent; clients are served meanwhile", |s| {
             s.stage.kill_control_plane()?;
             s.sql("INSERT INTO ledger VALUES (4)")
@@ -88,6 +90,45 @@ impl Story {
             s.stage.verb(&["terminate", "orders", "--confirm", "orders"])?;
             s.stage.verb(&["terminate", "payments", "--confirm", "payments"]).map(drop)
         })
+    }
+
+    /// A service with a standby loses its primary's host, and gives way in order.
+    fn fail_over(&mut self) -> Result<(), Failure> {
+        let orders = self.url.clone();
+        self.url = self.stage.verb(&["url", "payments"])?.trim().to_owned();
+        self.sql("CREATE TABLE paid (n int); INSERT INTO paid VALUES (1)")?;
+        self.part("kill -9 payments' agent and server; its standby takes the next write", |s| {
+            let (host, server) = (s.primary_host("payments")?, s.stage.server("payments")?);
+            stage::signal(s.stage.process(&format!("hosts/{host}/pid.json"))?, Signal::KILL)?;
+            stage::signal(server, Signal::KILL)?;
+            s.until_written("INSERT INTO paid VALUES (2)")
+        })?;
+        self.part("what was killed is back as a standby, by itself", Self::until_safe)?;
+        self.part("switchover: it is the primary again, in order", |s| {
+            s.stage.verb(&["switchover", "payments"])?;
+            s.until_written("INSERT INTO paid VALUES (3)")
+        })?;
+        self.part("nothing acknowledged was lost: three rows", |s| {
+            s.sql("DO $$BEGIN ASSERT (SELECT count(DISTINCT n) FROM paid) = 3; END$$")
+        })?;
+        self.url = orders;
+        Ok(())
+    }
+
+    /// Waits until payments could lose its primary without losing a write.
+    fn until_safe(&mut self) -> Result<(), Failure> {
+        self.stage.until("a standby that could take over", |stage| {
+            stage.json(&["show", "payments"])["failover"]["safe_now"] == true
+        })
+    }
+
+    fn primary_host(&self, name: &str) -> Result<String, Failure> {
+        let show = self.stage.json(&["show", name]);
+        let members = show["members"].as_array().cloned().unwrap_or_default();
+        let primary = members.iter().find(|member| member["role"] == "primary");
+        let host = primary.and_then(|member| member["host"].as_str());
+        let none = || Failure::new(Kind::Failed, format!("{name} has no primary"));
+        host.map(str::to_owned).ok_or_else(none)
     }
 
     fn part(
