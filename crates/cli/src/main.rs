@@ -45,7 +45,8 @@ fn main() -> ExitCode {
     // Not a verb for people: starts a process as nobody's child.
     if std::env::args().nth(1).as_deref() == Some("launch") {
         let arguments: Vec<String> = std::env::args().skip(2).collect();
-        return ExitCode::from(u8::from(evenkeel_drivers::launch::main(&arguments) != 0));
+        let code = evenkeel_drivers::launch::main(&arguments);
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let cli = Cli::parse();
     match cli.verb.run(&cli.context) {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::job::Job;
+use crate::backup::lineage::{Archive, Seed};
 use crate::digest::Digest;
 use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::name::ServiceName;
@@ -188,9 +190,25 @@ pub struct Goal {
     pub fence: Option<Span>,
     /// The agent's own budget of restarts.
     pub budget: RestartBudget,
+    /// Where its log and backups go; `None`: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Box<Archive>>,
+    /// What its first directory is made from as a primary; `None`: from nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Box<Seed>>,
+    /// What is to be done beside its server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Box<Job>>,
 }
 
 impl Goal {
+    /// The owner's role, and the name of its database: that of its service, or of the one it was
+    /// restored from.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.logins.first().map_or(self.identity.name.as_str(), |login| &login.role)
+    }
+
     /// The copy meant.
     #[must_use]
     pub const fn copy(&self) -> Copy {

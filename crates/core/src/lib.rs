@@ -28,6 +28,7 @@ pub mod knowing;
 pub mod label;
 pub mod machine;
 pub mod member;
+pub mod moment;
 pub mod name;
 pub mod operation;
 pub mod order;

@@ -83,10 +83,13 @@ impl Launch {
     }
 }
 
-/// The launcher: `--out FILE --log FILE [--env NAME=VALUE]... -- PROGRAM [ARGUMENT]...`. Returns
+/// The launcher, and what servers call for their log ([`crate::backup::command`]): `--out FILE --log FILE [--env NAME=VALUE]... -- PROGRAM [ARGUMENT]...`. Returns
 /// the exit code.
 #[must_use]
 pub fn main(arguments: &[String]) -> i32 {
+    if let Some(code) = crate::backup::command::main(arguments) {
+        return i32::from(code);
+    }
     match parse(arguments).and_then(|launch| start(&launch)) {
         Ok(()) => 0,
         Err(error) => {

@@ -9,6 +9,7 @@
 //! - a signal goes to a process through a descriptor of it, never to a number that may be reused.
 #![deny(missing_docs)]
 
+pub mod backup;
 pub mod files;
 pub mod image;
 pub mod launch;

@@ -48,6 +48,9 @@ pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
         ends_soon: false,
         fence: None,
         budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span::secs(1) },
+        archive: None,
+        seed: None,
+        job: None,
     }
 }
 

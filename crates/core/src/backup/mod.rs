@@ -8,5 +8,7 @@
 
 pub mod archive;
 pub mod guard;
+pub mod job;
+pub mod lineage;
 pub mod retention;
 pub mod schedule;

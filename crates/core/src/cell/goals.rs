@@ -91,6 +91,9 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
         ends_soon: ends_soon(row, at),
         fence: plan.loss.filter(|_| row.promise.is_some()).map(|loss| loss.fence),
         budget: restarts(setup.remedies),
+        archive: None,
+        seed: None,
+        job: None,
     }
 }
 

@@ -20,7 +20,7 @@ mod set;
 use serde::{Deserialize, Serialize};
 
 pub use coverage::{Missing, Recruit, Unusable};
-pub use set::{BadSet, Copy, Position, Set};
+pub use set::{BadPosition, BadSet, Copy, Position, Set};
 
 use crate::id::{MemberId, Term};
 

@@ -1,6 +1,7 @@
 //! Copies of a service's data, sets of them that acknowledge, and positions in a log.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,29 @@ pub struct Position(pub u64);
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xffff_ffff)
+    }
+}
+
+/// A text that is no position.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no position in a log; write one like 0/3000148")]
+pub struct BadPosition {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for Position {
+    type Err = BadPosition;
+
+    fn from_str(text: &str) -> Result<Self, BadPosition> {
+        let half = |text: &str| match text.len() {
+            1..=8 if !text.starts_with('+') => u64::from_str_radix(text, 16).ok(),
+            _ => None,
+        };
+        let halves =
+            text.trim().split_once('/').and_then(|(high, low)| Some((half(high)?, half(low)?)));
+        let bad = || BadPosition { text: text.to_owned() };
+        halves.map(|(high, low)| Self((high << 32) | low)).ok_or_else(bad)
     }
 }
 

@@ -66,6 +66,9 @@ pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
         ends_soon: false,
         fence: None,
         budget: RestartBudget { tries_max: 2, window: Span::mins(10), backoff: Span::secs(1) },
+        archive: None,
+        seed: None,
+        job: None,
     }
 }
 

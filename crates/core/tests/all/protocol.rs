@@ -38,6 +38,9 @@ fn goal(term: u32, revision: u32) -> Goal {
         ends_soon: false,
         fence: None,
         budget: RestartBudget { tries_max: 3, window: Span::mins(1), backoff: Span::secs(1) },
+        archive: None,
+        seed: None,
+        job: None,
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use evenkeel_core::driver::Error;
 use evenkeel_core::goal::{Goal, Role, Upstream};
+use evenkeel_core::promise::Position;
 use evenkeel_kinds::postgres::log::{Name, SegmentSize};
 
 use super::layout::Layout;
-use super::replication::position;
+
 use super::{image, make, server};
 use crate::Setup;
 use crate::files::{fault, write_synced};
@@ -129,7 +130,7 @@ fn rewind(setup: &Setup, layout: &Layout, upstream: &Upstream, dry: bool) -> Res
 /// Where the logs parted, in the words of `pg_rewind`; `None`: they did not.
 fn parted(told: &str) -> Option<u64> {
     let (_, after) = told.split_once("diverged at WAL location ")?;
-    position(after.split_whitespace().next()?).map(|p| p.0)
+    after.split_whitespace().next()?.parse::<Position>().ok().map(|p| p.0)
 }
 
 /// Where this directory's log ends.

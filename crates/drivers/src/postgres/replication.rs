@@ -154,15 +154,8 @@ pub fn end_of_log(setup: &Setup, layout: &Layout) -> Result<Option<Position>, Er
     if value("Database cluster state") != Some("shut down") {
         return Ok(None);
     }
-    let end = value("Latest checkpoint location").and_then(position);
+    let end = value("Latest checkpoint location").and_then(|text| text.parse().ok());
     Ok(end.map(|Position(at)| Position(at + 1)))
-}
-
-/// A position as PostgreSQL writes it.
-pub fn position(text: &str) -> Option<Position> {
-    let (high, low) = text.trim().split_once('/')?;
-    let half = |text: &str| u64::from_str_radix(text, 16).ok();
-    Some(Position((half(high)? << 32) | half(low)?))
 }
 
 /// The set that a goal's primary should wait for.
@@ -402,9 +395,11 @@ mod tests {
     #[test]
     fn positions_are_read_as_they_are_written() {
         for (text, value) in [("0/0", 0), ("0/1A2B", 0x1a2b), ("1/0", 1 << 32)] {
-            assert_eq!(position(text), Some(Position(value)), "{text}");
+            assert_eq!(text.parse(), Ok(Position(value)), "{text}");
             assert_eq!(Position(value).to_string(), text);
         }
-        assert_eq!(position("nonsense"), None);
+        for wrong in ["nonsense", "", "0", "0/", "/0", "0/+1", "0/123456789", "0/0/0"] {
+            assert!(wrong.parse::<Position>().is_err(), "{wrong}");
+        }
     }
 }

@@ -128,6 +128,9 @@ impl Place {
             ends_soon: false,
             fence: None,
             budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span::secs(1) },
+            archive: None,
+            seed: None,
+            job: None,
         }
     }
 

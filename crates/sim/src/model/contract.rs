@@ -44,6 +44,9 @@ fn goal() -> Goal {
         ends_soon: false,
         fence: None,
         budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span(1000) },
+        archive: None,
+        seed: None,
+        job: None,
     }
 }
 

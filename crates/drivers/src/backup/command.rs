@@ -1,0 +1,127 @@
+//! What a server calls for each file of its log, to store it and to have it back.
+//!
+//! `archive-push SETTINGS PATH NAME` and `archive-fetch SETTINGS NAME PATH`, as commands of the
+//! launcher. They live no longer than one file: a server's log goes on its way though every agent and
+//! controller is dead. What came of the last one is left beside the settings, for the agent to tell.
+
+use std::fs;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use evenkeel_core::backup::archive::{self, Archived, Error};
+use evenkeel_core::backup::lineage::Archive;
+use evenkeel_core::id::Term;
+use evenkeel_core::moment::Moment;
+use serde::{Deserialize, Serialize};
+
+use super::lineage::Lineage;
+
+/// The command to store.
+pub const PUSH: &str = "archive-push";
+/// The command to have back.
+pub const FETCH: &str = "archive-fetch";
+/// Longest error that is left for the agent.
+const ERROR_MAX: usize = 300;
+
+/// What the commands go by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Where the log goes; `None`: nowhere, and nobody was promised that it would.
+    pub archive: Option<Archive>,
+    /// The term of the goal this was written for.
+    pub term: Term,
+}
+
+/// What came of the last file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    /// Which.
+    pub name: String,
+    /// When.
+    pub at: Moment,
+    /// Why it was not stored.
+    pub error: Option<String>,
+}
+
+/// Now, by this machine's clock.
+#[must_use]
+pub fn now() -> Moment {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Moment(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Runs one of the commands; `None` if the arguments name neither. The exit code.
+#[must_use]
+pub fn main(arguments: &[String]) -> Option<u8> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [PUSH, settings, path, name] => {
+            let result = push(settings.as_ref(), path.as_ref(), name);
+            Some(ended(archive::archive_exit(&result), result.map(drop), name))
+        }
+        [FETCH, settings, name, path] => {
+            let result = fetch(settings.as_ref(), name, path.as_ref());
+            Some(ended(archive::restore_exit(&result), result, name))
+        }
+        [PUSH | FETCH, ..] => {
+            eprintln!("{}: settings, a path and a name are needed", words[0]);
+            // Neither an archiver nor a recovery may take it for an answer.
+            Some(126)
+        }
+        _ => None,
+    }
+}
+
+fn ended(code: u8, result: Result<(), Error>, name: &str) -> u8 {
+    match result {
+        // A server asks for what comes next in its log, and for timelines there may not be.
+        Ok(()) | Err(Error::NotThere { .. }) => {}
+        Err(error) => eprintln!("archive: {name}: {error}"),
+    }
+    code
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    let why = format!("{} cannot be read: {error}", path.display());
+    Error::Unreachable { repository: "any".to_owned(), why }
+}
+
+fn read(path: &Path) -> Result<Settings, Error> {
+    let text = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    serde_json::from_slice(&text).map_err(|error| unreadable(path, &error))
+}
+
+fn push(settings: &Path, path: &Path, name: &str) -> Result<Archived, Error> {
+    let read = read(settings)?;
+    let Some(archive) = &read.archive else { return Ok(Archived::Already) };
+    let stored = fs::read(path)
+        .map_err(|error| unreadable(path, &error))
+        .and_then(|content| Lineage::open(archive)?.push(name, &content, read.term));
+    let error =
+        stored.as_ref().err().map(|error| error.to_string().chars().take(ERROR_MAX).collect());
+    leave(settings, &Last { name: name.to_owned(), at: now(), error });
+    stored
+}
+
+/// Where the last file's outcome is, beside the settings.
+#[must_use]
+pub fn last_of(settings: &Path) -> std::path::PathBuf {
+    settings.with_extension("last.json")
+}
+
+/// What is lost of it with a crash is told again by the next file.
+fn leave(settings: &Path, last: &Last) {
+    let (place, new) = (last_of(settings), settings.with_extension("last.new"));
+    let text = serde_json::to_vec(last).expect("an outcome is JSON");
+    if let Err(error) = fs::write(&new, text).and_then(|()| fs::rename(&new, &place)) {
+        eprintln!("archive: {}: {error}", place.display());
+    }
+}
+
+fn fetch(settings: &Path, name: &str, path: &Path) -> Result<(), Error> {
+    let read = read(settings)?;
+    let none = || Error::Unreachable { repository: "none".into(), why: "there is none".into() };
+    let content = Lineage::open(read.archive.as_ref().ok_or_else(none)?)?.fetch(name)?;
+    // The server reads the file when this has ended well, and not before.
+    fs::write(path, content).map_err(|error| unreadable(path, &error))
+}

@@ -1,0 +1,69 @@
+//! Repositories: objects under names, put once.
+
+mod directory;
+
+use std::io::{Read, Write};
+
+use evenkeel_core::backup::archive::Error;
+use evenkeel_core::backup::lineage::{Location, Repository as Place};
+
+pub use directory::found;
+
+/// What came of putting an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is there now, durably.
+    Stored,
+    /// There was one of that name; it is as it was.
+    Exists,
+}
+
+/// An object on its way; it is there once it is finished, and not before.
+pub trait Upload: Write + Send {
+    /// Makes it durable under its name, in place of one that was there. Bytes that were written.
+    ///
+    /// # Errors
+    /// [`Error`]; then it is not there.
+    fn finish(self: Box<Self>) -> Result<u64, Error>;
+}
+
+/// A place for objects. Names are paths of safe words.
+pub trait Repository: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &str;
+    /// Puts a small object where there is none of its name.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<Put, Error>;
+    /// Begins an object of any size.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn upload(&self, path: &str) -> Result<Box<dyn Upload>, Error>;
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// [`Error::NotThere`] only if the repository was reached and it is not there.
+    fn read(&self, path: &str) -> Result<Box<dyn Read + Send>, Error>;
+    /// Names of objects and directories directly below one, in order.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing below is no error.
+    fn list(&self, path: &str) -> Result<Vec<String>, Error>;
+    /// Removes an object; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn remove(&self, path: &str) -> Result<(), Error>;
+}
+
+/// Opens a repository; nothing is asked of it yet.
+#[must_use]
+pub fn open(place: &Place) -> Box<dyn Repository> {
+    match &place.location {
+        Location::Directory { path } => {
+            Box::new(directory::Directory::new(&place.name, path.as_ref()))
+        }
+    }
+}
