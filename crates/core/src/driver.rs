@@ -5,10 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::job::{Done, Job};
 use crate::check::Reading;
 use crate::goal::{Goal, StopMode};
 use crate::id::{Incarnation, Term};
 use crate::promise::{Copy, Position};
+use crate::time::Span;
 
 /// What is on disk for a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +123,17 @@ pub struct Sender {
     pub replied: u64,
 }
 
+/// How a server's log gets to its archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archived {
+    /// Bytes of log that are complete and in no repository.
+    pub pending_bytes: u64,
+    /// How long the oldest of it waits.
+    pub waits: Option<Span>,
+    /// Why the last file was not stored.
+    pub trouble: Option<String>,
+}
+
 /// A driver's failure, in words for people; what is tried again is the reconciler's decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
@@ -169,6 +182,11 @@ pub enum Error {
 /// A kind's servers know of no others.
 fn alone(goal: &Goal) -> Error {
     Error::Failed(format!("members of kind {} do not replicate", goal.identity.kind))
+}
+
+/// A kind's servers have no archive.
+fn unarchived(goal: &Goal) -> Error {
+    Error::Failed(format!("members of kind {} have no archive", goal.identity.kind))
 }
 
 /// One member's server on one host. Calls may block; the caller runs them off its own thread. A kind
@@ -266,6 +284,29 @@ pub trait Driver: Send {
     /// [`Error`].
     fn confirm(&mut self, goal: &Goal) -> Result<bool, Error> {
         Err(alone(goal))
+    }
+    /// How its log gets to its archive. Asks no server: it may be stopped, or hang.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn archived(&mut self, goal: &Goal) -> Result<Archived, Error> {
+        Err(unarchived(goal))
+    }
+    /// Has everything that was written so far archived, and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when it takes too long.
+    fn flush(&mut self, goal: &Goal) -> Result<(), Error> {
+        Err(unarchived(goal))
+    }
+    /// Does a job beside the server; it takes as long as it does, and nothing else waits for it: it is
+    /// called on a driver of its own.
+    ///
+    /// # Errors
+    /// [`Error`]; it may be begun again.
+    fn job(&mut self, goal: &Goal, job: &Job) -> Result<Done, Error> {
+        let _ = job;
+        Err(unarchived(goal))
     }
     /// Runs one check's question.
     ///

@@ -292,6 +292,20 @@ impl Lineage {
         Ok(removed)
     }
 
+    /// The newest timeline that the log goes on on, from a backup's on.
+    ///
+    /// # Errors
+    /// Unless every repository says what it has.
+    pub fn newest_timeline(&self, from: u32) -> Result<u32, Error> {
+        let mut newest = from;
+        for repository in &self.repositories {
+            for name in repository.list(&self.at("log"))? {
+                newest = newest.max(u32::from_str_radix(&name, 16).unwrap_or(0));
+            }
+        }
+        Ok(newest)
+    }
+
     /// Whether a log file is in a repository, without reading all of it.
     ///
     /// # Errors

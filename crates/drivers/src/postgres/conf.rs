@@ -10,6 +10,7 @@ use evenkeel_kinds::postgres::replication::standby_names;
 
 use super::layout::Layout;
 use crate::Setup;
+use crate::backup::command::{self, Settings};
 use crate::files::{fault, write_synced};
 
 /// Longest path of a socket (`sun_path`, with its end).
@@ -22,6 +23,7 @@ fn rules(goal: &Goal, gate: Gate) -> String {
     let mut text = format!("{}\n", if gate == Gate::Open { OPEN } else { SHUT });
     text.push_str(
         "local all evenkeel,evenkeel_probe peer map=evenkeel\n\
+         local replication evenkeel peer map=evenkeel\n\
          local all all reject\n\
          host all evenkeel,evenkeel_probe all reject\n",
     );
@@ -86,16 +88,16 @@ pub fn write(setup: &Setup, layout: &Layout, goal: &Goal, gate: Gate) -> Result<
     let gate = gate.or_kept(&layout.conf.join("pg_hba.conf"));
     let map = format!("evenkeel {user} evenkeel\nevenkeel {user} evenkeel_probe\n");
     let files = [
-        ("postgresql.conf", settings(goal)),
-        ("pg_hba.conf", rules(goal, gate)),
-        ("pg_ident.conf", map),
+        (layout.conf.join("postgresql.conf"), settings(setup, layout, goal)),
+        (layout.conf.join("pg_hba.conf"), rules(goal, gate)),
+        (layout.conf.join("pg_ident.conf"), map),
+        (layout.archive.clone(), archive(goal)),
     ];
     let made = fs::create_dir_all(&layout.conf).and_then(|()| fs::create_dir_all(&layout.log));
     made.map_err(fault("cannot make", &layout.conf))?;
     check_socket(setup, goal)?;
     let mut changed = false;
-    for (name, text) in files {
-        let path = layout.conf.join(name);
+    for (path, text) in files {
         if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
             continue;
         }
@@ -105,9 +107,27 @@ pub fn write(setup: &Setup, layout: &Layout, goal: &Goal, gate: Gate) -> Result<
     Ok(changed)
 }
 
-fn settings(goal: &Goal) -> String {
+/// What the server's commands for its log go by. They read it for each file: nothing is to be reloaded.
+fn archive(goal: &Goal) -> String {
+    let settings = Settings { archive: goal.archive.as_deref().cloned(), term: goal.term };
+    serde_json::to_string(&settings).expect("settings are JSON")
+}
+
+/// A command of the server's own, in the words of its shell.
+pub fn command(launcher: &[String], name: &str, settings: &Path, places: [&str; 2]) -> String {
+    let settings = settings.display().to_string();
+    let words = launcher.iter().map(String::as_str).chain([name, &settings]);
+    // A percent sign would be one of the server's own.
+    let quoted = words.map(|word| format!("'{}'", word.replace('\'', "'\\''").replace('%', "%%")));
+    let [first, second] = places;
+    format!("{} \"{first}\" \"{second}\"", quoted.collect::<Vec<_>>().join(" "))
+}
+
+fn settings(setup: &Setup, layout: &Layout, goal: &Goal) -> String {
     let mut text = "# Written by Evenkeel; changes made here are lost.\n".to_owned();
-    let part = part(goal);
+    let mut part = part(goal);
+    let push = command(&setup.launcher, command::PUSH, &layout.archive, ["%p", "%f"]);
+    part.push(("archive_command", push));
     let part = part.iter().map(|(name, value)| (*name, value));
     for (name, value) in goal.settings.iter().map(|(n, v)| (n.as_str(), v)).chain(part) {
         let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));

@@ -80,6 +80,10 @@ pub struct Layout {
     pub tombstone: PathBuf,
     /// Its name while it is being removed.
     pub removing: PathBuf,
+    /// Where its backups are proven.
+    pub proof: PathBuf,
+    /// What the server's commands for its log go by.
+    pub archive: PathBuf,
 }
 
 /// What a marker's file says.
@@ -95,11 +99,17 @@ enum Mark {
 impl Layout {
     /// The layout of a goal's member.
     pub fn of(setup: &Setup, goal: &Goal) -> Self {
-        let members = &setup.members_dir;
+        Self::at(setup.members_dir.join(goal.member.0.to_string()), goal)
+    }
+
+    /// The layout of a directory of its own kind.
+    pub fn at(root: PathBuf, goal: &Goal) -> Self {
+        let members = root.parent().map(Path::to_owned).unwrap_or_default();
         let number = goal.member.0;
-        let root = members.join(number.to_string());
         let data = root.join("data");
         Self {
+            proof: members.join(format!(".proof-{number}")),
+            archive: root.join("archive.json"),
             conf: root.join("conf"),
             log: root.join("log"),
             initializing: root.join("initializing"),

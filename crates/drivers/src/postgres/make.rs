@@ -8,13 +8,13 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::driver::Error;
 use evenkeel_core::goal::{Goal, Role};
 
 use super::layout::{Layout, Marker};
-use super::{copy, image};
+use super::{copy, image, restore};
 use crate::Setup;
 use crate::files::{fault, sync_parent, write_synced};
 
@@ -57,9 +57,10 @@ fn make_dir(path: &Path) -> Result<(), Error> {
 /// Makes a member's directory, from the pool where one is ready.
 pub fn initialize(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error> {
     begin(setup, layout, goal)?;
-    match &goal.role {
-        Role::Standby { upstream } => copy::whole(setup, layout, upstream)?,
-        Role::Primary { .. } | Role::Recruit => {
+    match (&goal.role, &goal.seed) {
+        (Role::Standby { upstream }, _) => copy::whole(setup, layout, upstream)?,
+        (_, Some(seed)) => restore::whole(setup, layout, goal, seed)?,
+        (Role::Primary { .. } | Role::Recruit, None) => {
             if !take(&setup.pool_dir, &layout.data) {
                 build(setup, &layout.data)?;
             }
@@ -193,6 +194,28 @@ pub fn said(mut command: Command, input: Option<&str>) -> Result<String, Error> 
         return Ok(words.into_owned());
     }
     Err(in_words(&program, &words))
+}
+
+/// Runs a program that may find something wrong; whether it ended well, and its words.
+pub fn heard(mut command: Command, limit: Duration) -> Result<(bool, String), Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |error: std::io::Error| Error::Failed(format!("{program}: {error}"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().map_err(failed)?;
+    // It may wait for a lock that nobody gives up.
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let pid = crate::process::pidfd(child.id()).map_err(failed)?;
+    let watch = std::thread::spawn(move || {
+        if end.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = crate::process::signal(&pid, rustix::process::Signal::KILL);
+        }
+    });
+    let out = child.wait_with_output().map_err(failed);
+    drop(ended);
+    let _ = watch.join();
+    let out = out?;
+    let words = [out.stdout, out.stderr].concat();
+    Ok((out.status.success(), String::from_utf8_lossy(&words).into_owned()))
 }
 
 /// What a server's program said went wrong.

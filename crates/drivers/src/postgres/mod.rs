@@ -1,23 +1,29 @@
 //! PostgreSQL's driver: one object per member, every call an "ensure".
 
+mod backup;
 mod conf;
 mod copy;
 mod layout;
 mod make;
 mod prepare;
 mod replication;
+mod restore;
 mod server;
 mod session;
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use evenkeel_core::backup::job::{Done, Job, What};
+use evenkeel_core::backup::lineage::BackupId;
 use evenkeel_core::check::Reading;
-use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process, Replication};
+use evenkeel_core::driver::{Answer, Archived, Directory, Driver, Error, Process, Replication};
 use evenkeel_core::goal::{Goal, StopMode};
 use evenkeel_core::promise::Position;
+use evenkeel_core::time::Span;
 
 use crate::Setup;
+use crate::backup::command;
 use crate::files::{fault, sync_parent, write_synced};
 use layout::{Layout, Marker};
 
@@ -122,6 +128,8 @@ impl Driver for Postgres {
         match layout.look(goal)? {
             Directory::Absent => Ok(()),
             Directory::Partial => {
+                // A server that replays has it as its own until it is killed.
+                server::kill(&layout.data)?;
                 let root = &layout.root;
                 fs::remove_dir_all(root).map_err(fault("cannot remove", root))?;
                 sync_parent(root).map_err(fault("cannot sync", root))
@@ -211,6 +219,34 @@ impl Driver for Postgres {
         self.proofs.in_force(&self.setup, goal)
     }
 
+    fn archived(&mut self, goal: &Goal) -> Result<Archived, Error> {
+        let layout = self.layout(goal);
+        let (bytes, since) = backup::pending(&layout.data)?;
+        let last = fs::read(command::last_of(&layout.archive)).unwrap_or_default();
+        let last: Option<command::Last> = serde_json::from_slice(&last).ok();
+        let waits = since.and_then(|since| SystemTime::now().duration_since(since).ok());
+        Ok(Archived {
+            pending_bytes: bytes,
+            waits: waits.map(|waits| Span(u64::try_from(waits.as_millis()).unwrap_or(u64::MAX))),
+            trouble: last.and_then(|last| last.error),
+        })
+    }
+
+    fn flush(&mut self, goal: &Goal) -> Result<(), Error> {
+        replication::flush(&self.setup, &self.layout(goal), goal)
+    }
+
+    fn job(&mut self, goal: &Goal, job: &Job) -> Result<Done, Error> {
+        let layout = self.layout(goal);
+        match &job.what {
+            What::Backup { rate_max } => {
+                backup::take(&self.setup, &layout, goal, BackupId(job.id), *rate_max)
+            }
+            What::Prove(seed) => restore::prove(&self.setup, &layout, goal, seed).map(Done::Proof),
+            What::Expire { backups, before } => backup::expire(goal, backups, *before),
+        }
+    }
+
     fn read(&mut self, goal: &Goal, question: &str) -> Result<Reading, Error> {
         self.session.read(&self.setup, goal, question)
     }
@@ -267,6 +303,8 @@ impl Driver for Postgres {
         write_synced(tombstone, stone.to_string().as_bytes())
             .map_err(fault("cannot write", tombstone))?;
         // The name goes first, at once: half a directory is never taken for a whole one.
+        restore::clear(&layout)?;
+        crate::files::remove_dir(&layout.proof).map_err(fault("cannot remove", &layout.proof))?;
         let (root, aside) = (&layout.root, &layout.removing);
         let _ = fs::remove_dir_all(aside);
         fs::rename(root, aside).map_err(fault("cannot set aside", root))?;

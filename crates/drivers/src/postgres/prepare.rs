@@ -37,7 +37,7 @@ pub fn prepare(setup: &Setup, goal: &Goal) -> Result<(), Error> {
             client.batch_execute(&role_is).await?;
         }
         let Some(owner) = goal.logins.first() else { return Ok(()) };
-        let name = goal.identity.name.as_str();
+        let name = goal.owner();
         let (database, owner) = (identifier(name), identifier(&owner.role));
         let known = client
             .query_opt("SELECT FROM pg_catalog.pg_database WHERE datname = $1", &[&name])
@@ -87,7 +87,7 @@ async fn followers(client: &Client, goal: &Goal) -> Result<(), tokio_postgres::E
     Ok(())
 }
 
-fn identifier(name: &str) -> String {
+pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PROMOTE_MAX: Duration = Duration::from_secs(60);
 /// A checkpoint before a planned stop takes no longer than this.
 const CHECKPOINT_MAX: Duration = Duration::from_secs(10);
+/// What was written so far is archived within this, or its repository is down or slow.
+const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// Between looks at a condition the server sends no news of.
 const STEP: Duration = Duration::from_millis(1);
 /// A walsender that neither moves nor ends in this time is ended; it is never a client's.
@@ -141,6 +143,34 @@ pub fn checkpoint(setup: &Setup, goal: &Goal) -> Result<(), Error> {
     })
 }
 
+/// Has the server begin a new segment of its log, and waits until all before it is archived.
+pub fn flush(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error> {
+    let config = config(setup, goal, "evenkeel", "evenkeel");
+    let ended = within("ending a segment", PATIENCE, async {
+        let client = connect(config).await?;
+        // Without anything written since, there is none to end.
+        let text = "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), \
+                    pg_catalog.pg_switch_wal()::text";
+        Ok(client.query_one(text, &[]).await?.get::<_, String>(0))
+    })?;
+    let end = Instant::now() + FLUSH_MAX;
+    let ready = layout.data.join("pg_wal/archive_status");
+    loop {
+        let names = fs::read_dir(&ready).map_err(fault("cannot list", &ready))?;
+        let waits =
+            |name: &str| name.strip_suffix(".ready").is_some_and(|name| name <= ended.as_str());
+        let mut names = names.filter_map(|entry| Some(entry.ok()?.file_name()));
+        if !names.any(|name| name.to_str().is_some_and(waits)) {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            let limit_ms = u64::try_from(FLUSH_MAX.as_millis()).unwrap_or(u64::MAX);
+            return Err(Error::Deadline { what: "archiving the log".to_owned(), limit_ms });
+        }
+        std::thread::sleep(STEP);
+    }
+}
+
 /// Where a cleanly stopped server's log ends: at its shutdown's checkpoint. A standby that has flushed
 /// past the beginning of that record has every commit.
 pub fn end_of_log(setup: &Setup, layout: &Layout) -> Result<Option<Position>, Error> {
@@ -228,7 +258,7 @@ fn histories(data: &Path) -> Result<Vec<(u32, PathBuf)>, Error> {
 /// Takes the numbers of timelines between a server's own and a term's, so that its next one is the
 /// term. A server chooses the first number after its own that it knows no history of, and that may be
 /// another's of which it never heard.
-fn plant(data: &Path, term: Term) -> Result<(), Error> {
+pub fn plant(data: &Path, term: Term) -> Result<(), Error> {
     let known = histories(data)?;
     let own = known.iter().filter(|(_, path)| !is_planted(path)).map(|(number, _)| *number).max();
     for timeline in own.unwrap_or(1) + 1..term.0 {

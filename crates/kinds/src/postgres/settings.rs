@@ -28,6 +28,10 @@ pub fn of(plan: &Plan) -> BTreeMap<String, String> {
         // A standby that is away must not fill the primary's disk; past this it is made anew.
         ("max_slot_wal_keep_size", "1GB"),
         ("wal_keep_size", "64MB"),
+        // Always on, as turning it on takes a restart; where nothing is archived the command does nothing.
+        // A standby archives too: what its primary could not any more is not lost to the archive with it.
+        ("archive_mode", "always"),
+        ("archive_timeout", "60"),
         ("hot_standby", "on"),
         ("wal_receiver_status_interval", "1s"),
         ("wal_receiver_timeout", "5s"),

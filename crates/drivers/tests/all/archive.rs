@@ -1,0 +1,287 @@
+//! The archive of a real server: its log, backups, restores to points, proofs, and what goes wrong.
+
+use std::fs;
+use std::path::PathBuf;
+
+use evenkeel_core::backup::job::{Backup, Done, Job, Proof, What};
+use evenkeel_core::backup::lineage::{
+    Archive, BackupId, Lineage, Location, Repository, Seed, Target,
+};
+use evenkeel_core::driver::{Answer, Directory, Driver};
+use evenkeel_core::goal::{Goal, Password, StopMode};
+use evenkeel_core::id::Term;
+use evenkeel_core::moment::Moment;
+use evenkeel_core::promise::Position;
+use evenkeel_drivers::backup::{lineage, repository};
+
+use super::{Place, as_owner, until, value_as_owner};
+
+/// A repository in a directory of the test's.
+fn repository(place: &Place, name: &str) -> Repository {
+    let path = place.dir.path().join("repositories").join(name);
+    repository::found(name, &path).expect("an empty directory");
+    Repository { name: name.to_owned(), location: Location::Directory { path: text(path) } }
+}
+
+fn text(path: PathBuf) -> String {
+    path.to_str().expect("a plain path").to_owned()
+}
+
+fn archive(place: &Place, generation: u32) -> Archive {
+    Archive {
+        lineage: Lineage(format!("store/1-{generation}")),
+        key: Password(format!("{generation:064x}")),
+        wrapped: "wrapped".to_owned(),
+        repositories: vec![repository(place, "here")],
+    }
+}
+
+/// A member that archives.
+fn archiving(place: &Place) -> (Box<dyn Driver>, Goal) {
+    let (mut driver, mut goal, _) = place.serving();
+    goal.archive = Some(Box::new(archive(place, 1)));
+    driver.configure(&goal).expect("configured");
+    (driver, goal)
+}
+
+fn job(place: &Place, goal: &Goal, id: u32, what: What) -> Result<Done, String> {
+    place.driver().job(goal, &Job { id, what }).map_err(|error| error.to_string())
+}
+
+fn backup(place: &Place, goal: &Goal, id: u32) -> Backup {
+    match job(place, goal, id, What::Backup { rate_max: 0 }) {
+        Ok(Done::Backup(backup)) => backup,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn seed(goal: &Goal, target: Target) -> Seed {
+    let archive = goal.archive.as_deref().expect("it archives").clone();
+    Seed { archive, backup: None, target, owner: "orders-2".to_owned() }
+}
+
+/// Another member's goal, made from a seed.
+fn restoring(place: &Place, goal: &Goal, member: u32, target: Target) -> Goal {
+    let mut other = place.goal(member, 1);
+    other.seed = Some(Box::new(seed(goal, target)));
+    (other.term, other.port) = (Term(goal.term.0 + 1), super::free_port());
+    other
+}
+
+/// Restores, starts, and says what a statement gives.
+fn restored(place: &Place, goal: &Goal, statement: &str) -> String {
+    let mut driver = place.driver();
+    driver.initialize(goal).expect("restored");
+    driver.configure(goal).expect("configured");
+    driver.start(goal).expect("started");
+    until(|| driver.probe(goal, false) == Answer::Accepting);
+    driver.prepare(goal).expect("prepared");
+    assert_eq!(driver.probe(goal, true), Answer::Writing);
+    let value = value_as_owner(goal.port, "a password", statement).expect("asked");
+    driver.stop(goal, StopMode::Fast).expect("stopped");
+    driver.remove(goal).expect("removed");
+    value.unwrap_or_default()
+}
+
+/// A commit of a ledger: its number, and when and where it ended.
+struct Entry {
+    number: u64,
+    at: Moment,
+    end: Position,
+}
+
+fn write(place: &Place, number: u64) -> Entry {
+    let ask = |text: &str| value_as_owner(place.port, "a password", text).expect("written");
+    ask(&format!("INSERT INTO ledger VALUES ({number}, repeat('x', 3000))"));
+    // One client writes: what is written next begins where this ended, and is later.
+    let text = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ' ' \
+                || pg_current_wal_insert_lsn()";
+    let said = ask(text).expect("a row");
+    let (at, end) = said.split_once(' ').expect("two words");
+    let end = end.parse().expect("a position");
+    Entry { number, at: Moment(at.parse().expect("a number")), end }
+}
+
+/// A ledger with a backup in its midst, all of it archived.
+fn ledger(place: &Place, driver: &mut dyn Driver, goal: &Goal) -> Vec<Entry> {
+    as_owner(place.port, "a password", "CREATE TABLE ledger (n bigint, t text)").expect("made");
+    let mut entries = Vec::new();
+    for number in 1..=60 {
+        if number == 5 || number == 30 {
+            backup(place, goal, u32::try_from(number).expect("small"));
+        }
+        entries.push(write(place, number));
+    }
+    driver.flush(goal).expect("archived");
+    entries
+}
+
+/// How many points a ledger is restored to; each takes a second.
+fn points() -> usize {
+    std::env::var("POINTS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
+}
+
+pub fn a_restore_ends_where_it_was_told_to(place: &mut Place) {
+    let (mut driver, goal) = archiving(place);
+    let entries = ledger(place, &mut *driver, &goal);
+    let all = "SELECT string_agg(n::text, ',' ORDER BY n) FROM ledger";
+    let expected = |upto: u64| (1..=upto).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    let count = points();
+    for round in 0..count {
+        // Spread over the ledger, every one another transaction: by position and by time in turn.
+        let entry = &entries[5 + round * 53 / count];
+        let target = match round % 2 {
+            0 => Target::Position(entry.end),
+            _ => Target::Moment(entry.at),
+        };
+        let member = 10 + u32::try_from(round).expect("small");
+        let other = restoring(place, &goal, member, target.clone());
+        assert_eq!(restored(place, &other, all), expected(entry.number), "{target}");
+    }
+    // A name, the end, and a moment after the last commit.
+    value_as_owner(place.port, "a password", "INSERT INTO ledger VALUES (61)").expect("written");
+    super::as_evenkeel(place, "SELECT pg_create_restore_point('before the upgrade')");
+    write(place, 62);
+    driver.flush(&goal).expect("archived");
+    let point = Target::Point("before the upgrade".to_owned());
+    let other = restoring(place, &goal, 90, point);
+    assert_eq!(restored(place, &other, all), expected(61));
+    let far = "2100-01-01T00:00:00Z".parse().expect("a moment");
+    for (member, target) in [(91, Target::Latest), (92, Target::Moment(far))] {
+        let other = restoring(place, &goal, member, target);
+        assert_eq!(restored(place, &other, all), expected(62));
+    }
+    // What cannot be is refused by name, and nothing is left behind as if it were whole.
+    let wrong = [
+        (Target::Point("nowhere".to_owned()), "before configured recovery target"),
+        (Target::Position(Position(u64::MAX >> 1)), "before configured recovery target"),
+        (Target::Position(Position(1)), "before its first backup"),
+        (Target::Moment(Moment(1)), "before its first backup"),
+    ];
+    for (member, (target, words)) in (94..).zip(wrong) {
+        let other = restoring(place, &goal, member, target.clone());
+        let mut driver = place.driver();
+        let error = driver.initialize(&other).expect_err("refused").to_string();
+        assert!(error.contains(words), "{target}: {error}");
+        assert_eq!(driver.directory(&other), Ok(Directory::Partial));
+        driver.discard(&other).expect("discarded");
+    }
+}
+
+pub fn a_backup_is_proven_and_damage_is_found(place: &mut Place) {
+    let (mut driver, goal) = archiving(place);
+    ledger(place, &mut *driver, &goal);
+    let prove = |seed: Seed| job(place, &goal, 70, What::Prove(Box::new(seed)));
+    let Ok(Done::Proof(proof)) = prove(seed(&goal, Target::Latest)) else { panic!("proven") };
+    let Proof { backup, relations, wrong, canary, restore_ms, .. } = proof;
+    assert_eq!((backup, &wrong[..]), (BackupId(30), &[][..]));
+    assert!(relations > 100 && restore_ms > 0 && canary.is_some(), "{relations} relations");
+    let left = fs::read_dir(&place.setup.members_dir).expect("there").filter_map(Result::ok);
+    assert!(left.into_iter().all(|entry| !entry.file_name().to_string_lossy().contains("proof")));
+    // One bit in a backup's data, or in a file of the log, and it is no proof.
+    let root = place.dir.path().join("repositories/here/store/1-1");
+    let base = root.join("backups/30/base");
+    flip(&base);
+    let error = prove(seed(&goal, Target::Latest)).expect_err("damaged");
+    assert!(error.contains("changed or cut off") || error.contains("unpack"), "{error}");
+    flip(&base);
+    prove(seed(&goal, Target::Latest)).expect("whole again");
+    let mut log: Vec<PathBuf> = fs::read_dir(root.join("log/00000001"))
+        .expect("there")
+        .map(|entry| entry.expect("there").path())
+        .filter(|path| path.extension().is_none())
+        .collect();
+    log.sort();
+    let last = log.last().expect("a segment");
+    flip(last);
+    let error = prove(seed(&goal, Target::Latest)).expect_err("its log is damaged");
+    assert!(error.contains("is damaged"), "a damaged file is not the end of the log: {error}");
+}
+
+fn flip(path: &PathBuf) {
+    let mut bytes = fs::read(path).expect("there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).expect("written");
+}
+
+pub fn what_is_let_go_is_nothing_that_is_needed(place: &mut Place) {
+    let (mut driver, goal) = archiving(place);
+    ledger(place, &mut *driver, &goal);
+    let opened = lineage::Lineage::open(goal.archive.as_deref().expect("it archives"));
+    let opened = opened.expect("opened");
+    let ids = || -> Vec<u32> {
+        let backups = opened.backups().expect("asked");
+        backups.iter().map(|manifest| manifest.backup.id.0).collect()
+    };
+    assert_eq!(ids(), [5, 30]);
+    // Whoever asks for too much of the log gets no more than nobody needs.
+    let before = Position(u64::MAX);
+    let what = What::Expire { backups: vec![BackupId(5)], before };
+    let Ok(Done::Expired { objects }) = job(place, &goal, 71, what) else { panic!("expired") };
+    assert!(objects > 2, "{objects} objects");
+    assert_eq!(ids(), [30]);
+    let other = restoring(place, &goal, 80, Target::Latest);
+    assert_eq!(restored(place, &other, "SELECT count(*) FROM ledger"), "60");
+}
+
+pub fn a_repository_that_fails_stops_no_server(place: &mut Place) {
+    let (mut driver, goal) = archiving(place);
+    as_owner(place.port, "a password", "CREATE TABLE ledger (n bigint, t text)").expect("made");
+    backup(place, &goal, 1);
+    write(place, 1);
+    driver.flush(&goal).expect("archived");
+    // Its disk is not mounted: the directory is there, and empty.
+    let (root, aside) =
+        (place.dir.path().join("repositories/here"), place.dir.path().join("repositories/away"));
+    fs::rename(&root, &aside).expect("renamed");
+    fs::create_dir(&root).expect("made");
+    write(place, 2);
+    super::as_evenkeel(place, "SELECT pg_switch_wal()");
+    write(place, 3);
+    until(|| {
+        let archived = driver.archived(&goal).expect("asked");
+        let told = archived.trouble.as_ref().is_some_and(|words| words.contains("mounted"));
+        archived.pending_bytes > 0 && archived.waits.is_some() && told
+    });
+    assert_eq!(driver.probe(&goal, true), Answer::Writing);
+    let error = job(place, &goal, 2, What::Backup { rate_max: 0 }).expect_err("there is nowhere");
+    assert!(error.contains("mounted"), "{error}");
+    // Nothing may be taken for the end of the log while nobody can be asked.
+    let other = restoring(place, &goal, 81, Target::Latest);
+    let error = place.driver().initialize(&other).expect_err("nobody can be asked").to_string();
+    assert!(error.contains("mounted"), "{error}");
+    place.driver().discard(&other).expect("discarded");
+    fs::remove_dir(&root).expect("empty still");
+    fs::rename(&aside, &root).expect("renamed");
+    driver.flush(&goal).expect("what waited is archived");
+    assert_eq!(driver.archived(&goal).expect("asked").pending_bytes, 0);
+    let other = restoring(place, &goal, 82, Target::Latest);
+    assert_eq!(restored(place, &other, "SELECT count(*) FROM ledger"), "3");
+}
+
+pub fn two_histories_never_share_a_lineage(place: &mut Place) {
+    let (mut driver, mut goal) = archiving(place);
+    as_owner(place.port, "a password", "CREATE TABLE ledger (n bigint, t text)").expect("made");
+    backup(place, &goal, 1);
+    write(place, 1);
+    driver.flush(&goal).expect("archived");
+    let opened = lineage::Lineage::open(goal.archive.as_deref().expect("it archives"));
+    let opened = opened.expect("opened");
+    // A newer term has begun elsewhere: what is written in this one is not taken any more.
+    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(2)).expect("stored");
+    write(place, 2);
+    super::as_evenkeel(place, "SELECT pg_switch_wal()");
+    until(|| {
+        let trouble = driver.archived(&goal).expect("asked").trouble;
+        trouble.is_some_and(|words| words.contains("has begun"))
+    });
+    // The same name with other content is refused, with the same it is there.
+    let error = opened.push("00000002.history", b"other", Term(2)).expect_err("refused");
+    assert!(error.to_string().contains("other content"), "{error}");
+    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(2)).expect("it is there");
+    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(1)).expect("nothing is written");
+    goal.term = Term(2);
+    driver.configure(&goal).expect("configured");
+    driver.flush(&goal).expect("the newest term's writer is heard");
+}
