@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use evenkeel_core::agent::{Brain, Call, Config, Input, Outcome, Output};
+use evenkeel_core::backup::job::Done;
 use evenkeel_core::check::Reading;
 use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::report::{Answer, FromAgent, Hello, Question, ToAgent};
@@ -58,6 +59,15 @@ pub(crate) enum Event {
     Host(Vec<(String, Reading)>),
     /// The image that new members run from.
     Image(Option<String>),
+    /// A job ended.
+    JobEnded {
+        /// Of which member.
+        member: MemberId,
+        /// Its number.
+        number: u64,
+        /// What came of it.
+        outcome: Result<Done, String>,
+    },
 }
 
 /// An agent at work.
@@ -193,6 +203,7 @@ impl Shell {
                 tracing::info!(%service, pid, "a pooler's process ended");
                 Input::PoolerDied { service }
             }
+            Event::JobEnded { member, number, outcome } => Input::Job { member, number, outcome },
             Event::Saw(answer) => Input::Saw(answer),
             Event::Host(readings) => {
                 self.reading_since = None;
@@ -226,6 +237,9 @@ impl Shell {
         }
         for call in out.calls {
             self.call(call);
+        }
+        for call in out.jobs {
+            self.workers.begin(call);
         }
         for call in out.pooler_calls {
             self.poolers.call(call);

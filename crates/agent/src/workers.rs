@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use evenkeel_core::agent::{Action, Call, Outcome, perform};
+use evenkeel_core::agent::{Action, Call, JobCall, Outcome, perform};
 use evenkeel_core::driver::{Driver, Error};
 use evenkeel_core::id::MemberId;
 use tokio::sync::{Semaphore, mpsc};
@@ -79,6 +79,28 @@ impl Workers {
         });
     }
 
+    /// Begins a job on a driver of its own; it comes back as [`Event::JobEnded`]. A process that ends
+    /// does not wait for it: it is begun anew.
+    pub fn begin(&self, call: JobCall) {
+        let (service, member, what) = (&call.goal.identity.name, call.member, call.job.what.name());
+        tracing::info!(%service, %member, job = call.job.id, what, "a job begins");
+        let (drivers, events) = (Arc::clone(&self.drivers), self.events.clone());
+        std::thread::spawn(move || {
+            let began = Instant::now();
+            let done = drivers.driver(&call.goal).and_then(|mut d| d.job(&call.goal, &call.job));
+            match &done {
+                Ok(_) => {
+                    tracing::info!(job = call.job.id, took = ?began.elapsed(), "a job is done")
+                }
+                Err(error) => tracing::warn!(job = call.job.id, %error, "a job failed"),
+            }
+            let outcome = done.map_err(|error| error.to_string());
+            // The shell has gone if it takes no event any more.
+            let (member, number) = (call.member, call.number);
+            let _ = events.blocking_send(Event::JobEnded { member, number, outcome });
+        });
+    }
+
     /// Takes a driver back.
     pub fn back(&mut self, returned: &mut Returned) {
         self.under_way -= 1;
@@ -121,6 +143,8 @@ fn tell(call: &Call) {
         Action::Look
         | Action::Probe { .. }
         | Action::Check
+        | Action::Archived
+        | Action::Flush
         | Action::Replication
         | Action::Open
         | Action::Confirm => {}

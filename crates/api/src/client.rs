@@ -12,8 +12,9 @@ use ureq::{Agent, Body};
 
 use crate::events::Events;
 use crate::{
-    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, JournalEntry, JournalQuery, KindPage,
-    KindSummary, NewService, SwitchoverOrder, Termination, UrlAnswer,
+    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, JournalEntry,
+    JournalQuery, KindPage, KindSummary, NewService, RepositoryPage, RestoreTarget, RollbackOrder,
+    SwitchoverOrder, Termination, UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.
@@ -203,6 +204,70 @@ impl Client {
     pub fn switchover(&self, name: &str, to: Option<&str>) -> Result<Accepted, Error> {
         let body = SwitchoverOrder { to: to.map(str::to_owned) };
         self.post(&path("/v1/services", name, "/switchover"), &body)
+    }
+
+    /// A service's backups, newest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn backups(&self, name: &str) -> Result<Vec<view::BackupRow>, Error> {
+        self.get(&path("/v1/services", name, "/backups"))
+    }
+
+    /// One backup.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn backup(&self, id: &str) -> Result<view::BackupRow, Error> {
+        self.get(&path("/v1/backups", id, ""))
+    }
+
+    /// Orders a backup; the answer has its number.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn take_backup(&self, name: &str) -> Result<Accepted, Error> {
+        self.order(&path("/v1/services", name, "/backups"))
+    }
+
+    /// Orders a proof of a service's newest backup.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn prove(&self, name: &str) -> Result<Accepted, Error> {
+        self.order(&path("/v1/services", name, "/proofs"))
+    }
+
+    /// Orders a new service from another's archive.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn fork(&self, name: &str, order: &ForkOrder) -> Result<Accepted, Error> {
+        self.post(&path("/v1/services", name, "/fork"), order)
+    }
+
+    /// Orders a service to be put back.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn rollback(&self, name: &str, target: RestoreTarget) -> Result<Accepted, Error> {
+        self.post(&path("/v1/services", name, "/rollback"), &RollbackOrder { target })
+    }
+
+    /// Where archives go.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn repositories(&self) -> Result<Vec<RepositoryPage>, Error> {
+        self.get("/v1/repositories")
+    }
+
+    /// Orders that archives go to one repository more.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn add_repository(&self, new: &RepositoryPage) -> Result<Accepted, Error> {
+        self.post("/v1/repositories", new)
     }
 
     /// Orders a service to be stopped, its disks kept.

@@ -126,6 +126,26 @@ pub const ENDPOINTS: &[Endpoint] = &[
         request: Some("DrillResult"),
         ..order("/v1/services/{name}/drills", "Has the journal tell what a drill came to.")
     },
+    get("/v1/services/{name}/backups", "[BackupRow]", "A service's backups, newest first."),
+    order("/v1/services/{name}/backups", "Takes a backup; `job` in the answer is its number."),
+    order("/v1/services/{name}/proofs", "Proves that the newest backup can be restored."),
+    Endpoint {
+        request: Some("ForkOrder"),
+        ..order("/v1/services/{name}/fork", "Makes a service from this one's backup and log.")
+    },
+    Endpoint {
+        request: Some("RollbackOrder"),
+        ..order(
+            "/v1/services/{name}/rollback",
+            "Puts a service back to how it was, in new members; the old ones are retired.",
+        )
+    },
+    get("/v1/backups/{id}", "BackupRow", "One backup."),
+    get("/v1/repositories", "[RepositoryPage]", "Where archives go."),
+    Endpoint {
+        request: Some("RepositoryPage"),
+        ..order("/v1/repositories", "Has every archive go to one repository more.")
+    },
     order("/v1/services/{name}/retire", "Stops a service and keeps its disks."),
     order("/v1/services/{name}/revive", "Makes a retired service serve again."),
     Endpoint {

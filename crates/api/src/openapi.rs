@@ -112,7 +112,7 @@ fn of(kind: &str) -> Value {
         return json!({ "type": "array", "items": of(item) });
     }
     match kind {
-        "string" | "integer" | "boolean" | "object" | "array" => json!({ "type": kind }),
+        "string" | "integer" | "number" | "boolean" | "object" | "array" => json!({ "type": kind }),
         name => json!({ "$ref": format!("#/components/schemas/{name}") }),
     }
 }

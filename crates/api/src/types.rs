@@ -50,6 +50,50 @@ pub struct SwitchoverOrder {
     pub to: Option<String>,
 }
 
+/// How far something is restored: at most one of the three; none of them: as far as the log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreTarget {
+    /// A moment, as RFC 3339 writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// A position in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lsn: Option<String>,
+    /// A restore point by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<String>,
+}
+
+/// The body of an order for a fork.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForkOrder {
+    /// The new service's name.
+    pub name: String,
+    /// How far the source's log is replayed.
+    #[serde(default)]
+    pub target: RestoreTarget,
+}
+
+/// The body of an order for a rollback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackOrder {
+    /// How far the service's log is replayed.
+    pub target: RestoreTarget,
+}
+
+/// A repository, where archives go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepositoryPage {
+    /// Its name.
+    pub name: String,
+    /// A directory that every host sees under this absolute path.
+    pub directory: String,
+}
+
 /// The body of an order to terminate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

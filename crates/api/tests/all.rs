@@ -15,8 +15,9 @@ use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
 use evenkeel_api::{
-    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, JournalEntry, KindPage,
-    KindSummary, NewService, PlanSummary, SwitchoverOrder, Termination, UrlAnswer, openapi,
+    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, JournalEntry,
+    KindPage, KindSummary, NewService, PlanSummary, RepositoryPage, RestoreTarget, RollbackOrder,
+    SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
 
 fn service() -> view::Service {
@@ -36,6 +37,8 @@ fn service() -> view::Service {
         members: vec![],
         operation: None,
         failover: None,
+        backup: None,
+        owner: String::new(),
         findings: vec![],
     }
 }
@@ -125,6 +128,35 @@ fn views() -> Vec<(&'static str, serde_json::Value)> {
         text: String::new(),
         ago_ms: Span(1),
     };
+    let job = view::Job { id: String::new(), what: String::new(), since_ms: Span(1) };
+    let failed = view::FailedJob { id: String::new(), why: String::new() };
+    let backup = view::Backup {
+        last_at: None,
+        restorable_to: None,
+        proven_at: None,
+        restore_seconds: None,
+        loss_window_seconds: None,
+        archive_lag_bytes: 0,
+        archive_lag_seconds: 0,
+        count: 0,
+        repositories: vec![],
+        job: None,
+        failed: None,
+    };
+    let row = view::BackupRow {
+        id: String::new(),
+        service: String::new(),
+        begun_at: String::new(),
+        ended_at: String::new(),
+        from: String::new(),
+        to: String::new(),
+        timeline: 1,
+        bytes: 1,
+        stored_bytes: 1,
+        repositories: vec![],
+        proven_at: None,
+        wrong: vec![],
+    };
     vec![
         ("Service", json(&service())),
         ("Member", json(&a_member())),
@@ -134,6 +166,10 @@ fn views() -> Vec<(&'static str, serde_json::Value)> {
         ("Host", json(&a_host())),
         ("Gateway", json(&gateway)),
         ("Fleet", json(&fleet)),
+        ("Backup", json(&backup)),
+        ("Job", json(&job)),
+        ("FailedJob", json(&failed)),
+        ("BackupRow", json(&row)),
         ("Explain", json(&explain)),
         ("Observation", json(&observation)),
     ]
@@ -177,15 +213,23 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         password: text(),
         database: text(),
     };
+    let target = RestoreTarget { at: Some(text()), lsn: Some(text()), point: Some(text()) };
     let new = NewService { name: text(), kind: text(), plan: Some(text()) };
     let item = DoctorItem { name: text(), ok: true, detail: text(), fix: text() };
     vec![
         ("ErrorBody", json(&ErrorBody { error: text(), message: text() })),
-        ("Accepted", json(&Accepted { service: None, operation: None, text: text() })),
+        (
+            "Accepted",
+            json(&Accepted { service: None, operation: None, job: Some(1), text: text() }),
+        ),
         ("NewService", json(&new)),
         ("Termination", json(&Termination { confirm: text() })),
         ("FailoverOrder", json(&FailoverOrder { reason: text() })),
         ("DrillResult", json(&DrillResult { drill: text(), gap_ms: 1, lost: 0, acked: 1 })),
+        ("RestoreTarget", json(&target)),
+        ("ForkOrder", json(&ForkOrder { name: text(), target: target.clone() })),
+        ("RollbackOrder", json(&RollbackOrder { target })),
+        ("RepositoryPage", json(&RepositoryPage { name: text(), directory: text() })),
         ("SwitchoverOrder", json(&SwitchoverOrder { to: Some(text()) })),
         ("Failover", json(&view::Failover { safe_now: true, because: text(), cost: Some(text()) })),
         ("UrlAnswer", json(&url)),

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::{Aead, KeyInit};
+use evenkeel_core::goal::Password;
+use evenkeel_core::order::Keys;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -90,6 +94,27 @@ impl FleetKey {
     }
 }
 
+impl FleetKey {
+    /// A new key for a service's archive, and the same wrapped: whoever holds the fleet's key can read the
+    /// archive though every other part of the control plane is lost.
+    pub fn archive_keys(&self) -> Keys {
+        let key: [u8; 32] = rand::random();
+        let nonce: [u8; 24] = rand::random();
+        let sealed = self.wrapping().encrypt(&nonce.into(), &key[..]);
+        let sealed = sealed.expect("32 bytes are not too many to encrypt");
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let wrapped = URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat());
+        Keys { key: Password(hex(&key)), wrapped }
+    }
+
+    fn wrapping(&self) -> XChaCha20Poly1305 {
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0)
+            .expect("HMAC takes keys of every length");
+        mac.update(b"archive");
+        XChaCha20Poly1305::new(&mac.finalize().into_bytes())
+    }
+}
+
 /// The token of the API and of the streams. Its debug output shows nothing.
 #[derive(Clone)]
 pub(crate) struct Token(String);
@@ -139,6 +164,22 @@ mod tests {
         assert_eq!(key.password(&[1; 16]), "pTGOFny_WPytzz6-g-gnDWP3Jy498en0");
         assert_ne!(key.password(&[1; 16]), key.password(&[2; 16]));
         assert_ne!(key.password(&[1; 16]), FleetKey([8; 32]).password(&[1; 16]));
+    }
+
+    #[test]
+    fn an_archive_key_is_read_again_by_the_fleets_alone() {
+        let (mine, other) = (FleetKey([7; 32]), FleetKey([8; 32]));
+        let keys = mine.archive_keys();
+        assert_eq!(keys.key.0.len(), 64);
+        assert_ne!(keys.key, mine.archive_keys().key, "every archive has its own");
+        let wrapped = URL_SAFE_NO_PAD.decode(&keys.wrapped).unwrap();
+        let (nonce, sealed) = wrapped.split_at(24);
+        let nonce: [u8; 24] = nonce.try_into().unwrap();
+        let open = |key: &FleetKey| key.wrapping().decrypt(&nonce.into(), sealed);
+        let text: String = open(&mine).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(text, keys.key.0);
+        assert!(open(&other).is_err());
+        assert!(!format!("{keys:?}").contains(&keys.key.0), "it is never printed");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::backup::job::{Done, Job};
 use crate::check::Reading;
 use crate::goal::{Goal, StopMode};
 use crate::id::{Incarnation, Term};
+use crate::moment::Moment;
 use crate::promise::{Copy, Position};
-use crate::time::Span;
 
 /// What is on disk for a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,8 +128,8 @@ pub struct Sender {
 pub struct Archived {
     /// Bytes of log that are complete and in no repository.
     pub pending_bytes: u64,
-    /// How long the oldest of it waits.
-    pub waits: Option<Span>,
+    /// Since when the oldest of it waits, where that is long: what is on its way is not behind.
+    pub behind_since: Option<Moment>,
     /// Why the last file was not stored.
     pub trouble: Option<String>,
 }
@@ -292,11 +292,11 @@ pub trait Driver: Send {
     fn archived(&mut self, goal: &Goal) -> Result<Archived, Error> {
         Err(unarchived(goal))
     }
-    /// Has everything that was written so far archived, and waits for it.
+    /// Has everything archived that was written before the goal's flush was first asked for; whether it is.
     ///
     /// # Errors
-    /// [`Error::Deadline`] when it takes too long.
-    fn flush(&mut self, goal: &Goal) -> Result<(), Error> {
+    /// [`Error`].
+    fn flush(&mut self, goal: &Goal) -> Result<bool, Error> {
         Err(unarchived(goal))
     }
     /// Does a job beside the server; it takes as long as it does, and nothing else waits for it: it is

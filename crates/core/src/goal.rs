@@ -193,6 +193,9 @@ pub struct Goal {
     /// Where its log and backups go; `None`: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Box<Archive>>,
+    /// Grows by one for each time that everything written so far is to be archived at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub flush: u32,
     /// What its first directory is made from as a primary; `None`: from nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<Box<Seed>>,
@@ -236,6 +239,11 @@ impl Goal {
     pub fn digest(&self) -> Digest {
         Digest::of_json(self)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What an agent keeps beside a member's data, synced before it acts.

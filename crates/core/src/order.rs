@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::lineage::{Repository, Target};
+use crate::goal::Password;
 use crate::id::{OperationId, ServiceId};
 use crate::name;
 use crate::service::State;
@@ -23,6 +25,48 @@ pub enum Order {
         plan: Option<String>,
         /// The owner's secret as [`crate::kind::Kind::secret`] packs it. Never the password.
         secret: Vec<u8>,
+        /// What its archive is sealed with, where its plan has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keys: Option<Keys>,
+    },
+    /// Take a backup.
+    Backup {
+        /// Which service.
+        name: String,
+        /// For a service that has no key yet.
+        keys: Keys,
+    },
+    /// Prove that its newest backup can be restored.
+    Prove {
+        /// Which service.
+        name: String,
+    },
+    /// A new service from another's backup and log.
+    Fork {
+        /// From which.
+        source: String,
+        /// The new one's name.
+        name: String,
+        /// How far.
+        target: Target,
+        /// The new owner's packed secret.
+        secret: Vec<u8>,
+        /// What its archive is sealed with.
+        keys: Keys,
+    },
+    /// Put a service back to how it was, in new members.
+    Rollback {
+        /// Which service.
+        name: String,
+        /// How far.
+        target: Target,
+        /// What the new members' archive is sealed with.
+        keys: Keys,
+    },
+    /// Have archives go to one repository more.
+    AddRepository {
+        /// Which.
+        repository: Repository,
     },
     /// Restart its members in an orderly way.
     Restart {
@@ -90,6 +134,15 @@ pub enum Order {
     },
 }
 
+/// What an archive is sealed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// 32 bytes in hexadecimal.
+    pub key: Password,
+    /// The same, for the holder of the fleet's recovery key.
+    pub wrapped: String,
+}
+
 /// What became of an accepted order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -97,6 +150,9 @@ pub struct Accepted {
     pub service: Option<ServiceId>,
     /// The operation that carries it out, if it needs one.
     pub operation: Option<OperationId>,
+    /// The job that carries it out, if it is one; a backup's number is the backup's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<u32>,
     /// One sentence for people.
     pub text: String,
 }
@@ -195,6 +251,51 @@ pub enum Error {
         /// The numbers.
         why: String,
     },
+    /// Its plan has no archive.
+    #[error("{name} has no archive: its plan has none, or it never had a repository to go to")]
+    NoArchive {
+        /// The service.
+        name: String,
+    },
+    /// The fleet has no repository.
+    #[error("the fleet has no repository; add one with `evenkeel repository add NAME --path DIR`")]
+    NoRepository,
+    /// A repository of that name exists.
+    #[error("a repository named {name:?} exists already; `evenkeel repository show {name}`")]
+    RepositoryTaken {
+        /// The name.
+        name: String,
+    },
+    /// There is nothing to restore.
+    #[error("{name} has no backup yet; take one with `evenkeel backup {name} --wait`")]
+    NoBackup {
+        /// The service.
+        name: String,
+    },
+    /// One job at a time.
+    #[error("{name} has {running} under way; try again when it has ended")]
+    JobRunning {
+        /// The service.
+        name: String,
+        /// What runs.
+        running: String,
+    },
+    /// Nobody can do the job.
+    #[error("no member of {name} can do it now; `evenkeel show {name}` says how they are")]
+    NoMember {
+        /// The service.
+        name: String,
+    },
+    /// Nothing can be restored to there.
+    #[error("{name} cannot be restored to {target}: {why}")]
+    Unreachable {
+        /// The service.
+        name: String,
+        /// How far.
+        target: String,
+        /// Why not.
+        why: String,
+    },
     /// A reason is missing.
     #[error("say why, for the journal: `--reason TEXT`")]
     NoReason,
@@ -239,6 +340,13 @@ impl Error {
             Self::NoStandbys { .. } => "no_standbys",
             Self::NoSuchStandby { .. } => "no_such_standby",
             Self::Unsafe { .. } => "unsafe",
+            Self::NoArchive { .. } => "no_archive",
+            Self::NoRepository => "no_repository",
+            Self::RepositoryTaken { .. } => "repository_taken",
+            Self::NoBackup { .. } => "no_backup",
+            Self::JobRunning { .. } => "job_running",
+            Self::NoMember { .. } => "no_member",
+            Self::Unreachable { .. } => "unreachable_target",
             Self::NoReason => "no_reason",
             Self::Nowhere { .. } => "nowhere",
             Self::PortsUsedUp { .. } => "ports_used_up",

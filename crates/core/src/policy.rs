@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::retention::Keep;
+use crate::backup::schedule::Schedule;
 use crate::time::Span;
+
+const DAY: Span = Span::mins(24 * 60);
 
 /// The rules a cell decides by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +44,22 @@ pub struct Policy {
     pub port_last: u16,
     /// Members one host may hold.
     pub host_members_max: u32,
+    /// When backups are taken.
+    pub backup: Schedule,
+    /// Which are kept.
+    pub backup_keep: Keep,
+    /// A new service's first backup is taken within this: services created together are spread over it.
+    pub backup_first_within: Span,
+    /// Bytes a second that a backup reads at most; 0 for no limit.
+    pub backup_rate_max: u64,
+    /// Jobs at once on one host: backups, proofs, expiry.
+    pub backup_host_max: u16,
+    /// Jobs at once on the repositories.
+    pub backup_repository_max: u16,
+    /// A backup's restore is proven so often.
+    pub prove_every: Span,
+    /// A first backup's within this.
+    pub prove_first_within: Span,
 }
 
 impl Default for Policy {
@@ -61,6 +81,14 @@ impl Default for Policy {
             port_first: 21_000,
             port_last: 31_999,
             host_members_max: 2_000,
+            backup: Schedule { every: DAY, from: Span(0), open: DAY },
+            backup_keep: Keep { count: 2, window: DAY.times(7) },
+            backup_first_within: Span::secs(30),
+            backup_rate_max: 0,
+            backup_host_max: 1,
+            backup_repository_max: 8,
+            prove_every: DAY.times(7),
+            prove_first_within: Span::mins(60),
         }
     }
 }

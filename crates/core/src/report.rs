@@ -5,11 +5,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::job;
 use crate::check::Result as CheckResult;
 use crate::digest::Digest;
 use crate::goal::{Identity, Refusal, StoreId};
 use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::member;
+use crate::moment::Moment;
 use crate::pooler;
 use crate::promise::{Copy, Recruit};
 use crate::time::Span;
@@ -50,6 +52,28 @@ pub struct Member {
     /// Its part in replication, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<Box<Replication>>,
+    /// Its archive, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Box<Archive>>,
+}
+
+/// How a member's log gets to its archive, and what came of its job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archive {
+    /// Bytes of log that are complete and in no repository, in a band.
+    pub pending_bytes: u64,
+    /// Since when the oldest of it waits, where that is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_since: Option<Moment>,
+    /// Why the last file was not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// The newest flush that is done.
+    #[serde(default)]
+    pub flushed: u32,
+    /// What came of the goal's job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<job::Told>,
 }
 
 /// A member's part in replication.

@@ -13,7 +13,7 @@ use crate::service::{Health, Phase, State};
 use crate::time::{Span, Time};
 
 /// A service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Its id.
     pub id: ServiceId,
@@ -45,8 +45,88 @@ pub struct Service {
     pub operation: Option<Operation>,
     /// Whether a failover would lose nothing; none for a service without standbys.
     pub failover: Option<Failover>,
+    /// Its archive; none where it has none.
+    pub backup: Option<Backup>,
+    /// Its owner's role and the name of its database: its own name, or that of what it was restored from.
+    pub owner: String,
     /// What is not as promised.
     pub findings: Vec<Finding>,
+}
+
+/// A service's archive at a glance. Moments are RFC 3339, UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backup {
+    /// When the newest backup was complete.
+    pub last_at: Option<String>,
+    /// Everything that was acknowledged until then can be restored, as far as is known.
+    pub restorable_to: Option<String>,
+    /// When the newest restore that went as it should was begun.
+    pub proven_at: Option<String>,
+    /// How long it took until it took writes, in seconds.
+    pub restore_seconds: Option<f64>,
+    /// How old the newest write of Evenkeel's own was in it, in seconds: what a lost service would have lost.
+    pub loss_window_seconds: Option<u64>,
+    /// Bytes of log that wait for the archive, rounded up to a band.
+    pub archive_lag_bytes: u64,
+    /// How long the oldest of it waits, in seconds; 0: no longer than a file takes.
+    pub archive_lag_seconds: u64,
+    /// How many backups there are.
+    pub count: usize,
+    /// Where they go.
+    pub repositories: Vec<String>,
+    /// The job under way.
+    pub job: Option<Job>,
+    /// The last job, if it failed.
+    pub failed: Option<FailedJob>,
+}
+
+/// A job beside a service's operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id; a backup's is the backup's.
+    pub id: String,
+    /// What is done: `backup`, `proof` or `expiry`.
+    pub what: String,
+    /// For how long, in milliseconds.
+    pub since_ms: Span,
+}
+
+/// A job that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedJob {
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A backup. Moments are RFC 3339, UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupRow {
+    /// Its id.
+    pub id: String,
+    /// Whose.
+    pub service: String,
+    /// When it was begun.
+    pub begun_at: String,
+    /// When it was complete: the first moment it can be restored to.
+    pub ended_at: String,
+    /// Where the log that it needs begins.
+    pub from: String,
+    /// Where it is consistent.
+    pub to: String,
+    /// The timeline it was taken on.
+    pub timeline: u32,
+    /// Bytes of the data.
+    pub bytes: u64,
+    /// Bytes in the repository.
+    pub stored_bytes: u64,
+    /// Where it is.
+    pub repositories: Vec<String>,
+    /// When its restore was proven, if it is the last one proven.
+    pub proven_at: Option<String>,
+    /// What its proof found wrong.
+    pub wrong: Vec<String>,
 }
 
 /// What a failover would come to right now.
@@ -219,7 +299,7 @@ pub struct Fleet {
 }
 
 /// Why a service is as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explain {
     /// The service.
     pub service: Service,

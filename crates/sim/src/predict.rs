@@ -90,6 +90,7 @@ fn outage(seed: u64, role: &str, act: Act) -> Span {
         kind: "postgres".to_owned(),
         plan: Some("ha".to_owned()),
         secret: vec![7; 80],
+        keys: None,
     });
     let whole = |world: &World| {
         let all = world.services();

@@ -49,6 +49,7 @@ pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
         fence: None,
         budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span::secs(1) },
         archive: None,
+        flush: 0,
         seed: None,
         job: None,
     }

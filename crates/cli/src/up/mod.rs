@@ -20,6 +20,8 @@ use evenkeel_drivers::process::Identity;
 use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
 use crate::print::{self, Progress};
+use crate::verbs::repository::found;
+use evenkeel_api::RepositoryPage;
 
 /// Hosts that do not join in this time are not waited for.
 const JOIN_MAX: Duration = Duration::from_secs(10);
@@ -76,6 +78,7 @@ async fn serve(
     let mut running = evenkeel_controller::start(setup).await.map_err(failed)?;
     let hosts = hosts::Hosts::start(data, program, options)?;
     joined(context, usize::from(options.hosts)).await;
+    repository(context, data).await;
     let hint = context.hint();
     print::line(&format!("the fleet is up: http://{} (data {})", running.address, data.display()));
     print::line(&format!("{} hosts in zones a, b, c; go on in another terminal:", options.hosts));
@@ -110,6 +113,27 @@ async fn joined(context: &Context, hosts: usize) {
             return;
         }
         tokio::time::sleep(JOIN_STEP).await;
+    }
+}
+
+/// Gives a fleet without any repository its own: a directory beside its data. It survives members and
+/// services, not this disk; `doctor` says so.
+async fn repository(context: &Context, data: &Path) {
+    let (context, directory) = (context.clone(), data.join("repository"));
+    let added = tokio::task::spawn_blocking(move || {
+        let client = context.client()?;
+        if client.repositories()?.is_empty() {
+            let directory = std::path::absolute(directory)?;
+            found("local", &directory)?;
+            let directory = directory.display().to_string();
+            client.add_repository(&RepositoryPage { name: "local".to_owned(), directory })?;
+        }
+        Ok::<(), Failure>(())
+    });
+    match added.await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => print::note(&format!("no repository: {failure}")),
+        Err(error) => print::note(&format!("no repository: {error}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The verbs. A new one is a file and a line in [`Verb`].
 
 mod agent;
+mod backup;
 mod bench;
 mod completions;
 mod connect;
@@ -11,6 +12,7 @@ mod doctor;
 mod down;
 mod drill;
 mod explain;
+mod fork;
 mod gateway;
 mod handover;
 mod host;
@@ -19,6 +21,7 @@ mod kind;
 mod list;
 mod operate;
 mod replay;
+pub mod repository;
 mod show;
 mod sim;
 mod store;
@@ -50,6 +53,11 @@ pub enum Verb {
     Retire(operate::Retire),
     Revive(operate::Revive),
     Terminate(terminate::Terminate),
+    Backup(backup::Backup),
+    Prove(backup::Prove),
+    Fork(fork::Fork),
+    Rollback(fork::Rollback),
+    Repository(repository::Repository),
     Host(host::Host),
     Kind(kind::Kind),
     Journal(journal::Journal),
@@ -84,6 +92,11 @@ impl Verb {
             Self::Retire(verb) => verb.run(context),
             Self::Revive(verb) => verb.run(context),
             Self::Terminate(verb) => verb.run(context),
+            Self::Backup(verb) => verb.run(context),
+            Self::Prove(verb) => verb.run(context),
+            Self::Fork(verb) => verb.run(context),
+            Self::Rollback(verb) => verb.run(context),
+            Self::Repository(verb) => verb.run(context),
             Self::Host(verb) => verb.run(context),
             Self::Kind(verb) => verb.run(context),
             Self::Journal(verb) => verb.run(context),

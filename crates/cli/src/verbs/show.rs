@@ -42,6 +42,7 @@ pub fn service_page(service: &view::Service) {
         vec!["term".into(), service.term.to_string()],
         failover(service),
     ]);
+    backup(service);
     let heading = ["MEMBER", "HOST", "ROLE", "STATE", "LAG", "PID", "PORT", "DATA"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for member in &service.members {
@@ -84,6 +85,34 @@ fn failover(service: &view::Service) -> Vec<String> {
         }
     };
     service.failover.as_ref().map_or_else(Vec::new, says)
+}
+
+/// The archive: what can be restored, by what proof, and how far the log is behind.
+fn backup(service: &view::Service) {
+    let Some(backup) = &service.backup else { return };
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let none = || "none yet".to_owned();
+    let proven = backup.proven_at.as_ref().map_or_else(none, |at| {
+        let took = backup.restore_seconds.unwrap_or_default();
+        let window = backup.loss_window_seconds.unwrap_or_default();
+        format!("at {at}; measured restore time {took:.1} s, loss window {window} s")
+    });
+    let lag = match (backup.archive_lag_bytes, backup.archive_lag_seconds) {
+        (0, 0) => "none".to_owned(),
+        (bytes, seconds) => format!("< {} KiB, {seconds} s", bytes >> 10),
+    };
+    let mut rows = vec![
+        row("restorable as of", backup.restorable_to.clone().unwrap_or_else(none)),
+        row("proven", proven),
+        row("last backup", backup.last_at.clone().unwrap_or_else(none)),
+        row("archive lag", lag),
+        row("repositories", backup.repositories.join(", ")),
+    ];
+    if let Some(job) = &backup.job {
+        let since = print::span(job.since_ms);
+        rows.push(row("job", format!("{} {} for {since}", job.what, job.id)));
+    }
+    print::table(&rows);
 }
 
 /// How far a member is behind, and whether commits wait for it.

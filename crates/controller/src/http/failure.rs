@@ -42,7 +42,14 @@ impl From<order::Error> for Failure {
             | E::NoSuchStandby { .. }
             | E::NoReason
             | E::Unconfirmed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            E::NoStandbys { .. }
+            E::NoArchive { .. }
+            | E::NoRepository
+            | E::RepositoryTaken { .. }
+            | E::NoBackup { .. }
+            | E::JobRunning { .. }
+            | E::NoMember { .. }
+            | E::Unreachable { .. }
+            | E::NoStandbys { .. }
             | E::Unsafe { .. }
             | E::NameTaken { .. }
             | E::NotNow { .. }

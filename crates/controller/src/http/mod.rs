@@ -1,5 +1,6 @@
 //! The HTTP API: one file for each noun, one router, one port for people, agents and gateways.
 
+mod backups;
 mod body;
 mod doctor;
 mod events;
@@ -74,6 +75,14 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/services/{name}/failover", post(services::failover)),
         (Post, "/v1/services/{name}/switchover", post(services::switchover)),
         (Post, "/v1/services/{name}/drills", post(services::drilled)),
+        (Get, "/v1/services/{name}/backups", get(backups::list)),
+        (Post, "/v1/services/{name}/backups", post(backups::take)),
+        (Post, "/v1/services/{name}/proofs", post(backups::prove)),
+        (Post, "/v1/services/{name}/fork", post(backups::fork)),
+        (Post, "/v1/services/{name}/rollback", post(backups::rollback)),
+        (Get, "/v1/backups/{id}", get(backups::show)),
+        (Get, "/v1/repositories", get(backups::repositories)),
+        (Post, "/v1/repositories", post(backups::add_repository)),
         (Post, "/v1/services/{name}/retire", post(services::retire)),
         (Post, "/v1/services/{name}/revive", post(services::revive)),
         (Post, "/v1/services/{name}/terminate", post(services::terminate)),

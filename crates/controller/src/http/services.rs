@@ -30,19 +30,23 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<view::Servic
 pub(crate) async fn create(State(app): State<App>, Body(new): Body<NewService>) -> Ordered {
     let NewService { name, kind, plan } = new;
     // An unknown kind is refused by the cell, which names those there are.
-    let secret = match app.kinds.iter().find(|known| known.name() == kind) {
-        Some(kind) => {
-            let (app, kind) = (Arc::clone(&app), *kind);
-            // A verifier is made slowly on purpose.
-            let pack = move || {
-                let salt: [u8; 16] = rand::random();
-                kind.secret(&app.key.password(&salt), &salt)
-            };
-            tokio::task::spawn_blocking(pack).await.map_err(|_| stopping())?
-        }
-        None => Vec::new(),
+    let secret = new_secret(&app, &kind).await?;
+    let keys = Some(app.key.archive_keys());
+    app.give(Order::Create { name, kind, plan, secret, keys }).await
+}
+
+/// A packed secret for a new owner; empty for a kind that is not known.
+pub(crate) async fn new_secret(app: &App, kind: &str) -> Result<Vec<u8>, Failure> {
+    let Some(kind) = app.kinds.iter().find(|known| known.name() == kind) else {
+        return Ok(Vec::new());
     };
-    app.give(Order::Create { name, kind, plan, secret }).await
+    let (app, kind) = (Arc::clone(app), *kind);
+    // A verifier is made slowly on purpose.
+    let pack = move || {
+        let salt: [u8; 16] = rand::random();
+        kind.secret(&app.key.password(&salt), &salt)
+    };
+    tokio::task::spawn_blocking(pack).await.map_err(|_| stopping())
 }
 
 /// `GET /v1/services/{name}`
@@ -108,9 +112,10 @@ pub(crate) async fn url(
     let Some((host, port)) = place else { return Err(no_endpoint(&service)) };
     let hosts = if direct && !pooled { hosts(&service) } else { shown(&host, port) };
     let password = salt.map_or_else(String::new, |salt| app.key.password(&salt));
-    let user = if password.is_empty() { String::new() } else { name.clone() };
-    let url = url_of(scheme, &hosts, &user, &password, &name);
-    Ok(Json(UrlAnswer { url, host, port, user, password, database: name }))
+    let database = service.owner;
+    let user = if password.is_empty() { String::new() } else { database.clone() };
+    let url = url_of(scheme, &hosts, &user, &password, &database);
+    Ok(Json(UrlAnswer { url, host, port, user, password, database }))
 }
 
 /// The address inside the endpoint's URL, which outlives the gateway's stream.

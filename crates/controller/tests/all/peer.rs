@@ -181,6 +181,7 @@ fn obeyed(goal: &Goal) -> Member {
         checks: Vec::new(),
         identity: goal.identity.clone(),
         replication: None,
+        archive: None,
     }
 }
 

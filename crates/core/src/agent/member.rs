@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::archiving::Archiving;
 use super::part::{self, Part};
 use super::perform::Outcome;
 use super::reconcile::{self, Action, Next, Seen};
@@ -103,6 +104,8 @@ pub struct Call {
     pub version: (Term, Revision),
     /// Which roles and databases it makes, if it does.
     pub accounts: Option<Digest>,
+    /// Which flush it is, if it is one.
+    pub flush: u32,
     /// Since when.
     pub since: Time,
 }
@@ -126,6 +129,7 @@ impl Member {
                 checked: Time(0),
                 configured: None,
                 prepared: None,
+                archiving: Archiving::default(),
                 part: Part { primary: stored.primary, history: stored.history, ..Part::default() },
                 restarts: stored.restarts,
                 stop_failed: false,
@@ -222,7 +226,8 @@ impl Member {
         }
         let version = reconcile::version(self.goal());
         let accounts = (action == Action::Prepare).then(|| self.goal().accounts());
-        self.call = Some(Call { number, action, version, accounts, since: now });
+        let flush = self.goal().flush;
+        self.call = Some(Call { number, action, version, accounts, flush, since: now });
     }
 
     /// With nothing running and nothing to run, a failure is over: it is stopped.
@@ -269,6 +274,10 @@ impl Member {
                 self.seen.part.started();
             }
             Outcome::Answered(answer) => self.answered(*answer, &call, now),
+            Outcome::Archived(said) => self.seen.archiving.said(said, now),
+            Outcome::Held(so) if call.action == Action::Flush => {
+                self.seen.archiving.flushed(call.flush, *so, now);
+            }
             Outcome::Replication(said) => {
                 let goal = &self.stored.applied.goal;
                 self.seen.part.said(goal, &call, said, now);
@@ -354,6 +363,8 @@ impl Member {
             | Action::Replication
             | Action::EndOfLog
             | Action::Open
+            | Action::Archived
+            | Action::Flush
             | Action::Confirm => {}
         }
         if !matches!(call.action, Action::Configure | Action::Prepare) {
@@ -362,7 +373,11 @@ impl Member {
     }
 
     fn failed(&mut self, action: &Action, error: &driver::Error, now: Time) {
-        self.trouble = Some(error.to_string());
+        match action {
+            Action::Archived => return self.seen.archiving.unsaid(now),
+            Action::Flush => return self.seen.archiving.flushed(0, false, now),
+            _ => self.trouble = Some(error.to_string()),
+        }
         // What was only asked is asked again at its own pace.
         match action {
             Action::Replication => return self.seen.part.asked = now,
@@ -590,6 +605,7 @@ impl Member {
             checks: if self.seen.state == State::Ready { self.checks.clone() } else { Vec::new() },
             identity: goal.identity.clone(),
             replication: Part::report(goal, &self.seen, now),
+            archive: self.seen.archiving.report(goal),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! - at most one driver call is under way for a member, and the first is always a look;
 //! - what is not in a goal is never started, stopped or removed.
 
+mod archiving;
 mod member;
 mod part;
 mod perform;
@@ -23,6 +24,7 @@ pub use member::Stored;
 pub use perform::{Outcome, perform};
 pub use reconcile::Action;
 
+use crate::backup::job::{Done, Job};
 use crate::check::{Check, Reading, Result as CheckResult};
 use crate::digest::Digest;
 use crate::goal::{Goal, StoreId};
@@ -97,6 +99,15 @@ pub enum Input {
         /// Whose.
         service: ServiceId,
     },
+    /// What came of a job.
+    Job {
+        /// Of which member.
+        member: MemberId,
+        /// The job's number here.
+        number: u64,
+        /// What came of it.
+        outcome: Result<Done, String>,
+    },
     /// A witness's look is done.
     Saw(Answer),
     /// The host was looked at: each host check's name with its reading.
@@ -118,6 +129,19 @@ pub struct Call {
     pub goal: Goal,
 }
 
+/// A job to begin, on a driver of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobCall {
+    /// The member.
+    pub member: MemberId,
+    /// Named in the outcome.
+    pub number: u64,
+    /// What to do.
+    pub job: Job,
+    /// Toward which goal.
+    pub goal: Goal,
+}
+
 /// Everything a turn gives out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
@@ -129,6 +153,8 @@ pub struct Output {
     pub forget: Vec<MemberId>,
     /// Driver calls.
     pub calls: Vec<Call>,
+    /// Jobs beside them.
+    pub jobs: Vec<JobCall>,
     /// Poolers to be kept on disk, or to be forgotten there, before anything else happens.
     pub save_poolers: Vec<(ServiceId, Option<Pooler>)>,
     /// Calls about poolers.
@@ -240,6 +266,11 @@ impl Brain {
                 self.poolers.outcome(*service, *number, outcome, now);
             }
             Input::PoolerDied { service } => self.poolers.died(*service),
+            Input::Job { member, number, outcome } => {
+                if let Some(member) = self.members.get_mut(member) {
+                    member.touched |= member.seen.archiving.ended(*number, outcome);
+                }
+            }
             Input::Saw(answer) => {
                 if self.open {
                     out.send.push(FromAgent::Answers(vec![answer.clone()]));
@@ -333,6 +364,15 @@ impl Brain {
                 member.begin(self.calls, action.clone(), now);
                 let goal = member.goal().clone();
                 out.calls.push(Call { member: *id, number: self.calls, action, goal });
+            }
+            let (state, goal) = (member.seen.state, &member.stored.applied.goal);
+            if member.seen.archiving.wants(goal, state)
+                && let Some(job) = goal.job.as_deref().cloned()
+            {
+                self.calls += 1;
+                member.seen.archiving.begin(job.id, self.calls);
+                let goal = member.goal().clone();
+                out.jobs.push(JobCall { member: *id, number: self.calls, job, goal });
             }
             if std::mem::take(&mut member.unsaved) {
                 out.save.push((*id, member.stored.clone()));

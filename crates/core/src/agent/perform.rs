@@ -26,8 +26,10 @@ pub enum Outcome {
     Rejoined(u64),
     /// To [`Action::EndOfLog`].
     Ended(Option<Position>),
-    /// To [`Action::Open`] and [`Action::Confirm`]: whether it is so.
+    /// To [`Action::Open`], [`Action::Confirm`] and [`Action::Flush`]: whether it is so.
     Held(bool),
+    /// To [`Action::Archived`].
+    Archived(driver::Archived),
     /// To [`Action::Check`]: each check's name with its reading; those that could not be read are
     /// left out.
     Read(Vec<(String, Reading)>),
@@ -70,6 +72,8 @@ pub fn perform(
             Ok(said) => Outcome::Replication(said),
             Err(error) => Outcome::Failed(error),
         },
+        Action::Archived => driver.archived(goal).map_or_else(Outcome::Failed, Outcome::Archived),
+        Action::Flush => driver.flush(goal).map_or_else(Outcome::Failed, Outcome::Held),
         Action::EndOfLog => driver.end_of_log(goal).map_or_else(Outcome::Failed, Outcome::Ended),
         Action::Promote => done(driver.promote(goal)),
         Action::Checkpoint => done(driver.checkpoint(goal)),

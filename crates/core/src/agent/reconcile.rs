@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::archiving::{self, Archiving};
 use super::part::{self, Part};
 use crate::digest::Digest;
 use crate::driver::{Answer, Directory, Process};
@@ -48,6 +49,10 @@ pub enum Action {
     Open,
     /// Prove its set in force.
     Confirm,
+    /// Ask how its log gets to its archive.
+    Archived,
+    /// Have all of it archived, or find that it is.
+    Flush,
     /// Run every check's question.
     Check,
     /// Ask the server to stop.
@@ -102,6 +107,8 @@ pub struct Seen {
     pub prepared: Option<((Term, Revision), Digest)>,
     /// Its part in replication.
     pub part: Part,
+    /// Its archive.
+    pub archiving: Archiving,
     /// Ordered restarts done.
     pub restarts: u32,
     /// A stop was asked for and not obeyed.
@@ -272,6 +279,13 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     if let Some(Next::Do(action)) = replication {
         return Next::Do(action);
     }
+    // The archive comes after clients, and after what they wait for.
+    let served = seen.answer == Answer::Following || seen.write_proven && is_prepared;
+    let archiving =
+        archiving::next(goal, seen, now).filter(|_| served && !matches!(lead, Some(Next::Do(_))));
+    if let Some(Next::Do(action)) = archiving {
+        return Next::Do(action);
+    }
     let every = match (seen.state, seen.answer) {
         (State::Hung, Answer::Following) | (_, Answer::Silent) => DOUBT_STEP,
         (_, Answer::Following) => READY_STEP,
@@ -308,6 +322,10 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
             first(due(seen.probed, every, Action::Probe { write: false }, now), Some(look))
         }
         look => look,
+    };
+    let next = match archiving {
+        Some(Next::Wait(at)) => first(next, Some(at)),
+        _ => next,
     };
     match replication {
         Some(Next::Wait(at)) => first(next, Some(at)),

@@ -97,6 +97,9 @@ pub struct Seed {
     pub target: Target,
     /// The owner's role and database in it, which become the new service's.
     pub owner: String,
+    /// Whether the log is known to go on until the target: then a target that it does not reach is one
+    /// after its last commit, and otherwise it is an error.
+    pub covered: bool,
 }
 
 /// How far a log is replayed.

@@ -42,7 +42,8 @@ impl Schedule {
 }
 
 /// A service's own part of a span.
-fn spread(service: ServiceId, over: Span) -> u64 {
+#[must_use]
+pub fn spread(service: ServiceId, over: Span) -> u64 {
     let digest = Digest::of_json(&("backup", service));
     let number = digest.0.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
     number.checked_rem(over.0).unwrap_or(0)

@@ -24,6 +24,11 @@ pub enum Posture {
         /// Why.
         why: String,
     },
+    /// Archives take nothing: no backup is begun, nothing is let go, services serve.
+    StorageDown {
+        /// Why.
+        why: String,
+    },
 }
 
 impl std::fmt::Display for Posture {
@@ -31,6 +36,7 @@ impl std::fmt::Display for Posture {
         match self {
             Self::Normal => f.write_str("normal"),
             Self::ObserverSuspect { why } => write!(f, "observer-suspect: {why}"),
+            Self::StorageDown { why } => write!(f, "storage-down: {why}"),
         }
     }
 }
@@ -66,6 +72,11 @@ impl Cell {
                 hosts.len(),
                 zones.len()
             ));
+        }
+        let (behind, all) = (self.state.behind.len(), self.state.by_name.len());
+        if behind > 0 && behind * 2 >= all {
+            let why = format!("the log of {behind} of {all} services waits for its archive");
+            return Posture::StorageDown { why };
         }
         Posture::Normal
     }
@@ -334,6 +345,8 @@ impl Cell {
         let row = &service.row;
         let limit = match row.phase {
             Phase::Serving => health::Machine::deadline(row.health),
+            // A restore takes as long as it does; its own step tells when it is late.
+            Phase::Installing if Self::is_restored(service) => None,
             other => phase::Machine::deadline(other),
         };
         let Some(limit) = limit.filter(|_| !row.paged) else { return };

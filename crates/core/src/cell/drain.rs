@@ -43,7 +43,7 @@ impl Cell {
             0 => format!("{name} takes no members any more and is empty"),
             _ => format!("{name} takes no members any more; {}", held.join("; ")),
         };
-        Ok(Accepted { service: None, operation: Some(operation), text })
+        Ok(Accepted { service: None, operation: Some(operation), job: None, text })
     }
 
     /// Takes the order to use a host again.
@@ -57,7 +57,7 @@ impl Cell {
         }
         work.record_host(id);
         let text = format!("{name} takes members again");
-        Ok(Accepted { service: None, operation: None, text })
+        Ok(Accepted { service: None, operation: None, job: None, text })
     }
 
     fn host_id(&self, name: &str) -> Result<HostId, Error> {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Setup, rows, state};
+use crate::backup::lineage::{Archive, Lineage, Repository};
 use crate::goal::{Follower, Goal, Identity, Login, RestartBudget, Role, Upstream, Want};
 use crate::id::{HostId, Revision, ServiceId};
 use crate::kind::{Kind, Plan};
@@ -58,12 +59,34 @@ pub struct Around<'a> {
     pub hosts: &'a BTreeMap<HostId, state::Host>,
     /// The cell's images.
     pub images: &'a [String],
+    /// The cell's repositories.
+    pub repositories: &'a [Repository],
+}
+
+impl<'a> Around<'a> {
+    /// What a cell has.
+    pub fn of(state: &'a state::State) -> Self {
+        let (images, repositories) = (&state.row.images, &state.row.repositories);
+        Self { hosts: &state.hosts, images, repositories }
+    }
+}
+
+/// Where a service's log and backups go; `None`: nowhere.
+pub fn archive(setup: &Setup, around: Around<'_>, row: &rows::Service) -> Option<Archive> {
+    let own = row.archive.as_ref().filter(|_| !around.repositories.is_empty())?;
+    Some(Archive {
+        lineage: Lineage::of(&setup.store, row.id, own.generation),
+        key: own.key.clone(),
+        wrapped: own.wrapped.clone(),
+        repositories: around.repositories.to_vec(),
+    })
 }
 
 /// The goal of one member.
 pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -> Goal {
     let (kind, plan) = plan(setup, row);
     let member = &row.members[at];
+    let own = row.archive.as_deref();
     Goal {
         store: setup.store.clone(),
         identity: Identity {
@@ -91,9 +114,16 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
         ends_soon: ends_soon(row, at),
         fence: plan.loss.filter(|_| row.promise.is_some()).map(|loss| loss.fence),
         budget: restarts(setup.remedies),
-        archive: None,
-        seed: None,
-        job: None,
+        archive: archive(setup, around, row).map(Box::new),
+        flush: own.map_or(0, |own| own.flush),
+        seed: own
+            .and_then(|own| own.origin.as_ref())
+            .filter(|_| at == 0)
+            .map(|origin| Box::new(origin.seed.clone())),
+        job: own
+            .and_then(|own| own.job.as_ref())
+            .filter(|running| running.member == member.id)
+            .map(|running| Box::new(running.job.clone())),
     }
 }
 
@@ -219,7 +249,7 @@ fn pauses(row: &rows::Service) -> bool {
 
 /// The owner's logins.
 fn logins(kind: &dyn Kind, row: &rows::Service) -> Vec<Login> {
-    let login = |verifier| Login { role: row.name.as_str().to_owned(), verifier };
+    let login = |verifier| Login { role: row.owner().to_owned(), verifier };
     kind.verifier(&row.secret).map(login).into_iter().collect()
 }
 

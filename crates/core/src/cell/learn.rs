@@ -270,7 +270,9 @@ impl Cell {
             checks,
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
             replication: report.replication.clone(),
+            archive: report.archive.clone(),
         });
+        self.note_behind(id);
         work.services.insert(id);
     }
 

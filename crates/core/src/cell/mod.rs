@@ -12,6 +12,7 @@
 //! - soft state (who is heard, what was reported, doubts) is never stored: reports rebuild it.
 
 mod assess;
+mod backups;
 mod compact;
 mod drain;
 mod goals;

@@ -29,6 +29,7 @@ impl Cell {
         self.hold(id, work);
         self.free_port(id, work);
         self.advance(id, work);
+        self.tend(id, work);
         let Some(decision) = self.decision(id, work.now) else { return };
         self.tell_decision(id, &decision, work);
         match &decision {
@@ -288,6 +289,9 @@ impl Cell {
         self.state.busy.remove(&id);
         if let Some(event) = event {
             self.phase_event(id, event, work);
+        }
+        if operation.kind == Kind::Fork {
+            self.restored(id, work);
         }
         self.release(&operation, work);
         if matches!(operation.kind, Kind::Switchover | Kind::Failover) {

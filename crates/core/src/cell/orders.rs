@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::backups::restore::Wanted;
+use super::backups::rows::Archive;
 use super::turn::Work;
 use super::{Cell, goals, rows, state};
+use crate::backup::lineage::Repository;
 use crate::host;
 use crate::id::{HostId, MemberId, ServiceId, Term};
 use crate::journal::Topic;
@@ -13,7 +16,7 @@ use crate::label::Label;
 use crate::machine::Machine;
 use crate::name::ServiceName;
 use crate::operation::{self, Cause, Kind};
-use crate::order::{Accepted, Error, Order};
+use crate::order::{Accepted, Error, Keys, Order};
 use crate::placement::{self, Candidate, Closed};
 use crate::promise::Promise;
 use crate::service::{Health, Phase, phase, shown};
@@ -33,9 +36,21 @@ impl Cell {
     ) -> Result<Accepted, Error> {
         let (subject, what) = words(order);
         let result = match order {
-            Order::Create { name, kind, plan, secret } => {
-                self.create(by, name, (kind, plan.as_deref()), secret, work)
+            Order::Create { name, kind, plan, secret, keys } => {
+                let offer = (kind.as_str(), plan.as_deref());
+                self.install(by, name, offer, secret, keys.as_ref(), work)
             }
+            Order::Backup { name, keys } => self.order_job(name, Some(keys), false, work),
+            Order::Prove { name } => self.order_job(name, None, true, work),
+            Order::Fork { source, name, target, secret, keys } => {
+                let name = Some(name.as_str());
+                self.fork(by, &Wanted { source, name, target, keys, secret }, work)
+            }
+            Order::Rollback { name, target, keys } => {
+                let wanted = Wanted { source: name, name: None, target, keys, secret: &[] };
+                self.fork(by, &wanted, work)
+            }
+            Order::AddRepository { repository } => self.add_repository(repository, work),
             Order::Restart { name } => self.operate(by, name, Kind::Restart, work),
             Order::Retire { name } => self.operate(by, name, Kind::Retire, work),
             Order::Revive { name } => self.operate(by, name, Kind::Revive, work),
@@ -52,7 +67,7 @@ impl Cell {
                 None => Err(Error::NoSuchService { name: name.clone() }),
                 Some(service) => {
                     let text = format!("{drill}: write gap {gap_ms} ms, lost {lost}/{acked}");
-                    Ok(Accepted { service: Some(service.row.id), operation: None, text })
+                    Ok(Accepted { service: Some(service.row.id), operation: None, job: None, text })
                 }
             },
             Order::Drain { host } => self.drain(by, host, work),
@@ -69,14 +84,51 @@ impl Cell {
         result
     }
 
-    fn create(
+    fn install(
         &mut self,
         by: &str,
         name: &str,
-        (kind, plan): (&str, Option<&str>),
+        offer: (&str, Option<&str>),
         secret: &[u8],
+        keys: Option<&Keys>,
         work: &mut Work,
     ) -> Result<Accepted, Error> {
+        let id = self.create(name, offer, secret, keys, work)?;
+        self.start(id, Kind::Install, Cause::Order { by: by.into() }, work);
+        let members = self.state.services.get(&id).map(|service| service.row.members.clone());
+        let hosts = members.iter().flatten().map(|member| self.state.host_name(member.host));
+        let on = list(hosts);
+        Ok(self.accepted(id, format!("{name} is being installed on {on}")))
+    }
+
+    /// Adds a repository; every archive goes there too from now on.
+    fn add_repository(&mut self, new: &Repository, work: &mut Work) -> Result<Accepted, Error> {
+        let name = ServiceName::new(&new.name)?.as_str().to_owned();
+        let known = &mut self.state.row.repositories;
+        if known.iter().any(|known| known.name == name) {
+            return Err(Error::RepositoryTaken { name });
+        }
+        known.push(new.clone());
+        work.cell = true;
+        let archiving = self.state.services.values().filter(|s| s.row.archive.is_some());
+        let ids: Vec<ServiceId> = archiving.map(|service| service.row.id).collect();
+        for &id in &ids {
+            self.settle(id, work);
+            work.services.insert(id);
+        }
+        let text = format!("{} services archive to {name}, {}", ids.len(), new.location);
+        Ok(Accepted { service: None, operation: None, job: None, text })
+    }
+
+    /// Places a new service; its operation is the caller's to start.
+    pub(super) fn create(
+        &mut self,
+        name: &str,
+        (kind, plan): (&str, Option<&str>),
+        secret: &[u8],
+        keys: Option<&Keys>,
+        work: &mut Work,
+    ) -> Result<ServiceId, Error> {
         let name = ServiceName::new(name)?;
         if self.state.named(name.as_str()).is_some() {
             return Err(Error::NameTaken { name: name.as_str().to_owned() });
@@ -88,6 +140,7 @@ impl Cell {
         }
         let chosen =
             goals::kind(&self.setup, kind.as_str()).and_then(|found| found.plan(plan.as_str()));
+        let archives = chosen.is_some_and(|plan| plan.archives);
         let count = chosen.map_or(1, |plan| plan.members);
         let mut hosts = Vec::new();
         for _ in 0..count {
@@ -126,12 +179,11 @@ impl Cell {
             operation: None,
             runs: None,
             paged: false,
+            archive: keys.filter(|_| archives).map(|keys| Box::new(Archive::new(keys))),
         };
         self.state.insert(state::Service::of(row));
-        self.start(id, Kind::Install, Cause::Order { by: by.into() }, work);
         work.cell = true;
-        let on = list(hosts.iter().map(|host| self.state.host_name(*host)));
-        Ok(self.accepted(id, format!("{name} is being installed on {on}")))
+        Ok(id)
     }
 
     /// A host for one member more of a service that has members on some already, zones spread.
@@ -343,10 +395,10 @@ impl Cell {
         self.release(&dropped, work);
     }
 
-    fn accepted(&self, id: ServiceId, text: String) -> Accepted {
+    pub(super) fn accepted(&self, id: ServiceId, text: String) -> Accepted {
         let service = self.state.services.get(&id);
         let operation = service.and_then(|s| s.row.operation.as_ref()).map(|o| o.id);
-        Accepted { service: Some(id), operation, text }
+        Accepted { service: Some(id), operation, job: None, text }
     }
 
     fn remove_host(&mut self, name: &str, work: &mut Work) -> Result<Accepted, Error> {
@@ -366,7 +418,7 @@ impl Cell {
         self.state.poolers.remove(&id);
         work.record_host(id);
         let text = format!("{name} is forgotten; an agent of that name joins as a new host");
-        Ok(Accepted { service: None, operation: None, text })
+        Ok(Accepted { service: None, operation: None, job: None, text })
     }
 }
 
@@ -374,6 +426,11 @@ impl Cell {
 fn words(order: &Order) -> (&str, &'static str) {
     match order {
         Order::Create { name, .. } => (name, "create"),
+        Order::Backup { name, .. } => (name, "a backup"),
+        Order::Prove { name } => (name, "a proof"),
+        Order::Fork { source, .. } => (source, "a fork"),
+        Order::Rollback { name, .. } => (name, "a rollback"),
+        Order::AddRepository { repository } => (&repository.name, "a repository"),
         Order::Restart { name } => (name, "restart"),
         Order::Retire { name } => (name, "retire"),
         Order::Revive { name } => (name, "revive"),

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::backups::rows::Archive;
+use crate::backup::lineage::Repository;
 use crate::decide::Run;
 use crate::goal::{StopMode, Want};
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
@@ -42,6 +44,12 @@ pub struct Cell {
     pub endpoints: Option<String>,
     /// Digests of images members run from; members name them by place.
     pub images: Vec<String>,
+    /// The last id drawn of each sort.
+    #[serde(default)]
+    pub jobs: u32,
+    /// Where archives go.
+    #[serde(default)]
+    pub repositories: Vec<Repository>,
 }
 
 /// A host.
@@ -116,6 +124,9 @@ pub struct Service {
     pub runs: Option<Box<[Run]>>,
     /// Whether a person was told of the state it is in.
     pub paged: bool,
+    /// Its archive, where its plan has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Box<Archive>>,
 }
 
 /// A member, and what is wanted of it.
@@ -183,6 +194,13 @@ impl Member {
 }
 
 impl Service {
+    /// Its owner's role, and the name of its database.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        let other = self.archive.as_ref().and_then(|archive| archive.owner.as_ref());
+        other.unwrap_or(&self.name).as_str()
+    }
+
     /// The member that takes writes.
     ///
     /// # Panics

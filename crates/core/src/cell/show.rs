@@ -164,7 +164,7 @@ impl Cell {
         let (kind, _) = goals::plan(&self.setup, row);
         let address = self.state.row.endpoints.as_ref().filter(|_| row.open);
         let url = address.map(|address| {
-            let (scheme, name) = (kind.scheme(), row.name.as_str());
+            let (scheme, name) = (kind.scheme(), row.owner());
             format!("{scheme}://{name}@{address}:{}/{name}", row.endpoint_port)
         });
         view::Service {
@@ -186,6 +186,8 @@ impl Cell {
                 .as_ref()
                 .map(|o| steps::show(o, self.missing(service, o, now), now)),
             failover: self.show_failover(service),
+            backup: self.show_backup(service, now),
+            owner: row.owner().to_owned(),
             findings: self.findings(row.id, now),
         }
     }
@@ -249,6 +251,9 @@ impl Cell {
             add("operation-late", Severity::Page, &name, text, now.since(operation.begun));
         }
         for (check, severity, text) in self.endpoint_findings(row) {
+            add(check, severity, &name, text, since);
+        }
+        for (check, severity, text, since) in self.archive_findings(service, now) {
             add(check, severity, &name, text, since);
         }
         let lacks = service.lacks.as_deref().copied().unwrap_or_default();

@@ -56,6 +56,15 @@ pub struct State {
     pub offers: BTreeSet<Arc<rows::Offer>>,
     /// Lists of failing checks, each kept once.
     pub checks: BTreeSet<Arc<Vec<check::Result>>>,
+    /// Services with a job under way, and the host that does it.
+    #[serde(default)]
+    pub working: BTreeMap<ServiceId, HostId>,
+    /// Services whose job waits for others'.
+    #[serde(default)]
+    pub idle_jobs: BTreeSet<ServiceId>,
+    /// Services whose log does not get to its archive.
+    #[serde(default)]
+    pub behind: BTreeSet<ServiceId>,
     /// The last question asked of a witness.
     pub questions: u64,
     /// An agent has seen a later sequence of this store than it holds: it was put back.
@@ -179,6 +188,8 @@ pub struct Seen {
     pub rare: Option<Box<Rare>>,
     /// Its part in replication.
     pub replication: Option<Box<report::Replication>>,
+    /// Its archive.
+    pub archive: Option<Box<report::Archive>>,
 }
 
 /// What few members have to say.
@@ -327,6 +338,11 @@ impl State {
         if row.operation.is_some() {
             self.busy.insert(id);
         }
+        if let Some(running) = row.archive.as_ref().and_then(|archive| archive.job.as_ref())
+            && let Some(member) = row.members.iter().find(|member| member.id == running.member)
+        {
+            self.working.insert(id, member.host);
+        }
         if let Err(at) = self.search(name.as_str()) {
             compact::grow(&mut self.by_name);
             self.by_name.insert(at, id);
@@ -375,6 +391,9 @@ impl State {
         self.ports.remove(service.row.endpoint_port);
         self.ports.remove(service.row.pooled_port);
         self.busy.remove(&id);
+        self.working.remove(&id);
+        self.idle_jobs.remove(&id);
+        self.behind.remove(&id);
         for member in &service.row.members {
             self.of_member.remove(&member.id);
             self.ports.remove(member.port);

@@ -20,6 +20,10 @@ impl Cell {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(operation) = &service.row.operation else { return };
         let (effect, again) = (operation.at().order, operation.tries > 0);
+        if effect == Effect::RunPrimary {
+            self.note_covered(id);
+        }
+        let Some(service) = self.state.services.get_mut(&id) else { return };
         let want = |row: &mut rows::Service, want: Want| {
             // Who leaves goes for good only when its service does.
             let concerned = |m: &&mut rows::Member| m.stays() || want == Want::Removed;
@@ -84,6 +88,7 @@ impl Cell {
             Effect::RecruitOthers => self.recruit_others(id),
             Effect::Promote => self.promote(id, work),
             Effect::Replace => self.replace(id, work),
+            Effect::Flush => self.flush_source(id, work),
             Effect::CloseHost | Effect::EmptyHost => {}
         }
         work.record(id);
@@ -104,6 +109,7 @@ impl Cell {
             Proof::HandedOver => return self.unhanded(service),
             Proof::Counted => return self.uncounted(service),
             Proof::Paused => return self.unpaused(service),
+            Proof::Flushed => return self.unflushed(service).into_iter().collect(),
             _ => {}
         }
         let members = service.row.members.iter().zip(&service.seen);
@@ -251,6 +257,7 @@ fn unproven(member: &rows::Member, seen: &Seen, proof: Proof, first: bool) -> Op
         | Proof::Covered
         | Proof::HandedOver
         | Proof::Paused
+        | Proof::Flushed
         | Proof::HostClosed
         | Proof::HostEmpty => true,
     };

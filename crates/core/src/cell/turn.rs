@@ -117,7 +117,7 @@ impl Cell {
     pub(super) fn settle(&mut self, id: ServiceId, work: &mut Work) {
         let State { services, hosts, row, .. } = &mut self.state;
         let Some(service) = services.get_mut(&id) else { return };
-        let around = Around { hosts, images: &row.images };
+        let around = Around { hosts, images: &row.images, repositories: &row.repositories };
         let changed = goals::settle(&self.setup, around, &mut service.row);
         if !changed.is_empty() {
             work.record(id);
@@ -172,7 +172,7 @@ impl Cell {
     }
 
     fn send_goals(&self, work: &Work, turn: &mut Turn) {
-        let around = Around { hosts: &self.state.hosts, images: &self.state.row.images };
+        let around = Around::of(&self.state);
         let goal = |member: &MemberId| {
             let service = self.state.services.get(self.state.of_member.get(member)?)?;
             let at = service.row.members.iter().position(|m| m.id == *member)?;

@@ -6,6 +6,7 @@
 
 mod drain;
 mod failover;
+mod fork;
 mod install;
 mod rebuild;
 mod recover;
@@ -43,6 +44,8 @@ pub enum Kind {
     Revive,
     /// Close, stop, remove.
     Terminate,
+    /// Make a service from another's archive.
+    Fork,
     /// Empty a host.
     Drain,
     /// Another member takes the primary's place, which is lost.
@@ -81,6 +84,8 @@ pub enum Effect {
     Promote,
     /// A member that is lost gives its place to a new one on another host.
     Replace,
+    /// The service it is made from archives all that it wrote so far.
+    Flush,
     /// Members restart once, by this mode.
     Restart(StopMode),
     /// The endpoint leads to the primary.
@@ -123,6 +128,8 @@ pub enum Proof {
     Covered,
     /// Every gateway that is heard took the routes.
     Routed,
+    /// Its source's log is archived up to when the step began; or its source does not serve.
+    Flushed,
     /// Every member applied the goal and is stopped.
     Stopped,
     /// Every member applied the goal and is sealed.
@@ -203,6 +210,7 @@ pub struct Spec {
 /// Every operation; a new one is a file and a line here.
 pub const SPECS: &[&Spec] = &[
     &install::SPEC,
+    &fork::SPEC,
     &restart::SPEC,
     &recover::SPEC,
     &retire::SPEC,
@@ -308,6 +316,7 @@ pub const fn preempts(order: Kind, running: Kind) -> bool {
         Kind::Failover => repairs,
         Kind::Switchover | Kind::Restart | Kind::Recover => beside,
         Kind::Install
+        | Kind::Fork
         | Kind::Relax
         | Kind::Drain
         | Kind::Rejoin
@@ -324,6 +333,7 @@ mod tests {
     fn registry_is_sound() {
         let kinds = [
             Kind::Install,
+            Kind::Fork,
             Kind::Restart,
             Kind::Recover,
             Kind::Retire,
@@ -354,8 +364,10 @@ mod tests {
         for spec in SPECS {
             for step in spec.steps.iter().filter(|s| s.past == Past::GoOn) {
                 use Proof as P;
-                let improves =
-                    matches!(step.proof, P::Routed | P::HandedOver | P::Checkpointed | P::Paused);
+                let improves = matches!(
+                    step.proof,
+                    P::Routed | P::HandedOver | P::Checkpointed | P::Paused | P::Flushed
+                );
                 assert!(improves, "{}: {}", spec.name, step.name);
             }
         }

@@ -67,6 +67,7 @@ pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
         fence: None,
         budget: RestartBudget { tries_max: 2, window: Span::mins(10), backoff: Span::secs(1) },
         archive: None,
+        flush: 0,
         seed: None,
         job: None,
     }
@@ -173,8 +174,10 @@ impl Host {
             | Action::EndOfLog
             | Action::Promote
             | Action::Checkpoint
+            | Action::Archived
+            | Action::Flush
             | Action::Open
-            | Action::Confirm => unreachable!("it has no siblings"),
+            | Action::Confirm => unreachable!("it has no siblings, and no archive"),
             Action::Discard => {
                 assert_eq!(self.disk, Directory::Partial);
                 self.disk = Directory::Absent;
@@ -492,6 +495,7 @@ pub fn seen(
         configured: Some((Term(1), Revision(1))),
         prepared: None,
         part: Default::default(),
+        archiving: Default::default(),
         restarts: 0,
         stop_failed: false,
         not_before: Time(0),
@@ -527,8 +531,10 @@ fn allowed(
         | Action::EndOfLog
         | Action::Promote
         | Action::Checkpoint
+        | Action::Archived
+        | Action::Flush
         | Action::Open
-        | Action::Confirm => Err("it has no siblings"),
+        | Action::Confirm => Err("it has no siblings, and no archive"),
         Action::Start => must(
             want == Want::Running && quiet && matches!(directory, Directory::Complete { .. }),
             "only a complete directory that should run and does not is started",

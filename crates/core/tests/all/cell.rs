@@ -58,6 +58,7 @@ fn refusals_name_the_input_and_the_fix() {
         kind: kind.into(),
         plan: plan.map(Into::into),
         secret: Vec::new(),
+        keys: None,
     };
     assert!(refused(create("Bad", "toy", None)).contains("'B' at position 1"));
     assert!(refused(create("orders", "toy", None)).contains("exists already"));

@@ -39,6 +39,7 @@ fn goal(term: u32, revision: u32) -> Goal {
         fence: None,
         budget: RestartBudget { tries_max: 3, window: Span::mins(1), backoff: Span::secs(1) },
         archive: None,
+        flush: 0,
         seed: None,
         job: None,
     }

@@ -401,7 +401,7 @@ impl World {
 
     pub fn create(&mut self, name: &str) -> Result<Accepted, Error> {
         let (kind, plan, secret) = ("toy".to_owned(), None, Vec::new());
-        self.order(Order::Create { name: name.to_owned(), kind, plan, secret })
+        self.order(Order::Create { name: name.to_owned(), kind, plan, secret, keys: None })
     }
 
     pub fn said(&self, text: &str) -> bool {
@@ -434,6 +434,7 @@ fn reached(goal: &Goal) -> Member {
         checks: Vec::new(),
         identity: goal.identity.clone(),
         replication: None,
+        archive: None,
     }
 }
 

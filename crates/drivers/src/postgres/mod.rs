@@ -19,14 +19,16 @@ use evenkeel_core::backup::lineage::BackupId;
 use evenkeel_core::check::Reading;
 use evenkeel_core::driver::{Answer, Archived, Directory, Driver, Error, Process, Replication};
 use evenkeel_core::goal::{Goal, StopMode};
+use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Position;
-use evenkeel_core::time::Span;
 
 use crate::Setup;
 use crate::backup::command;
 use crate::files::{fault, sync_parent, write_synced};
 use layout::{Layout, Marker};
 
+/// Log that waits longer than this is behind: a push takes a fraction of a second.
+const BEHIND_AFTER: Duration = Duration::from_secs(10);
 /// A stop soon after a checkpoint needs none of its own before it.
 const CHECKPOINT_FRESH: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,8 @@ pub struct Postgres {
     proofs: replication::Proofs,
     /// When a checkpoint was last asked for.
     checkpointed: Option<Instant>,
+    /// The flush under way: its number, and the segment that was the last before it.
+    flushing: Option<(u32, String)>,
     /// What is in the settings' files may be news to the server: whoever wrote them may have been killed
     /// before it told the server.
     unread: bool,
@@ -53,6 +57,7 @@ impl Postgres {
             session: session::Session::default(),
             proofs: replication::Proofs::default(),
             checkpointed: None,
+            flushing: None,
             unread: true,
         }
     }
@@ -224,16 +229,28 @@ impl Driver for Postgres {
         let (bytes, since) = backup::pending(&layout.data)?;
         let last = fs::read(command::last_of(&layout.archive)).unwrap_or_default();
         let last: Option<command::Last> = serde_json::from_slice(&last).ok();
-        let waits = since.and_then(|since| SystemTime::now().duration_since(since).ok());
+        let now = SystemTime::now();
+        let long =
+            |since: &SystemTime| now.duration_since(*since).is_ok_and(|ago| ago > BEHIND_AFTER);
+        let moment = |since: SystemTime| {
+            let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+            Moment::of_millis(since.as_secs().saturating_mul(1000))
+        };
         Ok(Archived {
             pending_bytes: bytes,
-            waits: waits.map(|waits| Span(u64::try_from(waits.as_millis()).unwrap_or(u64::MAX))),
-            trouble: last.and_then(|last| last.error),
+            behind_since: since.filter(long).map(moment),
+            trouble: last.and_then(|last| last.error).filter(|_| bytes > 0),
         })
     }
 
-    fn flush(&mut self, goal: &Goal) -> Result<(), Error> {
-        replication::flush(&self.setup, &self.layout(goal), goal)
+    fn flush(&mut self, goal: &Goal) -> Result<bool, Error> {
+        let upto = match &self.flushing {
+            Some((number, upto)) if *number == goal.flush => upto.clone(),
+            _ => replication::end_segment(&self.setup, goal)?,
+        };
+        let done = replication::is_archived(&self.layout(goal), &upto)?;
+        self.flushing = Some((goal.flush, upto));
+        Ok(done)
     }
 
     fn job(&mut self, goal: &Goal, job: &Job) -> Result<Done, Error> {

@@ -27,8 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PROMOTE_MAX: Duration = Duration::from_secs(60);
 /// A checkpoint before a planned stop takes no longer than this.
 const CHECKPOINT_MAX: Duration = Duration::from_secs(10);
-/// What was written so far is archived within this, or its repository is down or slow.
-const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// Between looks at a condition the server sends no news of.
 const STEP: Duration = Duration::from_millis(1);
 /// A walsender that neither moves nor ends in this time is ended; it is never a client's.
@@ -143,32 +141,25 @@ pub fn checkpoint(setup: &Setup, goal: &Goal) -> Result<(), Error> {
     })
 }
 
-/// Has the server begin a new segment of its log, and waits until all before it is archived.
-pub fn flush(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error> {
+/// Has the server begin a new segment of its log; the name of the last one that has anything in it.
+pub fn end_segment(setup: &Setup, goal: &Goal) -> Result<String, Error> {
     let config = config(setup, goal, "evenkeel", "evenkeel");
-    let ended = within("ending a segment", PATIENCE, async {
+    within("ending a segment", PATIENCE, async {
         let client = connect(config).await?;
         // Without anything written since, there is none to end.
         let text = "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), \
                     pg_catalog.pg_switch_wal()::text";
-        Ok(client.query_one(text, &[]).await?.get::<_, String>(0))
-    })?;
-    let end = Instant::now() + FLUSH_MAX;
-    let ready = layout.data.join("pg_wal/archive_status");
-    loop {
-        let names = fs::read_dir(&ready).map_err(fault("cannot list", &ready))?;
-        let waits =
-            |name: &str| name.strip_suffix(".ready").is_some_and(|name| name <= ended.as_str());
-        let mut names = names.filter_map(|entry| Some(entry.ok()?.file_name()));
-        if !names.any(|name| name.to_str().is_some_and(waits)) {
-            return Ok(());
-        }
-        if Instant::now() > end {
-            let limit_ms = u64::try_from(FLUSH_MAX.as_millis()).unwrap_or(u64::MAX);
-            return Err(Error::Deadline { what: "archiving the log".to_owned(), limit_ms });
-        }
-        std::thread::sleep(STEP);
-    }
+        Ok(client.query_one(text, &[]).await?.get(0))
+    })
+}
+
+/// Whether all segments up to one are archived.
+pub fn is_archived(layout: &Layout, upto: &str) -> Result<bool, Error> {
+    let place = layout.data.join("pg_wal/archive_status");
+    let waits = |name: &str| name.strip_suffix(".ready").is_some_and(|name| name <= upto);
+    let names = fs::read_dir(&place).map_err(fault("cannot list", &place))?;
+    let mut names = names.filter_map(|entry| Some(entry.ok()?.file_name()));
+    Ok(!names.any(|name| name.to_str().is_some_and(waits)))
 }
 
 /// Where a cleanly stopped server's log ends: at its shutdown's checkpoint. A standby that has flushed

@@ -285,7 +285,9 @@ impl Place<'_> {
             // Whoever asked was told that the log goes further than this moment: nothing committed
             // between the end of what there is and then.
             Err(Error::Failed(words))
-                if words.contains(UNREACHED) && matches!(seed.target, Target::Moment(_)) =>
+                if words.contains(UNREACHED)
+                    && seed.covered
+                    && matches!(seed.target, Target::Moment(_)) =>
             {
                 self.promoted(goal, newest, settings, None)
             }

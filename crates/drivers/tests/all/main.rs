@@ -130,6 +130,7 @@ impl Place {
             fence: None,
             budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span::secs(1) },
             archive: None,
+            flush: 0,
             seed: None,
             job: None,
         }

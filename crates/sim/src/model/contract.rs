@@ -45,6 +45,7 @@ fn goal() -> Goal {
         fence: None,
         budget: RestartBudget { tries_max: 5, window: Span::mins(10), backoff: Span(1000) },
         archive: None,
+        flush: 0,
         seed: None,
         job: None,
     }

@@ -111,7 +111,13 @@ impl<'a> Stage<'a> {
         match step {
             Step::Create(new) => {
                 let ((name, plan), secret) = (new.parts(), vec![7; 80]);
-                world.order(Order::Create { name, kind: "postgres".into(), plan, secret });
+                world.order(Order::Create {
+                    name,
+                    kind: "postgres".into(),
+                    plan,
+                    secret,
+                    keys: None,
+                });
             }
             Step::Restart(name) => world.order(Order::Restart { name: name.clone() }),
             Step::Retire(name) => world.order(Order::Retire { name: name.clone() }),

@@ -174,7 +174,7 @@ impl Verb {
 
 fn create(name: String, plan: Option<&str>) -> Order {
     let (kind, plan) = ("postgres".to_owned(), plan.map(str::to_owned));
-    Order::Create { name, kind, plan, secret: vec![7; 80] }
+    Order::Create { name, kind, plan, secret: vec![7; 80], keys: None }
 }
 
 impl fmt::Display for Plan {

@@ -170,6 +170,7 @@ fn create(cell: u32, number: u32, secret: &[u8]) -> Entry {
         kind: kind.name().to_owned(),
         plan: None,
         secret,
+        keys: None,
     };
     Entry::Order { ticket: 0, by: "bench".to_owned(), order }
 }
@@ -219,5 +220,6 @@ fn ready(goal: &Goal) -> Member {
         }],
         identity: goal.identity.clone(),
         replication: None,
+        archive: None,
     }
 }

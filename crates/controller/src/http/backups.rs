@@ -1,0 +1,118 @@
+//! Backups, what is made from them, and where they go.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use evenkeel_api::{ForkOrder, RepositoryPage, RestoreTarget, RollbackOrder};
+use evenkeel_core::backup::lineage::{Location, Repository, Target};
+use evenkeel_core::order::{self, Accepted, Order};
+use evenkeel_core::view;
+
+use super::App;
+use super::body::Body;
+use super::failure::Failure;
+use super::services::new_secret;
+
+type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
+
+/// `GET /v1/services/{name}/backups`
+pub(crate) async fn list(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<view::BackupRow>>, Failure> {
+    Ok(Json(app.cell.ask(move |seen| seen.cell.backups(&name)).await??))
+}
+
+/// `GET /v1/backups/{id}`
+pub(crate) async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<view::BackupRow>, Failure> {
+    let asked = id.clone();
+    let found = app.cell.ask(move |seen| seen.cell.backup(&asked)).await?;
+    found.map(Json).ok_or_else(|| {
+        let message = format!(
+            "no backup has the id {id:?}; `evenkeel backup list SERVICE` shows a service's"
+        );
+        Failure::new(StatusCode::NOT_FOUND, "no_such_backup", message)
+    })
+}
+
+/// `POST /v1/services/{name}/backups`
+pub(crate) async fn take(State(app): State<App>, Path(name): Path<String>) -> Ordered {
+    let keys = app.key.archive_keys();
+    app.give(Order::Backup { name, keys }).await
+}
+
+/// `POST /v1/services/{name}/proofs`
+pub(crate) async fn prove(State(app): State<App>, Path(name): Path<String>) -> Ordered {
+    app.give(Order::Prove { name }).await
+}
+
+/// `POST /v1/services/{name}/fork`
+pub(crate) async fn fork(
+    State(app): State<App>,
+    Path(source): Path<String>,
+    Body(ForkOrder { name, target }): Body<ForkOrder>,
+) -> Ordered {
+    let target = target_of(target)?;
+    let asked = source.clone();
+    let kind = app.cell.ask(move |seen| Some(seen.cell.service(&asked, seen.now)?.kind)).await?;
+    let kind = kind.ok_or_else(|| order::Error::NoSuchService { name: source.clone() })?;
+    let (secret, keys) = (new_secret(&app, &kind).await?, app.key.archive_keys());
+    app.give(Order::Fork { source, name, target, secret, keys }).await
+}
+
+/// `POST /v1/services/{name}/rollback`
+pub(crate) async fn rollback(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(RollbackOrder { target }): Body<RollbackOrder>,
+) -> Ordered {
+    let target = target_of(target)?;
+    let keys = app.key.archive_keys();
+    app.give(Order::Rollback { name, target, keys }).await
+}
+
+/// `GET /v1/repositories`
+pub(crate) async fn repositories(
+    State(app): State<App>,
+) -> Result<Json<Vec<RepositoryPage>>, Failure> {
+    let all = app.cell.ask(|seen| seen.cell.repositories().to_vec()).await?;
+    let page = |repository: Repository| {
+        let Location::Directory { path } = repository.location;
+        RepositoryPage { name: repository.name, directory: path }
+    };
+    Ok(Json(all.into_iter().map(page).collect()))
+}
+
+/// `POST /v1/repositories`
+pub(crate) async fn add_repository(
+    State(app): State<App>,
+    Body(RepositoryPage { name, directory }): Body<RepositoryPage>,
+) -> Ordered {
+    if !directory.starts_with('/') {
+        let message =
+            format!("{directory:?} is no absolute path; every host must see it by one name");
+        return Err(Failure::new(StatusCode::BAD_REQUEST, "bad_directory", message));
+    }
+    let repository = Repository { name, location: Location::Directory { path: directory } };
+    app.give(Order::AddRepository { repository }).await
+}
+
+fn target_of(asked: RestoreTarget) -> Result<Target, Failure> {
+    let bad = |message: String| Failure::new(StatusCode::BAD_REQUEST, "bad_target", message);
+    match (asked.at, asked.lsn, asked.point) {
+        (None, None, None) => Ok(Target::Latest),
+        (Some(at), None, None) => at
+            .parse()
+            .map(Target::Moment)
+            .map_err(|error: evenkeel_core::moment::Error| bad(error.to_string())),
+        (None, Some(lsn), None) => lsn
+            .parse()
+            .map(Target::Position)
+            .map_err(|error: evenkeel_core::promise::BadPosition| bad(error.to_string())),
+        (None, None, Some(point)) => Ok(Target::Point(point)),
+        _ => Err(bad("name one target: a moment, a position or a restore point".to_owned())),
+    }
+}

@@ -1,0 +1,376 @@
+//! Backups: when a job is due for a service, who does it, and what came of it.
+//!
+//! The story: a service has at most one job at a time beside its operation. A job is part of one member's
+//! goal until its outcome is told; then it is recorded, and the next one may be due: log and backups that
+//! nothing needs go, the newest backup is proven, another is taken when its time comes. While storage is
+//! down none of this is begun, and nothing is let go.
+
+pub mod restore;
+pub mod rows;
+mod show;
+
+use super::state::{Due, Seen, Service};
+use super::turn::Work;
+use super::{Cell, Posture, goals};
+use crate::backup::job::{Done, Job, What};
+use crate::backup::lineage::{BackupId, Seed, Target};
+use crate::backup::retention::{Held, Standing, expirable};
+use crate::backup::schedule;
+use crate::id::{HostId, MemberId, ServiceId};
+use crate::journal::Topic;
+use crate::member;
+use crate::operation;
+use crate::order::{Accepted, Error, Keys};
+use crate::promise::Position;
+use crate::service::{Health, Phase, shown};
+use crate::time::{Span, Time};
+use rows::{Archive, Failed, Running};
+
+/// A job that takes longer is given up.
+const JOB_MAX: Span = Span::mins(12 * 60);
+/// After a job that failed the next is begun no sooner, doubled for each further one in a row.
+const RETRY_STEP: Span = Span::secs(15);
+/// Longest such wait.
+const RETRY_MAX: Span = Span::mins(60);
+/// Who waits for others' jobs looks again after this at the latest.
+const WAIT_STEP: Span = Span::secs(30);
+/// Longest reason that is kept.
+const WHY_MAX_CHARS: usize = 400;
+
+/// What is to be done next about a service's archive.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// A job.
+    Do(What),
+    /// Nothing before this.
+    Wait(Time),
+    /// Nothing until something else changes.
+    Rest,
+}
+
+impl Cell {
+    /// Looks after a service's archive.
+    pub(super) fn tend(&mut self, id: ServiceId, work: &mut Work) {
+        self.hear_job(id, work);
+        let Some(service) = self.state.services.get(&id) else { return };
+        match self.next_job(service, work.now) {
+            Next::Do(what) => {
+                if !self.begin_job(id, what, work) {
+                    self.state.timers.insert((work.now + WAIT_STEP, Due::Service(id)));
+                }
+            }
+            Next::Wait(at) => drop(self.state.timers.insert((at, Due::Service(id)))),
+            Next::Rest => {}
+        }
+    }
+
+    /// Whether a service's log and backups have anywhere to go.
+    fn archives(&self, service: &Service) -> bool {
+        service.row.archive.is_some() && !self.state.row.repositories.is_empty()
+    }
+
+    fn next_job(&self, service: &Service, now: Time) -> Next {
+        let Some(archive) = service.row.archive.as_deref().filter(|_| self.archives(service))
+        else {
+            return Next::Rest;
+        };
+        if let Some(running) = &archive.job {
+            return Next::Wait(running.since + JOB_MAX);
+        }
+        let row = &service.row;
+        if row.phase != Phase::Serving || row.health != Health::Healthy || row.operation.is_some() {
+            return Next::Rest;
+        }
+        if let Some(failed) = &archive.failed {
+            let doubled = 1 << u32::from(failed.times.saturating_sub(1).min(16));
+            let again = failed.at + RETRY_STEP.times(doubled).min(RETRY_MAX);
+            if now < again {
+                return Next::Wait(again);
+            }
+        }
+        if let Posture::StorageDown { .. } = self.posture(now) {
+            return Next::Wait(now + WAIT_STEP);
+        }
+        self.due(service, archive, now)
+    }
+
+    fn due(&self, service: &Service, archive: &Archive, now: Time) -> Next {
+        let policy = &self.setup.policy;
+        let gone = expirable(&held(archive), policy.backup_keep, now);
+        if !gone.is_empty() {
+            let stays = archive.backups.iter().filter(|backup| !gone.contains(&backup.id.0));
+            let before = stays.map(|backup| backup.from).min().unwrap_or(Position(0));
+            return Next::Do(What::Expire {
+                backups: gone.into_iter().map(BackupId).collect(),
+                before,
+            });
+        }
+        let Some(last) = archive.backups.last() else {
+            let spread = schedule::spread(service.row.id, policy.backup_first_within);
+            let due = service.row.since + Span(spread);
+            let what = What::Backup { rate_max: policy.backup_rate_max };
+            return if now >= due { Next::Do(what) } else { Next::Wait(due) };
+        };
+        let due = policy.backup.due(service.row.id, Some(Time(last.ended.millis())));
+        if now >= due {
+            return Next::Do(What::Backup { rate_max: policy.backup_rate_max });
+        }
+        let proof = match &archive.proof {
+            // The first is soon; afterwards every one has its own moment.
+            None => {
+                Time(last.ended.millis())
+                    + Span(schedule::spread(service.row.id, policy.prove_first_within))
+            }
+            Some(proof) => Time(proof.begun.millis()) + policy.prove_every,
+        };
+        if now < proof {
+            return Next::Wait(due.min(proof));
+        }
+        match self.own_seed(service) {
+            Some(seed) => Next::Do(What::Prove(Box::new(seed))),
+            None => Next::Wait(due),
+        }
+    }
+
+    /// A service's newest backup, and all of its log.
+    fn own_seed(&self, service: &Service) -> Option<Seed> {
+        let around = goals::Around::of(&self.state);
+        Some(Seed {
+            archive: goals::archive(&self.setup, around, &service.row)?,
+            backup: service.row.archive.as_ref()?.backups.last().map(|backup| backup.id),
+            target: Target::Latest,
+            owner: service.row.owner().to_owned(),
+            covered: false,
+        })
+    }
+
+    /// Who does a job, so that the primary has as little of it as can be: a standby where one follows.
+    fn doer(&self, service: &Service) -> Option<(MemberId, HostId)> {
+        let members = service.row.members.iter().zip(&service.seen);
+        let fit = |seen: &&Seen, first: bool| match seen.state {
+            member::State::Ready => first,
+            member::State::Following => seen.replication.as_ref().is_some_and(|r| r.streams),
+            _ => false,
+        };
+        let speaks = |host: &HostId| self.state.hosts.get(host).is_some_and(|host| host.speaks());
+        let able = members.enumerate().filter(|(at, (member, seen))| {
+            member.stays()
+                && speaks(&member.host)
+                && seen.as_ref().is_some_and(|s| fit(&s, *at == 0))
+        });
+        able.map(|(_, (member, _))| (member.id, member.host)).last()
+    }
+
+    /// Whether one job more is not too many for a host, or for the repositories.
+    fn bears(&self, host: HostId) -> bool {
+        let policy = &self.setup.policy;
+        let hosts = self.state.working.values().filter(|at| **at == host).count();
+        let max = |limit: u16| usize::from(limit);
+        hosts < max(policy.backup_host_max)
+            && self.state.working.len() < max(policy.backup_repository_max)
+    }
+
+    /// Begins a job; false: it must wait for others.
+    fn begin_job(&mut self, id: ServiceId, what: What, work: &mut Work) -> bool {
+        let Some(service) = self.state.services.get(&id) else { return false };
+        let doer = self.doer(service);
+        let Some((member, host)) = doer.filter(|(_, host)| self.bears(*host)) else {
+            self.state.idle_jobs.insert(id);
+            return false;
+        };
+        self.state.idle_jobs.remove(&id);
+        self.give_job(id, what, member, host, work);
+        true
+    }
+
+    fn give_job(
+        &mut self,
+        id: ServiceId,
+        what: What,
+        member: MemberId,
+        host: HostId,
+        work: &mut Work,
+    ) -> u32 {
+        self.state.row.jobs += 1;
+        let (number, since) = (self.state.row.jobs, work.now);
+        let on = self.state.host_name(host).to_owned();
+        work.cell = true;
+        self.state.working.insert(id, host);
+        let Some(service) = self.state.services.get_mut(&id) else { return number };
+        let Some(archive) = service.row.archive.as_mut() else { return number };
+        let text = format!("{} {} begins on {on}", what.name(), BackupId(number));
+        let job = Job { id: number, what };
+        archive.job = Some(Running { job, member, since });
+        work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
+        work.record(id);
+        self.settle(id, work);
+        self.state.timers.insert((since + JOB_MAX, Due::Service(id)));
+        number
+    }
+
+    /// Takes what its agent says of a service's job.
+    fn hear_job(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let row = &mut service.row;
+        let Some(archive) = row.archive.as_mut() else { return };
+        let Some(running) = &archive.job else { return };
+        let at = row.members.iter().position(|member| member.id == running.member);
+        let told = at.and_then(|at| service.seen[at].as_ref()?.archive.as_ref()?.job.clone());
+        let late = work.now.since(running.since) >= JOB_MAX;
+        let outcome = match told.filter(|told| told.id == running.job.id) {
+            Some(told) => told.outcome,
+            None if at.is_none() => Err("its member is gone".to_owned()),
+            None if late => Err(format!("it took longer than {JOB_MAX}")),
+            None => return,
+        };
+        let Some(running) = archive.job.take() else { return };
+        let took = work.now.since(running.since);
+        let what = format!("{} {}", running.job.what.name(), BackupId(running.job.id));
+        let text = match record(archive, &running, outcome, work.now) {
+            Ok(done) => format!("{what} done in {took}: {done}"),
+            Err(why) => format!("{what} failed: {why}"),
+        };
+        work.note(Topic::Operation, row.name.as_str(), text, Vec::new());
+        work.record(id);
+        self.settle(id, work);
+        self.state.working.remove(&id);
+        // Who waited for it may begin.
+        let waiting: Vec<ServiceId> = self.state.idle_jobs.iter().take(4).copied().collect();
+        work.services.extend(waiting);
+    }
+
+    /// Takes an order for a job; its number.
+    pub(super) fn order_job(
+        &mut self,
+        name: &str,
+        keys: Option<&Keys>,
+        prove: bool,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let service = self.state.named(name);
+        let service = service.ok_or_else(|| Error::NoSuchService { name: name.to_owned() })?;
+        let (id, row) = (service.row.id, &service.row);
+        let word = if prove { "a proof" } else { "a backup" };
+        if row.archive.is_none() && keys.is_none() || !goals::plan(&self.setup, row).1.archives {
+            return Err(Error::NoArchive { name: name.to_owned() });
+        }
+        if self.state.row.repositories.is_empty() {
+            return Err(Error::NoRepository);
+        }
+        if row.phase != Phase::Serving {
+            let state = shown(row.phase, row.health);
+            return Err(Error::NotNow { order: word.to_owned(), name: name.to_owned(), state });
+        }
+        if let Some(running) = row.archive.as_ref().and_then(|archive| archive.job.as_ref()) {
+            let running = format!("{} {}", running.job.what.name(), BackupId(running.job.id));
+            return Err(Error::JobRunning { name: name.to_owned(), running });
+        }
+        let nobody = || Error::NoMember { name: name.to_owned() };
+        let (member, host) = self.doer(service).ok_or_else(nobody)?;
+        let what = match prove {
+            false => What::Backup { rate_max: self.setup.policy.backup_rate_max },
+            true => {
+                let none = || Error::NoBackup { name: name.to_owned() };
+                let seed = self.own_seed(service).filter(|seed| seed.backup.is_some());
+                What::Prove(Box::new(seed.ok_or_else(none)?))
+            }
+        };
+        if let (Some(service), Some(keys)) = (self.state.services.get_mut(&id), keys) {
+            service.row.archive.get_or_insert_with(|| Box::new(Archive::new(keys)));
+        }
+        let number = self.give_job(id, what, member, host, work);
+        let text = format!("{word} of {name} begins on {}", self.state.host_name(host));
+        Ok(Accepted { service: Some(id), operation: None, job: Some(number), text })
+    }
+
+    /// Notes whether a service's log gets to its archive.
+    pub(super) fn note_behind(&mut self, id: ServiceId) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let seen = service.seen.first().and_then(|seen| seen.as_ref()?.archive.as_ref());
+        match seen.is_some_and(|seen| seen.behind_since.is_some()) && self.archives(service) {
+            true => self.state.behind.insert(id),
+            false => self.state.behind.remove(&id),
+        };
+    }
+
+    /// Whether an operation keeps its service from being looked after until it is over for long.
+    pub(super) fn is_restored(service: &Service) -> bool {
+        let of = |operation: &operation::Operation| operation.kind == operation::Kind::Fork;
+        service.row.operation.as_deref().is_some_and(of)
+    }
+}
+
+impl Archive {
+    /// An archive that nothing is in yet.
+    pub fn new(keys: &Keys) -> Self {
+        Self {
+            generation: 1,
+            key: keys.key.clone(),
+            wrapped: keys.wrapped.clone(),
+            backups: Vec::new(),
+            proof: None,
+            job: None,
+            failed: None,
+            flush: 0,
+            owner: None,
+            origin: None,
+        }
+    }
+}
+
+fn held(archive: &Archive) -> Vec<Held> {
+    let proven = archive.proof.as_ref().filter(|proof| proof.wrong.is_empty()).map(|p| p.backup);
+    let of = |backup: &crate::backup::job::Backup| Held {
+        id: backup.id.0,
+        ended: Time(backup.ended.millis()),
+        standing: if proven == Some(backup.id) { Standing::Proven } else { Standing::Complete },
+        upon: None,
+    };
+    archive.backups.iter().map(of).collect()
+}
+
+/// Records an outcome; what it came to, or why it did not.
+fn record(
+    archive: &mut Archive,
+    running: &Running,
+    outcome: Result<Done, String>,
+    now: Time,
+) -> Result<String, String> {
+    let fail = |archive: &mut Archive, why: String| {
+        let why: String = why.chars().take(WHY_MAX_CHARS).collect();
+        let times = archive.failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
+        archive.failed = Some(Failed { job: running.job.id, at: now, times, why: why.clone() });
+        Err(why)
+    };
+    match outcome {
+        Err(why) => fail(archive, why),
+        Ok(Done::Backup(backup)) => {
+            archive.failed = None;
+            let (bytes, stored) = (backup.bytes >> 20, backup.stored >> 20);
+            let places = backup.repositories.join(", ");
+            archive.backups.retain(|known| known.id != backup.id);
+            archive.backups.push(backup);
+            Ok(format!("{bytes} MiB, {stored} MiB stored in {places}"))
+        }
+        Ok(Done::Proof(proof)) => {
+            let wrong = proof.wrong.clone();
+            let text = format!(
+                "{} restored in {} ms, {} relations checked",
+                proof.backup, proof.restore_ms, proof.relations
+            );
+            archive.proof = Some(proof);
+            if wrong.is_empty() {
+                archive.failed = None;
+                return Ok(text);
+            }
+            fail(archive, format!("{text}; wrong: {}", wrong.join("; ")))
+        }
+        Ok(Done::Expired { objects }) => {
+            if let What::Expire { backups, .. } = &running.job.what {
+                archive.backups.retain(|backup| !backups.contains(&backup.id));
+            }
+            archive.failed = None;
+            Ok(format!("{objects} objects removed"))
+        }
+    }
+}

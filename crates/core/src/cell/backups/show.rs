@@ -1,0 +1,189 @@
+//! What people are shown of a service's archive, and what is found wanting about it.
+
+use super::super::Cell;
+use super::super::state::Service;
+use super::rows::Archive;
+use crate::backup::job::Backup;
+use crate::backup::lineage::{BackupId, Repository};
+use crate::check::Severity;
+use crate::moment::Moment;
+use crate::order::Error;
+use crate::report;
+use crate::time::{Span, Time};
+use crate::view;
+
+/// A server ends a segment of its log that has anything in it after this at the latest (the setting
+/// `archive_timeout`): what was written before is archived, or told as behind.
+const SEGMENT_MAX: Span = Span::secs(60);
+/// Log that waits for so long is no hiccup.
+const BEHIND_LONG: Span = Span::mins(15);
+
+impl Cell {
+    /// A service's archive at a glance; `None` where it has none.
+    pub(in crate::cell) fn show_backup(
+        &self,
+        service: &Service,
+        now: Time,
+    ) -> Option<view::Backup> {
+        let archive = service.row.archive.as_deref().filter(|_| self.archives(service))?;
+        let seen = said(service);
+        let behind = seen.and_then(|seen| seen.behind_since);
+        let last = archive.backups.last();
+        let proof = archive.proof.as_ref().filter(|proof| proof.wrong.is_empty());
+        let window = proof.and_then(|p| Some(p.begun.since(p.canary?).0 / 1000));
+        Some(view::Backup {
+            last_at: last.map(|backup| backup.ended.to_string()),
+            restorable_to: self.restorable_to(service, archive, now).map(|m| m.to_string()),
+            proven_at: proof.map(|proof| proof.begun.to_string()),
+            restore_seconds: proof.map(|proof| seconds(proof.restore_ms)),
+            loss_window_seconds: window,
+            archive_lag_bytes: seen.map_or(0, |seen| seen.pending_bytes),
+            archive_lag_seconds: behind
+                .map_or(0, |since| Moment::of_millis(now.0).since(since).0 / 1000),
+            count: archive.backups.len(),
+            repositories: self.state.row.repositories.iter().map(|r| r.name.clone()).collect(),
+            job: archive.job.as_ref().map(|running| view::Job {
+                id: BackupId(running.job.id).to_string(),
+                what: running.job.what.name().to_owned(),
+                since_ms: now.since(running.since),
+            }),
+            failed: archive.failed.as_ref().map(|failed| view::FailedJob {
+                id: BackupId(failed.job).to_string(),
+                why: failed.why.clone(),
+            }),
+        })
+    }
+
+    /// Until when everything that was acknowledged can be restored, by what is known now.
+    fn restorable_to(&self, service: &Service, archive: &Archive, now: Time) -> Option<Moment> {
+        let last = archive.backups.last()?;
+        let host = self.state.hosts.get(&service.row.primary().host)?;
+        let heard = if host.speaks() { now } else { host.heard.unwrap_or(self.state.began) };
+        let whole = Moment::of_millis(heard.0.saturating_sub(SEGMENT_MAX.0));
+        let behind = said(service).and_then(|said| said.behind_since);
+        let until = behind.map_or(whole, |since| {
+            Moment(since.0 - i64::try_from(SEGMENT_MAX.0 * 1000).unwrap_or(0))
+        });
+        Some(until.max(last.ended))
+    }
+
+    /// A service's backups, newest first.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchService`].
+    pub fn backups(&self, name: &str) -> Result<Vec<view::BackupRow>, Error> {
+        let service = self.state.named(name);
+        let service = service.ok_or_else(|| Error::NoSuchService { name: name.to_owned() })?;
+        let archive = service.row.archive.as_deref();
+        let rows = archive.map_or(&[][..], |archive| &archive.backups).iter().rev();
+        Ok(rows.map(|backup| row(service, backup)).collect())
+    }
+
+    /// A backup by its id.
+    #[must_use]
+    pub fn backup(&self, id: &str) -> Option<view::BackupRow> {
+        let services = self.state.services.values();
+        services.into_iter().find_map(|service| {
+            let archive = service.row.archive.as_deref()?;
+            let found = archive.backups.iter().find(|backup| backup.id.to_string() == id)?;
+            Some(row(service, found))
+        })
+    }
+
+    /// Repositories, in the order they were added.
+    #[must_use]
+    pub fn repositories(&self) -> &[Repository] {
+        &self.state.row.repositories
+    }
+
+    /// What is not as it should be about a service's archive.
+    pub(in crate::cell) fn archive_findings(
+        &self,
+        service: &Service,
+        now: Time,
+    ) -> Vec<(&'static str, Severity, String, Span)> {
+        let mut found = Vec::new();
+        let Some(archive) = service.row.archive.as_deref() else { return found };
+        if self.state.row.repositories.is_empty() {
+            let text = "there is no repository: its log and backups go nowhere; add one with \
+                        `evenkeel repository add`";
+            found.push(("archive-configured", Severity::Warning, text.to_owned(), Span(0)));
+            return found;
+        }
+        if let Some(said) = said(service)
+            && let Some(since) = said.behind_since
+        {
+            let lag = Moment::of_millis(now.0).since(since);
+            let severity = if lag > BEHIND_LONG { Severity::Critical } else { Severity::Warning };
+            let why = said.trouble.as_deref().map_or(String::new(), |why| format!(": {why}"));
+            let text = format!("its log waits for its archive for {lag}{why}");
+            found.push(("archive-current", severity, text, lag));
+        }
+        if let Some(proof) = archive.proof.as_ref().filter(|proof| !proof.wrong.is_empty()) {
+            let ago = Moment::of_millis(now.0).since(proof.begun);
+            let text = format!(
+                "backup {} is not as it should be: {}",
+                proof.backup,
+                proof.wrong.join("; ")
+            );
+            found.push(("backup-proven", Severity::Critical, text, ago));
+        } else if let Some(last) = archive.backups.first() {
+            let proven = archive.proof.as_ref().map_or(last.ended, |proof| proof.begun);
+            let ago = Moment::of_millis(now.0).since(proven);
+            if ago > self.setup.policy.prove_every.times(2) {
+                let text = format!("no restore was proven for {ago}");
+                found.push(("backup-proven", Severity::Warning, text, ago));
+            }
+        }
+        if let Some(failed) = &archive.failed {
+            let severity = if failed.times > 2 { Severity::Critical } else { Severity::Warning };
+            let text = format!(
+                "job {} failed ({} in a row): {}",
+                BackupId(failed.job),
+                failed.times,
+                failed.why
+            );
+            found.push(("backup-recent", severity, text, now.since(failed.at)));
+        }
+        let last =
+            archive.backups.last().map(|backup| Moment::of_millis(now.0).since(backup.ended));
+        if let Some(ago) = last.filter(|ago| *ago > self.setup.policy.backup.every.times(2)) {
+            found.push((
+                "backup-recent",
+                Severity::Critical,
+                format!("the last backup is of {ago} ago"),
+                ago,
+            ));
+        }
+        found
+    }
+}
+
+fn said(service: &Service) -> Option<&report::Archive> {
+    service.seen.first()?.as_ref()?.archive.as_deref()
+}
+
+/// Milliseconds as seconds, to the millisecond.
+fn seconds(millis: u64) -> f64 {
+    std::time::Duration::from_millis(millis).as_secs_f64()
+}
+
+fn row(service: &Service, backup: &Backup) -> view::BackupRow {
+    let archive = service.row.archive.as_deref();
+    let proof = archive.and_then(|archive| archive.proof.as_ref());
+    let proof = proof.filter(|proof| proof.backup == backup.id);
+    view::BackupRow {
+        id: backup.id.to_string(),
+        service: service.row.name.as_str().to_owned(),
+        begun_at: backup.begun.to_string(),
+        ended_at: backup.ended.to_string(),
+        from: backup.from.to_string(),
+        to: backup.to.to_string(),
+        timeline: backup.timeline,
+        bytes: backup.bytes,
+        stored_bytes: backup.stored,
+        repositories: backup.repositories.clone(),
+        proven_at: proof.filter(|p| p.wrong.is_empty()).map(|proof| proof.begun.to_string()),
+        wrong: proof.map(|proof| proof.wrong.clone()).unwrap_or_default(),
+    }
+}
