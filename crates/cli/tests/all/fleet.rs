@@ -341,17 +341,27 @@ impl Ledger {
         Self { stop, writer: Some(writer) }
     }
 
-    /// Ends writing; every acknowledged row must be there.
-    pub fn check(mut self, fleet: &Fleet, name: &str) -> usize {
+    /// Ends writing; what was acknowledged.
+    pub fn end(mut self) -> Vec<u64> {
         self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         let writer = self.writer.take().expect("it writes");
-        let acknowledged = writer.join().expect("the writer ends");
-        let found = fleet.sql(name, "SELECT n FROM ledger").expect("readable");
-        let found: std::collections::BTreeSet<u64> =
-            found.iter().filter_map(|n| n.parse().ok()).collect();
-        let lost: Vec<&u64> = acknowledged.iter().filter(|n| !found.contains(n)).collect();
+        writer.join().expect("the writer ends")
+    }
+
+    /// Ends writing; every acknowledged row must be there.
+    pub fn check(self, fleet: &Fleet, name: &str) -> usize {
+        let acknowledged = self.end();
+        let lost = missing(fleet, name, &acknowledged);
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
         assert!(!acknowledged.is_empty(), "nothing was ever acknowledged");
         acknowledged.len()
     }
+}
+
+/// Rows of a ledger that are not in a service.
+pub fn missing(fleet: &Fleet, name: &str, rows: &[u64]) -> Vec<u64> {
+    let found = fleet.sql(name, "SELECT n FROM ledger").expect("readable");
+    let found: std::collections::BTreeSet<u64> =
+        found.iter().filter_map(|n| n.parse().ok()).collect();
+    rows.iter().filter(|n| !found.contains(n)).copied().collect()
 }

@@ -272,10 +272,6 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     let soon = now.since(seen.started.max(seen.part.promoted_at)) < STARTING_SOON;
     let replication = part::next(goal, seen, now);
     let lead = part::lead(goal, seen, now);
-    let later = match lead {
-        Some(Next::Wait(at)) => Some(at),
-        Some(Next::Do(_) | Next::Settled) | None => None,
-    };
     if let Some(Next::Do(action)) = replication {
         return Next::Do(action);
     }
@@ -301,12 +297,9 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
             let shut = goal.has_siblings() && !seen.part.opened;
             let hung = state == State::Hung;
             if !shut && (hung || !seen.write_proven || now.since(seen.wrote) >= WRITE_STEP) {
-                let every = match hung {
-                    true => DOUBT_STEP,
-                    false if soon => STARTING_STEP,
-                    false => SLOW_STEP,
-                };
-                return first(due(seen.probed, every, Action::Probe { write: true }, now), later);
+                let write = Action::Probe { write: true };
+                let next = due(seen.probed, until_proven(hung, soon), write, now);
+                return first(next, waits(lead.as_ref()));
             }
             if now.since(seen.checked) >= CHECK_STEP {
                 return Next::Do(Action::Check);
@@ -323,13 +316,27 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
         }
         look => look,
     };
-    let next = match archiving {
-        Some(Next::Wait(at)) => first(next, Some(at)),
-        _ => next,
-    };
-    match replication {
-        Some(Next::Wait(at)) => first(next, Some(at)),
-        _ => first(next, later.filter(|_| is_prepared)),
+    let next = first(next, waits(archiving.as_ref()));
+    match waits(replication.as_ref()) {
+        Some(at) => first(next, Some(at)),
+        None => first(next, waits(lead.as_ref()).filter(|_| is_prepared)),
+    }
+}
+
+/// Between writes until one is acknowledged.
+const fn until_proven(hung: bool, soon: bool) -> Span {
+    match (hung, soon) {
+        (true, _) => DOUBT_STEP,
+        (false, true) => STARTING_STEP,
+        (false, false) => SLOW_STEP,
+    }
+}
+
+/// Until when there is nothing to do.
+const fn waits(next: Option<&Next>) -> Option<Time> {
+    match next {
+        Some(Next::Wait(at)) => Some(*at),
+        Some(Next::Do(_) | Next::Settled) | None => None,
     }
 }
 

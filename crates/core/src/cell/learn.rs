@@ -273,6 +273,7 @@ impl Cell {
             archive: report.archive.clone(),
         });
         self.note_behind(id);
+        self.wake_forks(id, work);
         work.services.insert(id);
     }
 

@@ -268,8 +268,12 @@ impl Cell {
         let next = later.into_iter().find(|(_, step)| applies(service, step)).map(|(at, _)| at);
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(operation) = service.row.operation.as_mut() else { return };
+        let flushed = operation.at().order == Effect::Flush;
         if let Some(next) = next.and_then(|at| u8::try_from(at).ok()) {
             (operation.step, operation.ordered, operation.tries) = (next, work.now, 0);
+            if flushed {
+                self.note_covered(id);
+            }
             self.order_step(id, work);
         } else {
             let event = operation.spec().ends;

@@ -20,10 +20,6 @@ impl Cell {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(operation) = &service.row.operation else { return };
         let (effect, again) = (operation.at().order, operation.tries > 0);
-        if effect == Effect::RunPrimary {
-            self.note_covered(id);
-        }
-        let Some(service) = self.state.services.get_mut(&id) else { return };
         let want = |row: &mut rows::Service, want: Want| {
             // Who leaves goes for good only when its service does.
             let concerned = |m: &&mut rows::Member| m.stays() || want == Want::Removed;
@@ -56,14 +52,8 @@ impl Cell {
                     member.restarts += 1;
                 }
             }
-            Effect::OpenEndpoint | Effect::CloseEndpoint => {
-                let open = effect == Effect::OpenEndpoint;
-                if std::mem::replace(&mut service.row.open, open) != open {
-                    work.routes.insert(id);
-                }
-                // Routes get their next sequence at the end of this turn.
-                service.routed = self.state.row.routes + u64::from(!work.routes.is_empty());
-            }
+            Effect::OpenEndpoint => self.open(id, true, work),
+            Effect::CloseEndpoint => self.open(id, false, work),
             Effect::Stop => want(&mut service.row, Want::Stopped),
             Effect::Seal => want(&mut service.row, Want::Sealed),
             Effect::Remove => want(&mut service.row, Want::Removed),
@@ -93,6 +83,16 @@ impl Cell {
         }
         work.record(id);
         self.settle(id, work);
+    }
+
+    /// Opens or closes a service's endpoint.
+    fn open(&mut self, id: ServiceId, open: bool, work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        if std::mem::replace(&mut service.row.open, open) != open {
+            work.routes.insert(id);
+        }
+        // Routes get their next sequence at the end of this turn.
+        service.routed = self.state.row.routes + u64::from(!work.routes.is_empty());
     }
 
     /// What is still missing to call a step done, in words; empty: it is proven.

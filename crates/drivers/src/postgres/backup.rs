@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use evenkeel_core::backup::archive;
 use evenkeel_core::backup::job::{Backup, Done};
 use evenkeel_core::backup::lineage::{Archive, BackupId};
 use evenkeel_core::driver::Error;
-use evenkeel_core::goal::Goal;
+use evenkeel_core::goal::{Goal, Role, Upstream};
 use evenkeel_core::promise::Position;
 use evenkeel_kinds::postgres::log::{Segment, SegmentSize};
 
@@ -19,6 +20,7 @@ use super::{image, make};
 use crate::Setup;
 use crate::backup::command::now;
 use crate::backup::lineage::{Lineage, Manifest};
+use crate::sql::{connect, runtime};
 
 /// Of a backup's end, the bytes in which its manifest's last lines are.
 const END: usize = 64 << 10;
@@ -27,6 +29,12 @@ const CHUNK: usize = 256 << 10;
 /// The log that a backup needs is in a repository within this, or the backup is none. A standby's waits
 /// for its primary to end a segment.
 const LOG_MAX: Duration = Duration::from_secs(600);
+/// Nothing more comes of a backup for so long: its server waits for something.
+const STALL: Duration = Duration::from_millis(500);
+/// Between two segments that are ended for one backup.
+const AGAIN: Duration = Duration::from_secs(10);
+/// A primary answers within this.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Between looks whether it is.
 const LOG_STEP: Duration = Duration::from_millis(100);
 /// The slowest that `pg_basebackup` can be told to be, in KiB a second.
@@ -72,8 +80,10 @@ pub fn take(
     let begun = now();
     let mut reading = Reading::begin(setup, goal, id, rate)?;
     let mut sealer = lineage.upload(id).map_err(told)?;
-    let copied = copy(&mut reading.stdout, &mut sealer);
+    let ending = Ending::begin(goal);
+    let copied = copy(&mut reading.stdout, &mut sealer, |_| ending.goes_on());
     let read = reading.end();
+    drop(ending);
     // Who broke off says why: the reader of a pipe that nobody writes to any more knows nothing.
     let copied = match (copied, read) {
         (Err(error), _) => return Err(Error::Failed(format!("cannot store the backup: {error}"))),
@@ -111,7 +121,7 @@ struct Copied {
     end: Vec<u8>,
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<Copied> {
+fn copy(from: &mut impl Read, to: &mut impl Write, went: impl Fn(u64)) -> std::io::Result<Copied> {
     let mut chunk = vec![0; CHUNK];
     let mut copied = Copied::default();
     loop {
@@ -121,6 +131,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<Copied> {
         }
         to.write_all(&chunk[..read])?;
         copied.bytes += u64::try_from(read).unwrap_or(0);
+        went(copied.bytes);
         copied.end.drain(..(copied.end.len() + read).saturating_sub(END).min(copied.end.len()));
         copied.end.extend_from_slice(&chunk[read.saturating_sub(END)..read]);
     }
@@ -220,6 +231,66 @@ impl Drop for Reading {
     }
 }
 
+/// The end of a standby's backup: its server waits until the last segment of log that it needs is
+/// archived, and only its primary can end that one before its time. Asked for whenever nothing more comes.
+struct Ending {
+    went: Arc<Mutex<Instant>>,
+    over: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ending {
+    fn begin(goal: &Goal) -> Self {
+        let went = Arc::new(Mutex::new(Instant::now()));
+        let Role::Standby { upstream } = goal.role.clone() else {
+            return Self { went, over: None, thread: None };
+        };
+        let (over, told) = mpsc::channel();
+        let last = Arc::clone(&went);
+        let thread = std::thread::spawn(move || {
+            while told.recv_timeout(STALL) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let since = last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+                if since >= STALL && end_segment(&upstream) {
+                    // The next one ends by itself if this was not the last.
+                    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                    *last = Instant::now() + AGAIN;
+                }
+            }
+        });
+        Self { went, over: Some(over), thread: Some(thread) }
+    }
+
+    fn goes_on(&self) {
+        *self.went.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        drop(self.over.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Has the primary end its segment. One that does not take it is waited for: it ends one by itself.
+fn end_segment(upstream: &Upstream) -> bool {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(&upstream.address)
+        .port(upstream.port)
+        .user(&upstream.role)
+        .password(&upstream.password.0)
+        .dbname("evenkeel");
+    let asked = async {
+        let client = connect(config).await?;
+        client.batch_execute("SELECT pg_catalog.pg_switch_wal()").await
+    };
+    let limited = runtime().block_on(async { tokio::time::timeout(PATIENCE, asked).await });
+    matches!(limited, Ok(Ok(())))
+}
+
 /// A backup is consistent with its log only.
 fn wait_for_log(lineage: &Lineage, bounds: &Bounds, size: SegmentSize) -> Result<(), Error> {
     let end = Instant::now() + LOG_MAX;
@@ -306,7 +377,7 @@ mod tests {
         };
         let told = |text: &str| {
             let mut to = Vec::new();
-            let copied = copy(&mut text.as_bytes(), &mut to).unwrap();
+            let copied = copy(&mut text.as_bytes(), &mut to, |_| ()).unwrap();
             assert!(to == text.as_bytes() && copied.bytes == u64::try_from(to.len()).unwrap());
             bounds(&copied.end)
         };

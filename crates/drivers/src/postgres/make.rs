@@ -45,6 +45,7 @@ GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean) TO evenkeel_copy;
 GRANT EXECUTE ON FUNCTION pg_stat_file(text, boolean) TO evenkeel_copy;
 GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO evenkeel_copy;
 GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO evenkeel_copy;
+GRANT EXECUTE ON FUNCTION pg_switch_wal() TO evenkeel_copy;
 GRANT SELECT ON pg_hba_file_rules TO evenkeel_probe;
 GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO evenkeel_probe;
 ";

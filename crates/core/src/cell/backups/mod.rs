@@ -158,7 +158,7 @@ impl Cell {
                 && speaks(&member.host)
                 && seen.as_ref().is_some_and(|s| fit(&s, *at == 0))
         });
-        able.map(|(_, (member, _))| (member.id, member.host)).last()
+        able.map(|(_, (member, _))| (member.id, member.host)).next_back()
     }
 
     /// Whether one job more is not too many for a host, or for the repositories.

@@ -124,6 +124,12 @@ impl Cell {
         }
     }
 
+    /// What is made from a service waits for news of it.
+    pub(in crate::cell) fn wake_forks(&self, source: ServiceId, work: &mut Work) {
+        let of = |id: &&ServiceId| self.source(**id).is_some_and(|found| found.row.id == source);
+        work.services.extend(self.state.busy.iter().filter(of));
+    }
+
     fn source(&self, id: ServiceId) -> Option<&Service> {
         let origin = self.state.services.get(&id)?.row.archive.as_ref()?.origin.as_ref()?;
         self.state.services.get(&origin.source)
