@@ -92,7 +92,7 @@ fn storage_that_is_down_stops_no_service_and_leaves_no_gap() {
         return;
     }
     let fleet = Fleet::start("storage", &["--respawn-after", "never"]);
-    fleet.ok(&["create", "postgres", "pay", "--plan", "ha3"]);
+    fleet.ok(&["create", "postgres", "pay", "--plan", "ha"]);
     let ledger = Ledger::start(&fleet, "pay");
     fleet.ok(&["backup", "pay", "--wait"]);
     let (here, away) = (fleet.data.join("repository"), fleet.data.join("away"));
