@@ -13,8 +13,8 @@ use ureq::{Agent, Body};
 use crate::events::Events;
 use crate::{
     DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, JournalEntry,
-    JournalQuery, KindPage, KindSummary, NewService, RepositoryPage, RestoreTarget, RollbackOrder,
-    SwitchoverOrder, Termination, UrlAnswer,
+    JournalQuery, KindPage, KindSummary, NewRepository, NewService, RepositoryPage, RestoreTarget,
+    RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.
@@ -266,7 +266,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn add_repository(&self, new: &RepositoryPage) -> Result<Accepted, Error> {
+    pub fn add_repository(&self, new: &NewRepository) -> Result<Accepted, Error> {
         self.post("/v1/repositories", new)
     }
 

@@ -143,7 +143,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     get("/v1/backups/{id}", "BackupRow", "One backup."),
     get("/v1/repositories", "[RepositoryPage]", "Where archives go."),
     Endpoint {
-        request: Some("RepositoryPage"),
+        request: Some("NewRepository"),
         ..order("/v1/repositories", "Has every archive go to one repository more.")
     },
     order("/v1/services/{name}/retire", "Stops a service and keeps its disks."),

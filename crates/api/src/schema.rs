@@ -84,7 +84,21 @@ pub(crate) const SCHEMAS: &[Schema] = &[
     schema("RestoreTarget", &[("at", "string?"), ("lsn", "string?"), ("point", "string?")]),
     schema("ForkOrder", &[("name", "string"), ("target", "RestoreTarget")]),
     schema("RollbackOrder", &[("target", "RestoreTarget")]),
-    schema("RepositoryPage", &[("name", "string"), ("directory", "string")]),
+    schema("RepositoryPage", &[("name", "string"), ("place", "string")]),
+    schema("NewRepository", &[("name", "string"), ("directory", "string?"), ("bucket", "Bucket?")]),
+    schema(
+        "Bucket",
+        &[
+            ("endpoint", "string"),
+            ("bucket", "string"),
+            ("prefix", "string"),
+            ("region", "string"),
+            ("virtual_host", "boolean"),
+            ("access_key", "string"),
+            ("secret_key", "string"),
+            ("ca", "string?"),
+        ],
+    ),
     schema(
         "Backup",
         &[

@@ -1,5 +1,6 @@
 //! What travels and is not already a view or an order of the core.
 
+use evenkeel_core::backup::lineage::{Bucket, Location};
 use evenkeel_core::check::Family;
 use evenkeel_core::digest::Digest;
 use evenkeel_core::journal::Topic;
@@ -90,8 +91,41 @@ pub struct RollbackOrder {
 pub struct RepositoryPage {
     /// Its name.
     pub name: String,
+    /// Where it is, in words; never what opens it.
+    pub place: String,
+}
+
+/// The body of an order for a repository: a directory or a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRepository {
+    /// Its name.
+    pub name: String,
     /// A directory that every host sees under this absolute path.
-    pub directory: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// A bucket of object storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Bucket>,
+}
+
+impl NewRepository {
+    /// Its place.
+    ///
+    /// # Errors
+    /// Unless it names one: what is wrong with it.
+    pub fn location(&self) -> Result<Location, String> {
+        match (&self.directory, &self.bucket) {
+            (Some(path), None) if path.starts_with('/') => {
+                Ok(Location::Directory { path: path.clone() })
+            }
+            (Some(path), None) => {
+                Err(format!("{path:?} is no absolute path; every host must see it by one name"))
+            }
+            (None, Some(bucket)) => Ok(Location::S3(Box::new(bucket.clone()))),
+            _ => Err("name one place: a directory or a bucket".to_owned()),
+        }
+    }
 }
 
 /// The body of an order to terminate.

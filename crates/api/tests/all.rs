@@ -16,9 +16,11 @@ use serde::Serialize;
 
 use evenkeel_api::{
     CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, JournalEntry,
-    KindPage, KindSummary, NewService, PlanSummary, RepositoryPage, RestoreTarget, RollbackOrder,
-    SwitchoverOrder, Termination, UrlAnswer, openapi,
+    KindPage, KindSummary, NewRepository, NewService, PlanSummary, RepositoryPage, RestoreTarget,
+    RollbackOrder, SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
+use evenkeel_core::backup::lineage::Bucket;
+use evenkeel_core::goal::Password;
 
 fn service() -> view::Service {
     view::Service {
@@ -40,6 +42,19 @@ fn service() -> view::Service {
         backup: None,
         owner: String::new(),
         findings: vec![],
+    }
+}
+
+fn bucket() -> Bucket {
+    Bucket {
+        endpoint: String::new(),
+        bucket: String::new(),
+        prefix: String::new(),
+        region: String::new(),
+        virtual_host: true,
+        access_key: String::new(),
+        secret_key: Password(String::new()),
+        ca: Some(String::new()),
     }
 }
 
@@ -234,7 +249,12 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("RestoreTarget", json(&target)),
         ("ForkOrder", json(&ForkOrder { name: text(), target: target.clone() })),
         ("RollbackOrder", json(&RollbackOrder { target })),
-        ("RepositoryPage", json(&RepositoryPage { name: text(), directory: text() })),
+        ("RepositoryPage", json(&RepositoryPage { name: text(), place: text() })),
+        (
+            "NewRepository",
+            json(&NewRepository { name: text(), directory: Some(text()), bucket: Some(bucket()) }),
+        ),
+        ("Bucket", json(&bucket())),
         ("SwitchoverOrder", json(&SwitchoverOrder { to: Some(text()) })),
         ("Failover", json(&view::Failover { safe_now: true, because: text(), cost: Some(text()) })),
         ("UrlAnswer", json(&url)),

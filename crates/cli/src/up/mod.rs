@@ -20,8 +20,8 @@ use evenkeel_drivers::process::Identity;
 use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
 use crate::print::{self, Progress};
-use crate::verbs::repository::found;
-use evenkeel_api::RepositoryPage;
+use crate::verbs::repository::add;
+use evenkeel_api::NewRepository;
 
 /// Hosts that do not join in this time are not waited for.
 const JOIN_MAX: Duration = Duration::from_secs(10);
@@ -124,9 +124,9 @@ async fn repository(context: &Context, data: &Path) {
         let client = context.client()?;
         if client.repositories()?.is_empty() {
             let directory = std::path::absolute(directory)?;
-            found("local", &directory)?;
-            let directory = directory.display().to_string();
-            client.add_repository(&RepositoryPage { name: "local".to_owned(), directory })?;
+            let directory = Some(directory.display().to_string());
+            let name = "local".to_owned();
+            add(&client, &NewRepository { name, directory, bucket: None })?;
         }
         Ok::<(), Failure>(())
     });

@@ -1,9 +1,13 @@
 //! `repository`: where archives go.
 
+use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use evenkeel_api::RepositoryPage;
+use evenkeel_api::order::Accepted;
+use evenkeel_api::{Client, NewRepository, RepositoryPage};
+use evenkeel_core::backup::lineage::{self, Bucket};
+use evenkeel_core::goal::Password;
 
 use crate::failure::{Failure, Kind};
 use crate::find::Context;
@@ -14,7 +18,11 @@ use crate::print;
 #[command(after_help = "Examples:
   evenkeel repository list
   evenkeel repository add second --directory /mnt/backups
-  evenkeel repository show second")]
+  evenkeel repository add far --bucket backups/fleet-1 --endpoint https://s3.example.com --region eu-1
+  evenkeel repository show second
+
+A bucket's keys are read from --credentials, else from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+The same repository added again with other keys gets those.")]
 pub struct Repository {
     #[command(subcommand)]
     verb: Verb,
@@ -28,15 +36,91 @@ enum Verb {
     Add {
         /// Its name.
         name: String,
-        /// A directory that every host sees under this path; it is made where it is not there.
-        #[arg(long, value_name = "DIR")]
-        directory: PathBuf,
+        #[command(flatten)]
+        place: Place,
     },
     /// One of them.
     Show {
         /// Its name.
         name: String,
     },
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// A directory that every host sees under this path; it is made where it is not there.
+    #[arg(long, value_name = "DIR", required_unless_present = "bucket", conflicts_with = "bucket")]
+    directory: Option<PathBuf>,
+    /// A bucket of object storage that speaks S3; everything is put below PREFIX.
+    #[arg(long, value_name = "BUCKET[/PREFIX]", requires = "endpoint")]
+    bucket: Option<String>,
+    /// The object storage's server: https://host[:port].
+    #[arg(long, value_name = "URL", requires = "bucket")]
+    endpoint: Option<String>,
+    /// The region that requests are signed for.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// The bucket is part of the server's name, and not of the path.
+    #[arg(long, requires = "bucket")]
+    virtual_host: bool,
+    /// Certificates to believe instead of the public ones, as PEM.
+    #[arg(long, value_name = "FILE", requires = "bucket")]
+    ca: Option<PathBuf>,
+    /// A file with lines `aws_access_key_id = ...` and `aws_secret_access_key = ...`.
+    #[arg(long, value_name = "FILE", requires = "bucket")]
+    credentials: Option<PathBuf>,
+}
+
+impl Place {
+    fn named(&self, name: &str) -> Result<NewRepository, Failure> {
+        let mut new = NewRepository { name: name.to_owned(), ..NewRepository::default() };
+        if let Some(directory) = &self.directory {
+            new.directory = Some(std::path::absolute(directory)?.display().to_string());
+        }
+        if let Some(bucket) = &self.bucket {
+            let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
+            let (access_key, secret_key) = self.keys()?;
+            let read =
+                |path: &PathBuf| fs::read_to_string(path).map_err(|error| about(path, &error));
+            new.bucket = Some(Bucket {
+                endpoint: self.endpoint.clone().unwrap_or_default(),
+                bucket: bucket.to_owned(),
+                prefix: prefix.trim_matches('/').to_owned(),
+                region: self.region.clone(),
+                virtual_host: self.virtual_host,
+                access_key,
+                secret_key: Password(secret_key),
+                ca: self.ca.as_ref().map(read).transpose()?,
+            });
+        }
+        Ok(new)
+    }
+
+    /// The access key's id and the secret key; never arguments, which every process can read.
+    fn keys(&self) -> Result<(String, String), Failure> {
+        const NAMES: [&str; 2] = ["aws_access_key_id", "aws_secret_access_key"];
+        let [id, secret] = match &self.credentials {
+            Some(path) => {
+                let text = fs::read_to_string(path).map_err(|error| about(path, &error))?;
+                NAMES.map(|name| {
+                    let mut lines = text.lines().filter_map(|line| line.split_once('='));
+                    lines
+                        .find(|(key, _)| key.trim() == name)
+                        .map(|(_, value)| value.trim().to_owned())
+                })
+            }
+            None => NAMES.map(|name| std::env::var(name.to_uppercase()).ok()),
+        };
+        id.zip(secret).ok_or_else(|| {
+            let text = "a bucket needs keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name \
+                        a file that has both with --credentials";
+            Failure::new(Kind::Usage, text.to_owned())
+        })
+    }
+}
+
+fn about(path: &std::path::Path, error: &std::io::Error) -> Failure {
+    Failure::new(Kind::Failed, format!("{}: {error}", path.display()))
 }
 
 impl Repository {
@@ -59,12 +143,8 @@ impl Repository {
                 }
                 list(context, &[found])
             }
-            Verb::Add { name, directory } => {
-                let directory = std::path::absolute(directory)?;
-                found(name, &directory)?;
-                let directory = directory.display().to_string();
-                let new = RepositoryPage { name: name.clone(), directory };
-                let accepted = client.add_repository(&new)?;
+            Verb::Add { name, place } => {
+                let accepted = add(&client, &place.named(name)?)?;
                 if context.json {
                     return print::json(&accepted);
                 }
@@ -75,10 +155,13 @@ impl Repository {
     }
 }
 
-/// Makes a directory a repository.
-pub fn found(name: &str, directory: &std::path::Path) -> Result<(), Failure> {
-    evenkeel_drivers::backup::repository::found(name, directory)
-        .map_err(|error| Failure::new(Kind::Failed, error.to_string()))
+/// Makes a place a repository, and tells the fleet.
+pub fn add(client: &Client, new: &NewRepository) -> Result<Accepted, Failure> {
+    let location = new.location().map_err(|text| Failure::new(Kind::Usage, text))?;
+    let repository = lineage::Repository { name: new.name.clone(), location };
+    evenkeel_drivers::backup::repository::found(&repository)
+        .map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
+    Ok(client.add_repository(new)?)
 }
 
 fn list(context: &Context, all: &[RepositoryPage]) -> Result<(), Failure> {
@@ -86,7 +169,7 @@ fn list(context: &Context, all: &[RepositoryPage]) -> Result<(), Failure> {
         return print::json(&all);
     }
     let mut rows = vec![vec!["REPOSITORY".to_owned(), "PLACE".to_owned()]];
-    let row = |r: &RepositoryPage| vec![r.name.clone(), format!("directory {}", r.directory)];
+    let row = |r: &RepositoryPage| vec![r.name.clone(), r.place.clone()];
     rows.extend(all.iter().map(row));
     print::table(&rows);
     Ok(())

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use evenkeel_api::{ForkOrder, RepositoryPage, RestoreTarget, RollbackOrder};
-use evenkeel_core::backup::lineage::{Location, Repository, Target};
+use evenkeel_api::{ForkOrder, NewRepository, RepositoryPage, RestoreTarget, RollbackOrder};
+use evenkeel_core::backup::lineage::{Repository, Target};
 use evenkeel_core::order::{self, Accepted, Order};
 use evenkeel_core::view;
 
@@ -79,9 +79,9 @@ pub(crate) async fn repositories(
     State(app): State<App>,
 ) -> Result<Json<Vec<RepositoryPage>>, Failure> {
     let all = app.cell.ask(|seen| seen.cell.repositories().to_vec()).await?;
-    let page = |repository: Repository| {
-        let Location::Directory { path } = repository.location;
-        RepositoryPage { name: repository.name, directory: path }
+    let page = |repository: Repository| RepositoryPage {
+        name: repository.name,
+        place: repository.location.to_string(),
     };
     Ok(Json(all.into_iter().map(page).collect()))
 }
@@ -89,15 +89,11 @@ pub(crate) async fn repositories(
 /// `POST /v1/repositories`
 pub(crate) async fn add_repository(
     State(app): State<App>,
-    Body(RepositoryPage { name, directory }): Body<RepositoryPage>,
+    Body(new): Body<NewRepository>,
 ) -> Ordered {
-    if !directory.starts_with('/') {
-        let message =
-            format!("{directory:?} is no absolute path; every host must see it by one name");
-        return Err(Failure::new(StatusCode::BAD_REQUEST, "bad_directory", message));
-    }
-    let repository = Repository { name, location: Location::Directory { path: directory } };
-    app.give(Order::AddRepository { repository }).await
+    let bad = |message| Failure::new(StatusCode::BAD_REQUEST, "bad_repository", message);
+    let location = new.location().map_err(bad)?;
+    app.give(Order::AddRepository { repository: Repository { name: new.name, location } }).await
 }
 
 fn target_of(asked: RestoreTarget) -> Result<Target, Failure> {

@@ -46,7 +46,7 @@ impl fmt::Display for BackupId {
 }
 
 /// Where a repository is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Location {
     /// A directory that every host sees under this path.
@@ -54,18 +54,66 @@ pub enum Location {
         /// Its absolute path.
         path: String,
     },
+    /// A bucket of object storage that speaks S3.
+    S3(Box<Bucket>),
+}
+
+/// A bucket, and how it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// The server: `https://host[:port]`.
+    pub endpoint: String,
+    /// The bucket's name.
+    pub bucket: String,
+    /// Everything is below this path in it; empty: it is all there is.
+    #[serde(default)]
+    pub prefix: String,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// Whether the bucket is part of the server's name, and not of the path.
+    #[serde(default)]
+    pub virtual_host: bool,
+    /// The access key's id.
+    pub access_key: String,
+    /// The secret access key.
+    pub secret_key: Password,
+    /// Certificates that are believed instead of the public ones, as PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+impl Location {
+    /// Whether both name the same place, whatever the credentials.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directory { path }, Self::Directory { path: other }) => path == other,
+            (Self::S3(one), Self::S3(other)) => {
+                let place = |b: &Bucket| [b.endpoint.clone(), b.bucket.clone(), b.prefix.clone()];
+                place(one) == place(other)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory { path } => write!(f, "directory {path}"),
+            Self::S3(bucket) => {
+                write!(f, "bucket {}", bucket.bucket)?;
+                if !bucket.prefix.is_empty() {
+                    write!(f, "/{}", bucket.prefix)?;
+                }
+                write!(f, " at {}", bucket.endpoint)
+            }
         }
     }
 }
 
 /// A place for lineages.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
     /// Its name.
     pub name: String,

@@ -101,14 +101,16 @@ impl Cell {
         Ok(self.accepted(id, format!("{name} is being installed on {on}")))
     }
 
-    /// Adds a repository; every archive goes there too from now on.
+    /// Adds a repository; every archive goes there too from now on. One that is known gets the
+    /// credentials that are named now.
     fn add_repository(&mut self, new: &Repository, work: &mut Work) -> Result<Accepted, Error> {
         let name = ServiceName::new(&new.name)?.as_str().to_owned();
         let known = &mut self.state.row.repositories;
-        if known.iter().any(|known| known.name == name) {
-            return Err(Error::RepositoryTaken { name });
+        match known.iter_mut().find(|known| known.name == name) {
+            Some(old) if old.location.is_same_place(&new.location) => *old = new.clone(),
+            Some(_) => return Err(Error::RepositoryTaken { name }),
+            None => known.push(new.clone()),
         }
-        known.push(new.clone());
         work.cell = true;
         let archiving = self.state.services.values().filter(|s| s.row.archive.is_some());
         let ids: Vec<ServiceId> = archiving.map(|service| service.row.id).collect();

@@ -48,7 +48,8 @@ impl Lineage {
     /// Without a key or a repository.
     pub fn open(archive: &Archive) -> Result<Self, Error> {
         let none = || Error::Unreachable { repository: "none".into(), why: "there is none".into() };
-        let repositories: Vec<_> = archive.repositories.iter().map(repository::open).collect();
+        let opened: Result<Vec<_>, _> = archive.repositories.iter().map(repository::open).collect();
+        let repositories = opened?;
         Ok(Self {
             path: archive.lineage.0.clone(),
             key: Key::of(&archive.key)?,

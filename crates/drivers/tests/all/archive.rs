@@ -15,13 +15,16 @@ use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Position;
 use evenkeel_drivers::backup::{lineage, repository};
 
+use super::bucket::{Fault, Storage};
 use super::{Place, as_owner, until, value_as_owner};
 
 /// A repository in a directory of the test's.
 fn repository(place: &Place, name: &str) -> Repository {
-    let path = place.dir.path().join("repositories").join(name);
-    repository::found(name, &path).expect("an empty directory");
-    Repository { name: name.to_owned(), location: Location::Directory { path: text(path) } }
+    let path = text(place.dir.path().join("repositories").join(name));
+    let location = Location::Directory { path };
+    let repository = Repository { name: name.to_owned(), location };
+    repository::found(&repository).expect("an empty directory");
+    repository
 }
 
 fn text(path: PathBuf) -> String {
@@ -267,6 +270,44 @@ pub fn a_repository_that_fails_stops_no_server(place: &mut Place) {
     assert_eq!(driver.archived(&goal).expect("asked").pending_bytes, 0);
     let other = restoring(place, &goal, 82, Target::Latest);
     assert_eq!(restored(place, &other, "SELECT count(*) FROM ledger"), "3");
+}
+
+pub fn a_bucket_is_as_good_as_a_directory(place: &mut Place) {
+    let storage = Storage::start();
+    let bucket = storage.place("far");
+    repository::found(&bucket).expect("founded");
+    let (mut driver, mut goal, _) = place.serving();
+    let archive = Archive { repositories: vec![bucket], ..archive(place, 1) };
+    goal.archive = Some(Box::new(archive));
+    driver.configure(&goal).expect("configured");
+    let entries = ledger(place, &mut *driver, &goal);
+    let count = "SELECT count(*) FROM ledger";
+    let other = restoring(place, &goal, 60, Target::Position(entries[40].end));
+    assert_eq!(restored(place, &other, count), "41");
+    let what = What::Prove(Box::new(seed(&goal, Target::Latest)));
+    assert!(
+        matches!(job(place, &goal, 70, what), Ok(Done::Proof(proof)) if proof.wrong.is_empty())
+    );
+    // It says that it stores, and stores nothing; it breaks; it has no room: the log stays here.
+    for (number, fault) in (61..).zip([Fault::Lies, Fault::Breaks, Fault::Full]) {
+        storage.set(fault);
+        write(place, number);
+        super::as_evenkeel(place, "SELECT pg_switch_wal()");
+        until(|| {
+            let archived = driver.archived(&goal).expect("asked");
+            archived.pending_bytes > 0 && archived.trouble.is_some()
+        });
+        assert_eq!(driver.probe(&goal, true), Answer::Writing, "{fault:?}");
+        storage.set(Fault::None);
+        flush(&mut *driver, &goal);
+    }
+    storage.set(Fault::Breaks);
+    let other = restoring(place, &goal, 61, Target::Latest);
+    let error = place.driver().initialize(&other).expect_err("it cannot be asked").to_string();
+    assert!(error.contains("500"), "{error}");
+    place.driver().discard(&other).expect("discarded");
+    storage.set(Fault::None);
+    assert_eq!(restored(place, &other, count), "63");
 }
 
 pub fn two_histories_never_share_a_lineage(place: &mut Place) {

@@ -8,11 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use evenkeel_core::backup::archive::Error;
 
-use super::{Put, Repository, Upload};
+use super::{MARKER, Put, Repository, Upload};
 use crate::files::{sync_parent, write_synced};
 
-/// Says that a directory is a repository: a disk that is not mounted has none.
-const MARKER: &str = "evenkeel-repository.json";
 /// Objects on their way.
 const UPLOADS: &str = ".uploads";
 

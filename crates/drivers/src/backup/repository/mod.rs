@@ -1,5 +1,6 @@
 //! Repositories: objects under names, put once.
 
+mod bucket;
 mod directory;
 
 use std::io::{Read, Write};
@@ -7,7 +8,8 @@ use std::io::{Read, Write};
 use evenkeel_core::backup::archive::Error;
 use evenkeel_core::backup::lineage::{Location, Repository as Place};
 
-pub use directory::found;
+/// Says that a place is a repository: a disk that is not mounted has none.
+const MARKER: &str = "evenkeel-repository.json";
 
 /// What came of putting an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +61,25 @@ pub trait Repository: Send + Sync {
 }
 
 /// Opens a repository; nothing is asked of it yet.
-#[must_use]
-pub fn open(place: &Place) -> Box<dyn Repository> {
+///
+/// # Errors
+/// Where what is known of its place makes no sense.
+pub fn open(place: &Place) -> Result<Box<dyn Repository>, Error> {
     match &place.location {
         Location::Directory { path } => {
-            Box::new(directory::Directory::new(&place.name, path.as_ref()))
+            Ok(Box::new(directory::Directory::new(&place.name, path.as_ref())))
         }
+        Location::S3(bucket) => Ok(Box::new(bucket::Bucket::new(&place.name, bucket)?)),
+    }
+}
+
+/// Makes a place a repository; one that is stays as it is.
+///
+/// # Errors
+/// [`Error`], also when there is something in it that is not a repository's.
+pub fn found(place: &Place) -> Result<(), Error> {
+    match &place.location {
+        Location::Directory { path } => directory::found(&place.name, path.as_ref()),
+        Location::S3(bucket) => bucket::found(&place.name, bucket),
     }
 }
