@@ -286,6 +286,14 @@ impl Client {
         self.order(&path("/v1/services", name, "/revive"))
     }
 
+    /// Orders that only a retired service's archive is kept.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn archive(&self, name: &str) -> Result<Accepted, Error> {
+        self.order(&path("/v1/services", name, "/archive"))
+    }
+
     /// Orders a service to be removed for ever; `confirm` is its name again.
     ///
     /// # Errors

@@ -148,6 +148,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     },
     order("/v1/services/{name}/retire", "Stops a service and keeps its disks."),
     order("/v1/services/{name}/revive", "Makes a retired service serve again."),
+    order("/v1/services/{name}/archive", "Keeps a retired service's archive only."),
     Endpoint {
         request: Some("Termination"),
         ..order("/v1/services/{name}/terminate", "Ends a service and removes its data for ever.")

@@ -82,6 +82,13 @@ pub enum Order {
     Revive {
         /// Which service.
         name: String,
+        /// What new members' archive is sealed with, where they are made from the archive.
+        keys: Option<Keys>,
+    },
+    /// Keep a retired service's archive only, now.
+    Archive {
+        /// Which service.
+        name: String,
     },
     /// End it and remove everything.
     Terminate {

@@ -58,6 +58,8 @@ pub struct Policy {
     pub backup_repository_max: u16,
     /// A backup's restore is proven so often.
     pub prove_every: Span,
+    /// A retired service's disks are kept so long; then it is archived.
+    pub retired_keep: Span,
     /// A first backup's within this.
     pub prove_first_within: Span,
 }
@@ -88,6 +90,7 @@ impl Default for Policy {
             backup_host_max: 1,
             backup_repository_max: 8,
             prove_every: DAY.times(7),
+            retired_keep: DAY.times(7),
             prove_first_within: Span::mins(60),
         }
     }

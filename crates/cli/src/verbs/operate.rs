@@ -1,4 +1,4 @@
-//! `restart`, `retire`, `revive`: orders that end in a state.
+//! `restart`, `retire`, `revive`, `archive`: orders that end in a state.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::find::Context;
 use crate::print;
 
-/// What the three have in common.
+/// What they have in common.
 #[derive(Clone, Debug, Args)]
 struct Order {
     /// The service's name.
@@ -39,11 +39,21 @@ pub struct Retire {
     order: Order,
 }
 
-/// Serve again after a retirement.
+/// Serve again after a retirement: from the disks, or in new members where only the archive is left.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   evenkeel revive orders")]
 pub struct Revive {
+    #[command(flatten)]
+    order: Order,
+}
+
+/// Keep only the archive of a retired service, without waiting for its grace period. Its disks go once a
+/// restore has shown that the archive holds everything.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  evenkeel retire orders && evenkeel archive orders")]
+pub struct Archive {
     #[command(flatten)]
     order: Order,
 }
@@ -93,5 +103,12 @@ impl Revive {
     /// Does it.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         self.order.run(context, Client::revive, State::Available)
+    }
+}
+
+impl Archive {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        self.order.run(context, Client::archive, State::Archived)
     }
 }

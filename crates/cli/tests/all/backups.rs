@@ -194,3 +194,51 @@ fn walk(path: &std::path::Path) -> Vec<String> {
         })
         .collect()
 }
+
+#[test]
+fn what_is_retired_is_archived_and_revived_from_its_archive() {
+    if !software("what_is_retired_is_archived_and_revived_from_its_archive") {
+        return;
+    }
+    let fleet = Fleet::start("away", &[]);
+    fleet.create("orders");
+    fleet.sql("orders", "CREATE TABLE ledger (n bigint)").expect("made");
+    fleet.ok(&["backup", "orders", "--wait"]);
+    fleet.sql("orders", "INSERT INTO ledger SELECT generate_series(1, 100)").expect("written");
+    let url = fleet.ok(&["url", "orders"]);
+    let (_, error) = fleet.fails(&["archive", "orders"]);
+    assert!(error.contains("retire it first"), "{error}");
+    // Its disks stay for as long as the archive cannot be shown to hold everything.
+    let (here, away) = (fleet.data.join("repository"), fleet.data.join("away"));
+    fs::rename(&here, &away).expect("renamed");
+    fleet.sql("orders", "INSERT INTO ledger VALUES (101)").expect("written");
+    fleet.ok(&["retire", "orders"]);
+    fleet.ok(&["archive", "orders", "--no-wait"]);
+    let failed = || backup(&fleet, "orders")["failed"].is_object();
+    until(SOON, "the last proof has nowhere to go", failed);
+    assert_eq!(fleet.show("orders")["state"], "retired");
+    let directory = fleet.show("orders")["members"][0]["data_dir"].as_str().map(str::to_owned);
+    let directory = std::path::PathBuf::from(directory.expect("a directory"));
+    assert!(directory.exists());
+    fs::rename(&away, &here).expect("renamed");
+    fleet.ok(&["archive", "orders"]);
+    assert!(!directory.exists(), "its disks are free");
+    for _ in 0..2 {
+        assert_eq!(fleet.show("orders")["state"], "archived");
+        fleet.ok(&["revive", "orders"]);
+        assert_eq!(fleet.ok(&["url", "orders"]), url);
+        assert_eq!(count(&fleet, "orders"), "101");
+        fleet.ok(&["backup", "orders", "--wait"]);
+        fleet.ok(&["retire", "orders"]);
+        fleet.ok(&["archive", "orders"]);
+    }
+    // What it was before is an archive still, until somebody ends it.
+    let all = fleet.json(&["list"]);
+    let kept = all.as_array().expect("a list").iter().filter(|s| s["state"] == "archived");
+    let names: Vec<&str> = kept.filter_map(|service| service["name"].as_str()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let old = names.iter().find(|name| **name != "orders").expect("one from before");
+    fleet.ok(&["terminate", old, "--confirm", old]);
+    fleet.ok(&["revive", "orders"]);
+    assert_eq!(count(&fleet, "orders"), "101");
+}

@@ -85,6 +85,7 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/repositories", post(backups::add_repository)),
         (Post, "/v1/services/{name}/retire", post(services::retire)),
         (Post, "/v1/services/{name}/revive", post(services::revive)),
+        (Post, "/v1/services/{name}/archive", post(services::archive)),
         (Post, "/v1/services/{name}/terminate", post(services::terminate)),
         (Get, "/v1/hosts", get(hosts::list)),
         (Get, "/v1/hosts/{name}", get(hosts::show)),

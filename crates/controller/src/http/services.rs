@@ -202,7 +202,13 @@ pub(crate) async fn retire(State(app): State<App>, Path(name): Path<String>) -> 
 
 /// `POST /v1/services/{name}/revive`
 pub(crate) async fn revive(State(app): State<App>, Path(name): Path<String>) -> Ordered {
-    app.give(Order::Revive { name }).await
+    let keys = Some(app.key.archive_keys());
+    app.give(Order::Revive { name, keys }).await
+}
+
+/// `POST /v1/services/{name}/archive`
+pub(crate) async fn archive(State(app): State<App>, Path(name): Path<String>) -> Ordered {
+    app.give(Order::Archive { name }).await
 }
 
 /// `POST /v1/services/{name}/terminate`

@@ -29,6 +29,9 @@ pub enum What {
     },
     /// Restore into a scratch directory, look whether everything is there, and drop it.
     Prove(Box<Seed>),
+    /// Archive all that a stopped server wrote and nobody took yet, then prove that a restore gets to its
+    /// very end: after this its disks are not needed.
+    Last(Box<Seed>),
     /// Remove backups, and the log that nothing needs any more.
     Expire {
         /// Which.
@@ -45,6 +48,7 @@ impl What {
         match self {
             Self::Backup { .. } => "backup",
             Self::Prove(_) => "proof",
+            Self::Last(_) => "last proof",
             Self::Expire { .. } => "expiry",
         }
     }

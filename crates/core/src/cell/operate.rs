@@ -304,6 +304,9 @@ impl Cell {
         }
         work.record(id);
         work.services.insert(id);
+        if event == Some(phase::Event::Archived) {
+            self.note_bare(id, work);
+        }
         if event == Some(phase::Event::Removed) {
             let text = "nothing remains but this journal".to_owned();
             work.note(Topic::Transition, &name, text, Vec::new());

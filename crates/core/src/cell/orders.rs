@@ -53,7 +53,8 @@ impl Cell {
             Order::AddRepository { repository } => self.add_repository(repository, work),
             Order::Restart { name } => self.operate(by, name, Kind::Restart, work),
             Order::Retire { name } => self.operate(by, name, Kind::Retire, work),
-            Order::Revive { name } => self.operate(by, name, Kind::Revive, work),
+            Order::Revive { name, keys } => self.revive(by, name, keys.as_ref(), work),
+            Order::Archive { name } => self.order_away(name, work),
             Order::Terminate { name, confirm } if name == confirm => {
                 self.operate(by, name, Kind::Terminate, work)
             }
@@ -271,7 +272,7 @@ impl Cell {
         Ok(port)
     }
 
-    fn operate(
+    pub(super) fn operate(
         &mut self,
         by: &str,
         name: &str,
@@ -435,7 +436,8 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::AddRepository { repository } => (&repository.name, "a repository"),
         Order::Restart { name } => (name, "restart"),
         Order::Retire { name } => (name, "retire"),
-        Order::Revive { name } => (name, "revive"),
+        Order::Revive { name, .. } => (name, "revive"),
+        Order::Archive { name } => (name, "archive"),
         Order::Terminate { name, .. } => (name, "terminate"),
         Order::Failover { name, .. } => (name, "failover"),
         Order::Switchover { name, .. } => (name, "switchover"),

@@ -209,6 +209,12 @@ impl Service {
     pub fn primary(&self) -> &Member {
         self.members.first().expect("a service has members from its creation")
     }
+
+    /// Whether nothing on any host is its own: its members are gone, its archive is what remains.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.archive.as_ref().is_some_and(|archive| archive.bare)
+    }
 }
 
 /// Bytes as hexadecimal text, so that rows stay readable in a dump.

@@ -328,7 +328,9 @@ impl State {
         if row.pooled_port != 0 {
             self.ports.insert(row.pooled_port);
         }
-        for member in &row.members {
+        // What is archived is on no host.
+        let members = row.members.iter().filter(|_| !row.is_bare());
+        for member in members {
             self.of_member.insert(member.id, id);
             self.ports.insert(member.port);
             if let Some(host) = self.hosts.get_mut(&member.host) {
@@ -394,7 +396,7 @@ impl State {
         self.working.remove(&id);
         self.idle_jobs.remove(&id);
         self.behind.remove(&id);
-        for member in &service.row.members {
+        for member in service.row.members.iter().filter(|_| !service.row.is_bare()) {
             self.of_member.remove(&member.id);
             self.ports.remove(member.port);
             if let Some(host) = self.hosts.get_mut(&member.host) {

@@ -109,6 +109,7 @@ impl Cell {
             Proof::HandedOver => return self.unhanded(service),
             Proof::Counted => return self.uncounted(service),
             Proof::Paused => return self.unpaused(service),
+            Proof::Gone if service.row.is_bare() => return Vec::new(),
             Proof::Flushed => return self.unflushed(service).into_iter().collect(),
             _ => {}
         }

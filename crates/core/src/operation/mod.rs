@@ -4,6 +4,7 @@
 //! orders, what proves it done, how long that may take, what happens past that, and what the step
 //! becomes if the member dies meanwhile. The cell executes them; nothing else knows any by name.
 
+mod archive;
 mod drain;
 mod failover;
 mod fork;
@@ -42,6 +43,8 @@ pub enum Kind {
     Retire,
     /// Unseal, start, open.
     Revive,
+    /// Remove the members of what is wholly in its archive.
+    Archive,
     /// Close, stop, remove.
     Terminate,
     /// Make a service from another's archive.
@@ -215,6 +218,7 @@ pub const SPECS: &[&Spec] = &[
     &recover::SPEC,
     &retire::SPEC,
     &revive::SPEC,
+    &archive::SPEC,
     &terminate::SPEC,
     &drain::SPEC,
     &failover::SPEC,
@@ -317,6 +321,7 @@ pub const fn preempts(order: Kind, running: Kind) -> bool {
         Kind::Switchover | Kind::Restart | Kind::Recover => beside,
         Kind::Install
         | Kind::Fork
+        | Kind::Archive
         | Kind::Relax
         | Kind::Drain
         | Kind::Rejoin
@@ -338,6 +343,7 @@ mod tests {
             Kind::Recover,
             Kind::Retire,
             Kind::Revive,
+            Kind::Archive,
             Kind::Terminate,
             Kind::Drain,
             Kind::Failover,

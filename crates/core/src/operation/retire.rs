@@ -1,5 +1,5 @@
-//! Retire: out of service, disks kept. Where a plan archives, a verified final backup goes between
-//! the stop and the seal; no plan does yet.
+//! Retire: out of service, disks kept. Where a plan archives, they go after the grace period, once a last
+//! proof has shown that the archive holds everything.
 
 use super::{Effect, Kind, OnDeath, Past, Proof, Spec, Step};
 use crate::claim::Lane;

@@ -1,4 +1,5 @@
-//! Revive: back into service from the disks that retirement kept.
+//! Revive: back into service from the disks that retirement kept. Where only the archive is left, it is a
+//! fork that takes the service's place.
 
 use super::{Effect, Kind, OnDeath, Past, Proof, Spec, Step};
 use crate::claim::Lane;

@@ -23,7 +23,7 @@ fn order(world: &mut World, which: &str) -> Result<(), Error> {
     let order = match which {
         "restart" => Order::Restart { name },
         "retire" => Order::Retire { name },
-        "revive" => Order::Revive { name },
+        "revive" => Order::Revive { name, keys: None },
         _ => Order::Terminate { confirm: name.clone(), name },
     };
     world.order(order).map(|_| ())
@@ -65,7 +65,9 @@ fn refusals_name_the_input_and_the_fix() {
     assert!(refused(create("a", "mysql", None)).contains("there are: toy"));
     assert!(refused(create("a", "toy", Some("big"))).contains("there are: dev"));
     let name = || "orders".to_owned();
-    assert!(refused(Order::Revive { name: name() }).contains("while orders is available"));
+    assert!(
+        refused(Order::Revive { name: name(), keys: None }).contains("while orders is available")
+    );
     let unconfirmed = Order::Terminate { name: name(), confirm: "order".into() };
     assert!(refused(unconfirmed).contains("--confirm orders"));
     assert!(refused(Order::Restart { name: "b".into() }).contains("evenkeel list"));

@@ -66,7 +66,7 @@ fn apply(world: &mut World, step: Move) {
         // Orders may be refused; that is their safety.
         (Move::Restart, _) => drop(world.order(Order::Restart { name: name() })),
         (Move::Retire, _) => drop(world.order(Order::Retire { name: name() })),
-        (Move::Revive, _) => drop(world.order(Order::Revive { name: name() })),
+        (Move::Revive, _) => drop(world.order(Order::Revive { name: name(), keys: None })),
         (Move::Terminate, _) => {
             drop(world.order(Order::Terminate { name: name(), confirm: name() }));
         }

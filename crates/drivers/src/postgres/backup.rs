@@ -1,7 +1,7 @@
 //! The native engine's backups: what `pg_basebackup` reads, sealed on its way into the repositories.
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -16,10 +16,12 @@ use evenkeel_core::promise::Position;
 use evenkeel_kinds::postgres::log::{Segment, SegmentSize};
 
 use super::layout::Layout;
-use super::{image, make};
+use super::restore::Control;
+use super::{image, make, replication};
 use crate::Setup;
 use crate::backup::command::now;
 use crate::backup::lineage::{Lineage, Manifest};
+use crate::files::fault;
 use crate::sql::{connect, runtime};
 
 /// Of a backup's end, the bytes in which its manifest's last lines are.
@@ -339,15 +341,40 @@ pub fn expire(goal: &Goal, backups: &[BackupId], before: Position) -> Result<Don
     Ok(Done::Expired { objects })
 }
 
+/// Archives what a server that was stopped cleanly left to be archived; where its log ends. Its last
+/// segment begins with nothing but the record of its stop: what was written ends where that begins.
+pub fn push_rest(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<Position, Error> {
+    let unclean = || Error::Failed("its server was not stopped cleanly: revive it".to_owned());
+    let Position(end) = replication::end_of_log(setup, layout)?.ok_or_else(unclean)?;
+    let segment = Control::read(setup, &layout.data)?.segment_size()?.bytes();
+    let lineage = lineage(goal.archive.as_deref())?;
+    let log = layout.data.join("pg_wal");
+    for ready in ready(&layout.data)? {
+        let name = ready.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let path = log.join(&name);
+        let content = std::fs::read(&path).map_err(fault("cannot read", &path))?;
+        lineage.push(&name, &content, goal.term).map_err(told)?;
+        let done = ready.with_extension("done");
+        std::fs::rename(&ready, &done).map_err(fault("cannot rename", &ready))?;
+    }
+    Ok(Position((end - 1) / segment * segment))
+}
+
+/// What says of a file of the log that it waits to be archived, oldest first.
+fn ready(data: &Path) -> Result<Vec<PathBuf>, Error> {
+    let place = data.join("pg_wal/archive_status");
+    let entries = std::fs::read_dir(&place).map_err(fault("cannot list", &place))?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let waits = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "ready");
+    let mut all: Vec<PathBuf> = paths.filter(waits).collect();
+    all.sort();
+    Ok(all)
+}
+
 /// Log that no repository has yet: how much, and since when its oldest file is ready.
 pub fn pending(data: &Path) -> Result<(u64, Option<std::time::SystemTime>), Error> {
-    let place = data.join("pg_wal/archive_status");
-    let entries = std::fs::read_dir(&place).map_err(crate::files::fault("cannot list", &place))?;
     let (mut bytes, mut oldest) = (0, None);
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        if path.extension().is_none_or(|extension| extension != "ready") {
-            continue;
-        }
+    for path in ready(data)? {
         let file = data.join("pg_wal").join(path.file_stem().unwrap_or_default());
         bytes += std::fs::metadata(file).map_or(0, |found| found.len());
         // One that is done meanwhile is pending no more.

@@ -259,7 +259,13 @@ impl Driver for Postgres {
             What::Backup { rate_max } => {
                 backup::take(&self.setup, &layout, goal, BackupId(job.id), *rate_max)
             }
-            What::Prove(seed) => restore::prove(&self.setup, &layout, goal, seed).map(Done::Proof),
+            What::Prove(seed) => {
+                restore::prove_to(&self.setup, &layout, goal, seed, None).map(Done::Proof)
+            }
+            What::Last(seed) => {
+                let end = backup::push_rest(&self.setup, &layout, goal)?;
+                restore::prove_to(&self.setup, &layout, goal, seed, Some(end)).map(Done::Proof)
+            }
             What::Expire { backups, before } => backup::expire(goal, backups, *before),
         }
     }

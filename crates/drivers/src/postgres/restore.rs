@@ -22,6 +22,7 @@ use evenkeel_core::driver::{Error, Process};
 use evenkeel_core::goal::{Goal, Role, StopMode};
 use evenkeel_core::id::Term;
 use evenkeel_core::moment::Moment;
+use evenkeel_core::promise::Position;
 use evenkeel_kinds::postgres::log::SegmentSize;
 use tokio_postgres::{Client, Config};
 
@@ -102,6 +103,7 @@ struct Place<'a> {
 struct Restored {
     backup: Backup,
     canary: Option<Moment>,
+    end: Position,
 }
 
 /// Fills a directory that is being made.
@@ -145,7 +147,13 @@ fn adopt(client: &Client, seed: &Seed, goal: &Goal) -> Result<(), Error> {
 }
 
 /// Restores into a scratch directory, looks at everything, drops it.
-pub fn prove(setup: &Setup, layout: &Layout, goal: &Goal, seed: &Seed) -> Result<Proof, Error> {
+pub fn prove_to(
+    setup: &Setup,
+    layout: &Layout,
+    goal: &Goal,
+    seed: &Seed,
+    end: Option<Position>,
+) -> Result<Proof, Error> {
     let scratch = Layout::at(layout.proof.clone(), goal);
     server::kill(&scratch.data)?;
     remove_dir(&scratch.root).map_err(fault("cannot remove", &scratch.root))?;
@@ -173,7 +181,10 @@ pub fn prove(setup: &Setup, layout: &Layout, goal: &Goal, seed: &Seed) -> Result
     let restored = restored?;
     cleared.map_err(fault("cannot remove", &scratch.root))?;
     let restore_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let Restored { backup, canary } = restored;
+    let Restored { backup, canary, end: reached } = restored;
+    if let Some(end) = end.filter(|end| reached < *end) {
+        wrong.push(format!("its log ends at {reached}, and its server's at {end}"));
+    }
     Ok(Proof { backup: backup.id, begun, restore_ms, canary, relations, wrong })
 }
 
@@ -221,6 +232,7 @@ impl Place<'_> {
             return Err(Error::Failed(text));
         }
         let client = self.replay(goal, seed, newest, &settings)?;
+        let end = self.branched(goal.term)?;
         let canary = self.ask(async {
             let text = "SELECT (extract(epoch FROM at) * 1000000)::bigint FROM evenkeel.heartbeat";
             let row = client.query_opt(text, &[]).await?;
@@ -232,7 +244,16 @@ impl Place<'_> {
         done?;
         // Its log begins here; what it was replayed from is another lineage's.
         remove_file(&settings).map_err(fault("cannot remove", &settings))?;
-        Ok(Restored { backup: manifest.backup, canary })
+        Ok(Restored { backup: manifest.backup, canary, end })
+    }
+
+    /// Where the log that was replayed ended: a new timeline says where it left the one before.
+    fn branched(&self, term: Term) -> Result<Position, Error> {
+        let path = self.layout.data.join("pg_wal").join(format!("{:08X}.history", term.0));
+        let text = fs::read_to_string(&path).map_err(fault("cannot read", &path))?;
+        let last = text.lines().rfind(|line| !line.trim().is_empty());
+        let end = last.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        end.ok_or_else(|| Error::Failed(format!("{} is no history", path.display())))
     }
 
     fn unpack(&self, lineage: &Lineage, id: BackupId) -> Result<(), Error> {

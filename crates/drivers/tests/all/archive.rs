@@ -310,6 +310,39 @@ pub fn a_bucket_is_as_good_as_a_directory(place: &mut Place) {
     assert_eq!(restored(place, &other, count), "63");
 }
 
+pub fn what_was_stopped_is_archived_to_its_end(place: &mut Place) {
+    let (mut driver, goal) = archiving(place);
+    ledger(place, &mut *driver, &goal);
+    let last = || job(place, &goal, 70, What::Last(Box::new(seed(&goal, Target::Latest))));
+    let error = last().expect_err("its server runs");
+    assert!(error.contains("not stopped cleanly"), "{error}");
+    // It is stopped while there is nowhere to put what it wrote last.
+    let (root, aside) =
+        (place.dir.path().join("repositories/here"), place.dir.path().join("repositories/away"));
+    fs::rename(&root, &aside).expect("renamed");
+    write(place, 61);
+    driver.stop(&goal, StopMode::Fast).expect("stopped");
+    driver.seal(&goal, true).expect("sealed");
+    let error = last().expect_err("there is nowhere");
+    assert!(error.contains("repositor"), "{error}");
+    fs::rename(&aside, &root).expect("renamed");
+    let Ok(Done::Proof(proof)) = last() else { panic!("archived") };
+    assert_eq!(proof.wrong, [""; 0]);
+    // What is missing at the end is found.
+    let log = root.join("store/1-1/log/00000001");
+    let mut names: Vec<PathBuf> =
+        fs::read_dir(&log).expect("there").map(|entry| entry.expect("there").path()).collect();
+    names.sort();
+    let newest = names.pop().expect("a segment");
+    fs::rename(&newest, place.dir.path().join("kept")).expect("renamed");
+    let Ok(Done::Proof(proof)) = last() else { panic!("a proof that says so") };
+    assert!(proof.wrong.iter().any(|wrong| wrong.contains("its log ends at")), "{proof:?}");
+    fs::rename(place.dir.path().join("kept"), &newest).expect("renamed");
+    driver.remove(&goal).expect("removed");
+    let other = restoring(place, &goal, 61, Target::Latest);
+    assert_eq!(restored(place, &other, "SELECT count(*) FROM ledger"), "61");
+}
+
 pub fn two_histories_never_share_a_lineage(place: &mut Place) {
     let (mut driver, mut goal) = archiving(place);
     as_owner(place.port, "a password", "CREATE TABLE ledger (n bigint, t text)").expect("made");

@@ -121,7 +121,7 @@ impl<'a> Stage<'a> {
             }
             Step::Restart(name) => world.order(Order::Restart { name: name.clone() }),
             Step::Retire(name) => world.order(Order::Retire { name: name.clone() }),
-            Step::Revive(name) => world.order(Order::Revive { name: name.clone() }),
+            Step::Revive(name) => world.order(Order::Revive { name: name.clone(), keys: None }),
             Step::Terminate(name) => {
                 world.order(Order::Terminate { name: name.clone(), confirm: name.clone() });
             }

@@ -166,7 +166,7 @@ impl Verb {
             Self::Failover => Order::Failover { name, reason: "a drill".to_owned() },
             Self::Restart => Order::Restart { name },
             Self::Retire => Order::Retire { name },
-            Self::Revive => Order::Revive { name },
+            Self::Revive => Order::Revive { name, keys: None },
             Self::Terminate => Order::Terminate { confirm: name.clone(), name },
         }
     }

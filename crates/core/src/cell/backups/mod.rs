@@ -5,6 +5,7 @@
 //! nothing needs go, the newest backup is proven, another is taken when its time comes. While storage is
 //! down none of this is begun, and nothing is let go.
 
+mod away;
 pub mod restore;
 pub mod rows;
 mod show;
@@ -78,15 +79,14 @@ impl Cell {
             return Next::Wait(running.since + JOB_MAX);
         }
         let row = &service.row;
+        if row.phase == Phase::Retired && row.operation.is_none() {
+            return self.last_due(service, archive, now);
+        }
         if row.phase != Phase::Serving || row.health != Health::Healthy || row.operation.is_some() {
             return Next::Rest;
         }
-        if let Some(failed) = &archive.failed {
-            let doubled = 1 << u32::from(failed.times.saturating_sub(1).min(16));
-            let again = failed.at + RETRY_STEP.times(doubled).min(RETRY_MAX);
-            if now < again {
-                return Next::Wait(again);
-            }
+        if let Some(again) = archive.again().filter(|again| now < *again) {
+            return Next::Wait(again);
         }
         if let Posture::StorageDown { .. } = self.posture(now) {
             return Next::Wait(now + WAIT_STEP);
@@ -146,6 +146,9 @@ impl Cell {
 
     /// Who does a job, so that the primary has as little of it as can be: a standby where one follows.
     fn doer(&self, service: &Service) -> Option<(MemberId, HostId)> {
+        if service.row.phase == Phase::Retired {
+            return self.sealed_primary(service);
+        }
         let members = service.row.members.iter().zip(&service.seen);
         let fit = |seen: &&Seen, first: bool| match seen.state {
             member::State::Ready => first,
@@ -226,7 +229,10 @@ impl Cell {
         let Some(running) = archive.job.take() else { return };
         let took = work.now.since(running.since);
         let what = format!("{} {}", running.job.what.name(), BackupId(running.job.id));
-        let text = match record(archive, &running, outcome, work.now) {
+        let last = matches!(running.job.what, What::Last(_)) && running.since >= row.since;
+        let recorded = record(archive, &running, outcome, work.now);
+        let put_away = last && recorded.is_ok() && row.phase == Phase::Retired;
+        let text = match recorded {
             Ok(done) => format!("{what} done in {took}: {done}"),
             Err(why) => format!("{what} failed: {why}"),
         };
@@ -234,6 +240,9 @@ impl Cell {
         work.record(id);
         self.settle(id, work);
         self.state.working.remove(&id);
+        if put_away {
+            self.put_away(id, work);
+        }
         // Who waited for it may begin.
         let waiting: Vec<ServiceId> = self.state.idle_jobs.iter().take(4).copied().collect();
         work.services.extend(waiting);
@@ -312,9 +321,18 @@ impl Archive {
             job: None,
             failed: None,
             flush: 0,
+            put_away: false,
+            bare: false,
             owner: None,
             origin: None,
         }
+    }
+
+    /// When the next job may begin, after one that failed.
+    fn again(&self) -> Option<Time> {
+        let failed = self.failed.as_ref()?;
+        let doubled = 1 << u32::from(failed.times.saturating_sub(1).min(16));
+        Some(failed.at + RETRY_STEP.times(doubled).min(RETRY_MAX))
     }
 }
 

@@ -54,7 +54,8 @@ impl Cell {
             None => aside(wanted.source, "rollback", number),
         };
         let replaces = wanted.name.is_none();
-        if replaces && (source_row.phase != Phase::Serving || source_row.operation.is_some()) {
+        let replaceable = matches!(source_row.phase, Phase::Serving | Phase::Archived);
+        if replaces && (!replaceable || source_row.operation.is_some()) {
             let state = crate::service::shown(source_row.phase, source_row.health);
             let (order, name) = ("a rollback".to_owned(), wanted.source.to_owned());
             return Err(Error::NotNow { order, name, state });
@@ -80,6 +81,31 @@ impl Cell {
         self.start(id, Kind::Fork, Cause::Order { by: by.into() }, work);
         let text = format!("{name} is being restored from {} to {}", wanted.source, wanted.target);
         Ok(self.accepted(id, text))
+    }
+
+    /// Has a service serve again: from its disks, or in new members where only its archive is left.
+    pub(in crate::cell) fn revive(
+        &mut self,
+        by: &str,
+        name: &str,
+        keys: Option<&Keys>,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let archived = self.state.named(name).filter(|s| s.row.phase == Phase::Archived);
+        match keys.filter(|_| archived.is_some()) {
+            Some(keys) => {
+                let target = &Target::Latest;
+                self.fork(by, &Wanted { source: name, name: None, target, keys, secret: &[] }, work)
+            }
+            None => {
+                let accepted = self.operate(by, name, Kind::Revive, work)?;
+                let revived = accepted.service.and_then(|id| self.state.services.get_mut(&id));
+                if let Some(archive) = revived.and_then(|service| service.row.archive.as_mut()) {
+                    archive.put_away = false;
+                }
+                Ok(accepted)
+            }
+        }
     }
 
     /// What a restore starts from, or why there is nothing.
@@ -187,8 +213,9 @@ impl Cell {
         std::mem::swap(&mut one.row.endpoint_port, &mut other.row.endpoint_port);
         std::mem::swap(&mut one.row.pooled_port, &mut other.row.pooled_port);
         let (away, retires) = (other.row.name.clone(), other.row.phase == Phase::Serving);
+        let kept = if retires { "retired" } else { "archived" };
         let text =
-            format!("{name} is what was restored; what it was until now is {away}, and is retired");
+            format!("{name} is what was restored; what it was until now is {away}, and is {kept}");
         work.note(Topic::Operation, name.as_str(), text, Vec::new());
         self.state.insert(one);
         self.state.insert(other);

@@ -34,6 +34,12 @@ pub struct Archive {
     /// How often all of the log was wanted archived at once.
     #[serde(default)]
     pub flush: u32,
+    /// Whether somebody wants it put away without waiting for its grace period.
+    #[serde(default)]
+    pub put_away: bool,
+    /// Whether it is all there is: nothing on any host is its service's any more.
+    #[serde(default)]
+    pub bare: bool,
     /// The owner's role and database, where they have another name than the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<ServiceName>,
