@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use evenkeel_core::agent::{Action, Call, JobCall, Outcome, perform};
+use evenkeel_core::backup::guard::Level;
 use evenkeel_core::driver::{Driver, Error};
 use evenkeel_core::id::MemberId;
 use tokio::sync::{Semaphore, mpsc};
@@ -145,6 +146,7 @@ fn tell(call: &Call) {
         | Action::Check
         | Action::Archived
         | Action::Flush
+        | Action::Guard(Level::Fine)
         | Action::Replication
         | Action::Open
         | Action::Confirm => {}

@@ -176,6 +176,15 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("findings", "[Finding]"),
         ],
     ),
+    schema(
+        "Disk",
+        &[
+            ("level", "string"),
+            ("total_bytes", "integer"),
+            ("free_bytes", "integer"),
+            ("full_in_seconds", "integer?"),
+        ],
+    ),
     schema("Failover", &[("safe_now", "boolean"), ("because", "string"), ("cost", "string")]),
     schema(
         "Member",
@@ -196,6 +205,7 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("trouble", "string?"),
             ("lag_bytes", "integer?"),
             ("sync", "boolean"),
+            ("disk", "Disk?"),
         ],
     ),
     schema(

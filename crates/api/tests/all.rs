@@ -58,6 +58,11 @@ fn bucket() -> Bucket {
     }
 }
 
+fn a_disk() -> view::Disk {
+    let level = evenkeel_core::backup::guard::Level::Fine;
+    view::Disk { level, total_bytes: 1, free_bytes: 1, full_in_seconds: Some(1) }
+}
+
 fn a_member() -> view::Member {
     view::Member {
         id: MemberId(1),
@@ -76,6 +81,7 @@ fn a_member() -> view::Member {
         trouble: None,
         lag_bytes: None,
         sync: false,
+        disk: Some(a_disk()),
     }
 }
 
@@ -255,6 +261,7 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
             json(&NewRepository { name: text(), directory: Some(text()), bucket: Some(bucket()) }),
         ),
         ("Bucket", json(&bucket())),
+        ("Disk", json(&a_disk())),
         ("SwitchoverOrder", json(&SwitchoverOrder { to: Some(text()) })),
         ("Failover", json(&view::Failover { safe_now: true, because: text(), cost: Some(text()) })),
         ("UrlAnswer", json(&url)),

@@ -73,6 +73,15 @@ pub fn span(span: Span) -> String {
     }
 }
 
+/// An amount in one unit.
+pub fn bytes(bytes: u64) -> String {
+    match bytes >> 20 {
+        mib if mib < 10 << 10 => format!("{mib} MiB"),
+        mib if mib < 10 << 20 => format!("{} GiB", mib >> 10),
+        mib => format!("{} TiB", mib >> 20),
+    }
+}
+
 /// Rows in columns; the first row is the heading.
 pub fn table(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

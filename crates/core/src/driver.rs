@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::guard::{Level, Room};
 use crate::backup::job::{Done, Job};
 use crate::check::Reading;
 use crate::goal::{Goal, StopMode};
@@ -132,6 +133,9 @@ pub struct Archived {
     pub behind_since: Option<Moment>,
     /// Why the last file was not stored.
     pub trouble: Option<String>,
+    /// The disk that the log is kept on.
+    #[serde(default)]
+    pub room: Option<Room>,
 }
 
 /// A driver's failure, in words for people; what is tried again is the reconciler's decision.
@@ -306,6 +310,15 @@ pub trait Driver: Send {
     /// [`Error`]; it may be begun again.
     fn job(&mut self, goal: &Goal, job: &Job) -> Result<Done, Error> {
         let _ = job;
+        Err(unarchived(goal))
+    }
+    /// Has the server go by how much room its disk has: commits are slowed, then nothing is written.
+    /// Idempotent.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn guard(&mut self, goal: &Goal, level: Level) -> Result<(), Error> {
+        let _ = level;
         Err(unarchived(goal))
     }
     /// Runs one check's question.

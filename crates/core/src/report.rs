@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::guard::Level;
 use crate::backup::job;
 use crate::check::Result as CheckResult;
 use crate::digest::Digest;
@@ -68,12 +69,29 @@ pub struct Archive {
     /// Why the last file was not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// The disk that it is kept on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Disk>,
     /// The newest flush that is done.
     #[serde(default)]
     pub flushed: u32,
     /// What came of the goal's job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<job::Told>,
+}
+
+/// A member's disk, and what its server does about its room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// What its server goes by.
+    pub level: Level,
+    /// How large it is, in bytes.
+    pub total: u64,
+    /// What is free at least, in bytes.
+    pub free: u64,
+    /// When it is full at the earliest, if it goes on like this; none: not soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_in: Option<Span>,
 }
 
 /// A member's part in replication.

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::guard::Level;
 use crate::check::Severity;
 use crate::decide::Decision;
 use crate::host;
@@ -176,6 +177,22 @@ pub struct Member {
     pub lag_bytes: Option<u64>,
     /// Whether commits wait for it.
     pub sync: bool,
+    /// Its disk; none if nothing is known of it.
+    pub disk: Option<Disk>,
+}
+
+/// The disk that a member's data and log are on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// What its server does about its room: nothing (`fine`, `warn`), slows commits (`throttle`), takes no
+    /// writes (`read_only`).
+    pub level: Level,
+    /// How large it is.
+    pub total_bytes: u64,
+    /// What is free at least, by the member's agent.
+    pub free_bytes: u64,
+    /// When it is full at the earliest, if it goes on as in the last minutes; none: in no month.
+    pub full_in_seconds: Option<u64>,
 }
 
 /// An operation under way.

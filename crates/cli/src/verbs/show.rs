@@ -1,6 +1,8 @@
 //! `show`: one service.
 
 use clap::Args;
+use evenkeel_core::backup::guard::Level;
+use evenkeel_core::time::Span;
 use evenkeel_core::view;
 
 use crate::failure::Failure;
@@ -41,6 +43,7 @@ pub fn service_page(service: &view::Service) {
         pooled(service),
         vec!["term".into(), service.term.to_string()],
         failover(service),
+        disk(service),
     ]);
     backup(service);
     let heading = ["MEMBER", "HOST", "ROLE", "STATE", "LAG", "PID", "PORT", "DATA"];
@@ -67,6 +70,25 @@ fn pooled(service: &view::Service) -> Vec<String> {
     let (Some(url), Some(port)) = (&service.url, service.pooled_port) else { return Vec::new() };
     let place = url.rsplit_once(':').map_or("", |(place, _)| place);
     vec!["pooled endpoint".into(), format!("{place}:{port}")]
+}
+
+/// How much room the primary has.
+fn disk(service: &view::Service) -> Vec<String> {
+    let disk = service.members.first().and_then(|member| member.disk.as_ref());
+    let says = |disk: &view::Disk| {
+        let [free, total] = [disk.free_bytes, disk.total_bytes].map(print::bytes);
+        let does = match disk.level {
+            Level::Fine | Level::Warn => String::new(),
+            Level::Throttle => "; commits are slowed until there is room".to_owned(),
+            Level::ReadOnly => "; no writes are taken until there is room".to_owned(),
+        };
+        let full = match disk.full_in_seconds {
+            None => "not full soon".to_owned(),
+            Some(seconds) => format!("full in {} at this rate", print::span(Span(seconds * 1000))),
+        };
+        vec!["disk".to_owned(), format!("{free} of {total} free, {full}{does}")]
+    };
+    disk.map_or_else(Vec::new, says)
 }
 
 /// Whether a failover would lose nothing, and why.

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::guarding::Guarding;
 use super::reconcile::{Action, Next, Seen, due};
 use crate::backup::job::{self, Done};
 use crate::driver;
@@ -24,6 +25,8 @@ pub struct Archiving {
     asked: Time,
     tried: Time,
     said: driver::Archived,
+    /// The disk that the log is kept on.
+    pub guard: Guarding,
     /// The newest flush that was wanted and is done.
     flushed: u32,
     job: Option<Work>,
@@ -41,6 +44,9 @@ pub fn next(goal: &Goal, seen: &Seen, now: Time) -> Option<Next> {
     goal.archive.as_ref()?;
     let own = &seen.archiving;
     let leads = seen.state == State::Ready && matches!(goal.role, Role::Primary { .. });
+    if let Some(Next::Do(guard)) = own.guard.next(now) {
+        return Some(Next::Do(guard));
+    }
     if leads && own.flushed != goal.flush {
         return Some(due(own.tried, FLUSH_STEP, Action::Flush, now));
     }
@@ -51,6 +57,9 @@ impl Archiving {
     /// How it is.
     pub fn said(&mut self, said: &driver::Archived, now: Time) {
         (self.said, self.asked) = (said.clone(), now);
+        if let Some(room) = said.room {
+            self.guard.said(room, now);
+        }
     }
 
     /// It was asked for, and there is no answer.
@@ -104,6 +113,7 @@ impl Archiving {
                 pending_bytes: report::band(self.said.pending_bytes),
                 behind_since: self.said.behind_since,
                 trouble: self.said.trouble.clone(),
+                disk: self.guard.report(),
                 flushed: self.flushed,
                 job: match &self.job {
                     Some(Work::Ended(told)) => Some(told.clone()),

@@ -271,6 +271,7 @@ impl Member {
             Outcome::Started(pid) => {
                 self.seen.process = Some(Process::Running { pid: *pid });
                 self.fresh_process(now);
+                self.seen.archiving.guard.started();
                 self.seen.part.started();
             }
             Outcome::Answered(answer) => self.answered(*answer, &call, now),
@@ -366,6 +367,7 @@ impl Member {
             | Action::Archived
             | Action::Flush
             | Action::Confirm => {}
+            Action::Guard(level) => self.seen.archiving.guard.guarded(*level),
         }
         if !matches!(call.action, Action::Configure | Action::Prepare) {
             self.trouble = None;
@@ -376,6 +378,7 @@ impl Member {
         match action {
             Action::Archived => return self.seen.archiving.unsaid(now),
             Action::Flush => return self.seen.archiving.flushed(0, false, now),
+            Action::Guard(_) => self.seen.archiving.guard.failed(now),
             _ => self.trouble = Some(error.to_string()),
         }
         // What was only asked is asked again at its own pace.

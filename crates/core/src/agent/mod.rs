@@ -10,6 +10,7 @@
 //! - what is not in a goal is never started, stopped or removed.
 
 mod archiving;
+mod guarding;
 mod member;
 mod part;
 mod perform;

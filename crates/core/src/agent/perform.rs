@@ -73,6 +73,7 @@ pub fn perform(
             Err(error) => Outcome::Failed(error),
         },
         Action::Archived => driver.archived(goal).map_or_else(Outcome::Failed, Outcome::Archived),
+        Action::Guard(level) => done(driver.guard(goal, *level)),
         Action::Flush => driver.flush(goal).map_or_else(Outcome::Failed, Outcome::Held),
         Action::EndOfLog => driver.end_of_log(goal).map_or_else(Outcome::Failed, Outcome::Ended),
         Action::Promote => done(driver.promote(goal)),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::archiving::{self, Archiving};
 use super::part::{self, Part};
+use crate::backup::guard::Level;
 use crate::digest::Digest;
 use crate::driver::{Answer, Directory, Process};
 use crate::goal::{Goal, Role, StopMode, Want};
@@ -53,6 +54,8 @@ pub enum Action {
     Archived,
     /// Have all of it archived, or find that it is.
     Flush,
+    /// Have its server go by how much room its disk has.
+    Guard(Level),
     /// Run every check's question.
     Check,
     /// Ask the server to stop.

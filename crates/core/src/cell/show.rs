@@ -223,6 +223,12 @@ impl Cell {
             lag_bytes: service.lag(member.copy()),
             sync: at > 0
                 && service.row.promise.as_ref().is_some_and(|p| p.set.names(member.copy())),
+            disk: seen.and_then(|s| s.archive.as_ref()?.disk).map(|disk| view::Disk {
+                level: disk.level,
+                total_bytes: disk.total,
+                free_bytes: disk.free,
+                full_in_seconds: disk.full_in.map(|span| span.0 / 1000),
+            }),
         }
     }
 

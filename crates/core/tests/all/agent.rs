@@ -176,6 +176,7 @@ impl Host {
             | Action::Checkpoint
             | Action::Archived
             | Action::Flush
+            | Action::Guard(_)
             | Action::Open
             | Action::Confirm => unreachable!("it has no siblings, and no archive"),
             Action::Discard => {
@@ -533,6 +534,7 @@ fn allowed(
         | Action::Checkpoint
         | Action::Archived
         | Action::Flush
+        | Action::Guard(_)
         | Action::Open
         | Action::Confirm => Err("it has no siblings, and no archive"),
         Action::Start => must(

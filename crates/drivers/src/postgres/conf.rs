@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use evenkeel_core::backup::guard::Level;
 use evenkeel_core::driver::Error;
 use evenkeel_core::goal::{Goal, Role, Upstream};
 use evenkeel_kinds::postgres::replication::standby_names;
@@ -48,6 +49,9 @@ const SHUT: &str = "# Clients are not let in yet.";
 /// On a standby commits wait for nobody, and on one that were promoted by hand for ever: the name is
 /// no copy's. A checkpointer that has seen it knows that commits may wait.
 const NOBODY: &str = "ANY 1 (\"ek_nobody\")";
+
+/// What the disk guard has a server do, last of all settings.
+const GUARD: &str = "guard.conf";
 
 /// Whether clients are let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +111,23 @@ pub fn write(setup: &Setup, layout: &Layout, goal: &Goal, gate: Gate) -> Result<
     Ok(changed)
 }
 
+/// What a server does about the room its disk has; true if that is new. A client can write in spite of
+/// the last level by asking for it: what is reserved below it is for that.
+pub fn guard(layout: &Layout, level: Level) -> Result<bool, Error> {
+    let path = layout.conf.join(GUARD);
+    let text = match level {
+        Level::Fine | Level::Warn => "",
+        Level::Throttle => "commit_delay = 100000\ncommit_siblings = 0\n",
+        Level::ReadOnly => "default_transaction_read_only = on\n",
+    };
+    let text = format!("# The disk guard's.\n{text}");
+    if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
+        return Ok(false);
+    }
+    write_synced(&path, text.as_bytes()).map_err(fault("cannot write", &path))?;
+    Ok(true)
+}
+
 /// What the server's commands for its log go by. They read it for each file: nothing is to be reloaded.
 fn archive(goal: &Goal) -> String {
     let settings = Settings { archive: goal.archive.as_deref().cloned(), term: goal.term };
@@ -132,6 +153,7 @@ fn settings(setup: &Setup, layout: &Layout, goal: &Goal) -> String {
     for (name, value) in goal.settings.iter().map(|(n, v)| (n.as_str(), v)).chain(part) {
         let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));
     }
+    let _ = writeln!(text, "include_if_exists '{GUARD}'");
     text
 }
 

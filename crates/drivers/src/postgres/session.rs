@@ -43,7 +43,9 @@ pub(super) fn config(setup: &Setup, goal: &Goal, role: &str, database: &str) -> 
         .port(goal.port)
         .user(role)
         .dbname(database)
-        .application_name("evenkeel");
+        .application_name("evenkeel")
+        // What Evenkeel itself writes is what its server is known by, also on a disk without room.
+        .options("-c default_transaction_read_only=off");
     config
 }
 

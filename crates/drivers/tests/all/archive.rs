@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use evenkeel_core::backup::guard::Level;
 use evenkeel_core::backup::job::{Backup, Done, Job, Proof, What};
 use evenkeel_core::backup::lineage::{
     Archive, BackupId, Lineage, Location, Repository, Seed, Target,
@@ -308,6 +309,31 @@ pub fn a_bucket_is_as_good_as_a_directory(place: &mut Place) {
     place.driver().discard(&other).expect("discarded");
     storage.set(Fault::None);
     assert_eq!(restored(place, &other, count), "63");
+}
+
+pub fn a_disk_that_fills_slows_writers_and_then_takes_no_writes(place: &mut Place) {
+    let (mut driver, goal) = archiving(place);
+    let ask = |text: &str| value_as_owner(place.port, "a password", text);
+    let show = |name: &str| ask(&format!("SHOW {name}")).expect("asked").unwrap_or_default();
+    as_owner(place.port, "a password", "CREATE TABLE ledger (n bigint, t text)").expect("made");
+    let room = driver.archived(&goal).expect("asked").room.expect("a disk");
+    assert!(room.total >= room.free && room.free > 0, "{room:?}");
+    driver.guard(&goal, Level::Throttle).expect("told");
+    until(|| show("commit_delay") == "100000" && show("commit_siblings") == "0");
+    write(place, 1);
+    driver.guard(&goal, Level::ReadOnly).expect("told");
+    until(|| show("default_transaction_read_only") == "on");
+    let error = ask("INSERT INTO ledger VALUES (2)").expect_err("there is no room").to_string();
+    assert!(error.contains("read-only"), "{error}");
+    assert_eq!(ask("SELECT count(*)::text FROM ledger").expect("readable").as_deref(), Some("1"));
+    // It is known by its writes still, and what is written for it is as ever.
+    assert_eq!(driver.probe(&goal, true), Answer::Writing);
+    driver.prepare(&goal).expect("prepared");
+    driver.configure(&goal).expect("configured");
+    assert_eq!(show("default_transaction_read_only"), "on", "settings do not undo it");
+    driver.guard(&goal, Level::Fine).expect("told");
+    until(|| show("default_transaction_read_only") == "off" && show("commit_delay") == "0");
+    write(place, 2);
 }
 
 pub fn what_was_stopped_is_archived_to_its_end(place: &mut Place) {

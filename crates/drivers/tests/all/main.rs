@@ -245,6 +245,10 @@ real!(a_backup_is_proven_and_damage_is_found, archive::a_backup_is_proven_and_da
 real!(what_is_let_go_is_nothing_that_is_needed, archive::what_is_let_go_is_nothing_that_is_needed);
 real!(a_repository_that_fails_stops_no_server, archive::a_repository_that_fails_stops_no_server);
 real!(a_bucket_is_as_good_as_a_directory, archive::a_bucket_is_as_good_as_a_directory);
+real!(
+    a_disk_that_fills_slows_writers_and_then_takes_no_writes,
+    archive::a_disk_that_fills_slows_writers_and_then_takes_no_writes
+);
 real!(what_was_stopped_is_archived_to_its_end, archive::what_was_stopped_is_archived_to_its_end);
 real!(two_histories_never_share_a_lineage, archive::two_histories_never_share_a_lineage);
 real!(a_stopped_part_keeps_a_set_unproven, replication::a_stopped_part_keeps_a_set_unproven);

@@ -3,6 +3,7 @@
 use super::super::Cell;
 use super::super::state::Service;
 use super::rows::Archive;
+use crate::backup::guard::Level;
 use crate::backup::job::Backup;
 use crate::backup::lineage::{BackupId, Repository};
 use crate::check::Severity;
@@ -102,7 +103,7 @@ impl Cell {
         service: &Service,
         now: Time,
     ) -> Vec<(&'static str, Severity, String, Span)> {
-        let mut found = Vec::new();
+        let mut found: Vec<_> = said(service).and_then(room).into_iter().collect();
         let Some(archive) = service.row.archive.as_deref() else { return found };
         if self.state.row.repositories.is_empty() {
             let text = "there is no repository: its log and backups go nowhere; add one with \
@@ -157,6 +158,27 @@ impl Cell {
         }
         found
     }
+}
+
+/// What is found wanting about a disk's room.
+fn room(said: &report::Archive) -> Option<(&'static str, Severity, String, Span)> {
+    let disk = said.disk?;
+    let (severity, what) = match disk.level {
+        Level::Fine => return None,
+        Level::Warn => (Severity::Warning, "it fills"),
+        Level::Throttle => (Severity::Critical, "commits are slowed until there is room"),
+        Level::ReadOnly => (Severity::Critical, "no writes are taken until there is room"),
+    };
+    let percent = disk.free.saturating_mul(100) / disk.total.max(1);
+    let full = disk.full_in.map_or(String::new(), |span| format!(", full in {span}"));
+    let waits = said.pending_bytes >> 20;
+    let log = if waits > 0 {
+        format!("; {waits} MiB of log wait for the archive")
+    } else {
+        String::new()
+    };
+    let text = format!("its primary's disk has {percent} % left{full}: {what}{log}");
+    Some(("disk-room", severity, text, Span(0)))
 }
 
 fn said(service: &Service) -> Option<&report::Archive> {
