@@ -17,6 +17,9 @@ use crate::shell::Event;
 /// Directories made at the same time: each keeps a core and the disk busy for a second.
 const INITIALIZING_MAX: usize = 2;
 
+/// How far jobs stand back (`nice`): a tenth of a busy core is left to them.
+const JOB_NICE: i32 = 10;
+
 /// A call that came back.
 pub(crate) struct Returned {
     /// About which member.
@@ -87,6 +90,7 @@ impl Workers {
         tracing::info!(%service, %member, job = call.job.id, what, "a job begins");
         let (drivers, events) = (Arc::clone(&self.drivers), self.events.clone());
         std::thread::spawn(move || {
+            give_way();
             let began = Instant::now();
             let done = drivers.driver(&call.goal).and_then(|mut d| d.job(&call.goal, &call.job));
             match &done {
@@ -115,6 +119,14 @@ impl Workers {
     /// A member is gone for good.
     pub fn forget(&mut self, member: MemberId) {
         self.idle.remove(&member);
+    }
+}
+
+/// What this thread does, and every process that it starts, comes after what serves. On Linux a thread
+/// has a priority of its own (setpriority(2), "C library/kernel differences").
+fn give_way() {
+    if let Err(error) = rustix::process::setpriority_process(None, JOB_NICE) {
+        tracing::warn!(%error, "a job has the priority of what serves");
     }
 }
 

@@ -12,7 +12,7 @@ use ureq::{Agent, Body};
 
 use crate::events::Events;
 use crate::{
-    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, JournalEntry,
+    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder, JournalEntry,
     JournalQuery, KindPage, KindSummary, NewRepository, NewService, RepositoryPage, RestoreTarget,
     RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
 };
@@ -236,6 +236,14 @@ impl Client {
     /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
     pub fn prove(&self, name: &str) -> Result<Accepted, Error> {
         self.order(&path("/v1/services", name, "/proofs"))
+    }
+
+    /// Orders that a service gives up the log that no repository took yet, and is backed up anew.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn give_up_log(&self, name: &str, order: &GiveUpOrder) -> Result<Accepted, Error> {
+        self.post(&path("/v1/services", name, "/give-up-log"), order)
     }
 
     /// Orders a new service from another's archive.

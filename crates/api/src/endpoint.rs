@@ -130,6 +130,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
     order("/v1/services/{name}/backups", "Takes a backup; `job` in the answer is its number."),
     order("/v1/services/{name}/proofs", "Proves that the newest backup can be restored."),
     Endpoint {
+        request: Some("GiveUpOrder"),
+        ..order(
+            "/v1/services/{name}/give-up-log",
+            "Gives up the log that no repository took yet, and takes a new backup.",
+        )
+    },
+    Endpoint {
         request: Some("ForkOrder"),
         ..order("/v1/services/{name}/fork", "Makes a service from this one's backup and log.")
     },

@@ -136,6 +136,7 @@ pub(crate) const SCHEMAS: &[Schema] = &[
     ),
     schema("NewService", &[("name", "string"), ("kind", "string"), ("plan", "string?")]),
     schema("Termination", &[("confirm", "string")]),
+    schema("GiveUpOrder", &[("confirm", "string"), ("reason", "string")]),
     schema("FailoverOrder", &[("reason", "string")]),
     schema(
         "DrillResult",
@@ -293,6 +294,8 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("memory_mib", "integer"),
             ("connections_max", "integer"),
             ("archives", "boolean"),
+            ("backups_kept", "integer"),
+            ("restorable_seconds", "integer"),
         ],
     ),
     schema("CheckSummary", &[("name", "string"), ("family", "Family"), ("doc", "string")]),

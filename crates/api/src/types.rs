@@ -42,6 +42,16 @@ pub struct FailoverOrder {
     pub reason: String,
 }
 
+/// The body of an order to give up log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GiveUpOrder {
+    /// The service's name again.
+    pub confirm: String,
+    /// Why, for the journal.
+    pub reason: String,
+}
+
 /// The body of an order for a switchover.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -180,6 +190,10 @@ pub struct PlanSummary {
     pub connections_max: u32,
     /// Whether the service has an archive.
     pub archives: bool,
+    /// Backups that are kept at least; 0 without an archive.
+    pub backups_kept: usize,
+    /// Every moment since so long ago can be restored, in seconds; 0 without an archive.
+    pub restorable_seconds: u64,
 }
 
 /// A check of a kind.

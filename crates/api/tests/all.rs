@@ -15,9 +15,9 @@ use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
 use evenkeel_api::{
-    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, JournalEntry,
-    KindPage, KindSummary, NewRepository, NewService, PlanSummary, RepositoryPage, RestoreTarget,
-    RollbackOrder, SwitchoverOrder, Termination, UrlAnswer, openapi,
+    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
+    JournalEntry, KindPage, KindSummary, NewRepository, NewService, PlanSummary, RepositoryPage,
+    RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
 use evenkeel_core::backup::lineage::Bucket;
 use evenkeel_core::goal::Password;
@@ -210,6 +210,8 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         memory_mib: 1,
         connections_max: 1,
         archives: false,
+        backups_kept: 0,
+        restorable_seconds: 0,
     };
     let check = CheckSummary { name: text(), family: Family::Host, doc: text() };
     let kind = KindSummary { name: text(), summary: text(), plans: vec![], checks: vec![] };
@@ -250,6 +252,7 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ),
         ("NewService", json(&new)),
         ("Termination", json(&Termination { confirm: text() })),
+        ("GiveUpOrder", json(&GiveUpOrder { confirm: text(), reason: text() })),
         ("FailoverOrder", json(&FailoverOrder { reason: text() })),
         ("DrillResult", json(&DrillResult { drill: text(), gap_ms: 1, lost: 0, acked: 1 })),
         ("RestoreTarget", json(&target)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::retention::Keep;
 use crate::check::Check;
 use crate::goal::{Login, Password};
 use crate::promise::Copy;
@@ -32,8 +33,16 @@ pub struct Plan {
     pub connections_max: u32,
     /// Its pooled endpoint, where it has one.
     pub pool: Option<Pool>,
-    /// Whether the service has an archive, and with it the state `archived`.
-    pub archives: bool,
+    /// Which backups its archive keeps. `None`: it has no archive, and no state `archived`.
+    pub keep: Option<Keep>,
+}
+
+impl Plan {
+    /// Whether a service has an archive.
+    #[must_use]
+    pub const fn archives(&self) -> bool {
+        self.keep.is_some()
+    }
 }
 
 /// The bound on what a failover of an asynchronous plan may lose, and the clock that this rests on.

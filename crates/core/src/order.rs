@@ -41,6 +41,15 @@ pub enum Order {
         /// Which service.
         name: String,
     },
+    /// Give up the log that no repository took yet, on all members, and take a new backup.
+    GiveUpLog {
+        /// Which service.
+        name: String,
+        /// Its name again.
+        confirm: String,
+        /// Why, for the journal.
+        reason: String,
+    },
     /// A new service from another's backup and log.
     Fork {
         /// From which.
@@ -236,6 +245,15 @@ pub enum Error {
         /// The service.
         name: String,
     },
+    /// The confirmation is missing or differs.
+    #[error(
+        "giving up log of {name} leaves a time that cannot be restored; confirm with \
+         `--confirm {name}`"
+    )]
+    Unsure {
+        /// The service.
+        name: String,
+    },
     /// The service has no standbys by its plan.
     #[error("{name} has one member by its plan: there is nobody to take its place")]
     NoStandbys {
@@ -343,7 +361,7 @@ impl Error {
             Self::NoSuchPlan { .. } => "no_such_plan",
             Self::NotNow { .. } => "not_now",
             Self::Busy { .. } => "busy",
-            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::Unconfirmed { .. } | Self::Unsure { .. } => "unconfirmed",
             Self::NoStandbys { .. } => "no_standbys",
             Self::NoSuchStandby { .. } => "no_such_standby",
             Self::Unsafe { .. } => "unsafe",

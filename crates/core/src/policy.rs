@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::backup::retention::Keep;
 use crate::backup::schedule::Schedule;
 use crate::time::Span;
 
@@ -46,8 +45,6 @@ pub struct Policy {
     pub host_members_max: u32,
     /// When backups are taken.
     pub backup: Schedule,
-    /// Which are kept.
-    pub backup_keep: Keep,
     /// A new service's first backup is taken within this: services created together are spread over it.
     pub backup_first_within: Span,
     /// Bytes a second that a backup reads at most; 0 for no limit.
@@ -84,7 +81,6 @@ impl Default for Policy {
             port_last: 31_999,
             host_members_max: 2_000,
             backup: Schedule { every: DAY, from: Span(0), open: DAY },
-            backup_keep: Keep { count: 2, window: DAY.times(7) },
             backup_first_within: Span::secs(30),
             backup_rate_max: 0,
             backup_host_max: 1,

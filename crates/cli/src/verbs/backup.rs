@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use evenkeel_api::Client;
 use evenkeel_api::order::Accepted;
+use evenkeel_api::{Client, GiveUpOrder};
 use evenkeel_core::view;
 
 use crate::failure::{Failure, Kind};
@@ -22,7 +22,8 @@ const STEP: Duration = Duration::from_millis(100);
     after_help = "Examples:
   evenkeel backup orders --wait
   evenkeel backup list orders
-  evenkeel backup show b12 --json"
+  evenkeel backup show b12 --json
+  evenkeel backup give-up orders --confirm orders --reason \"its disk is full before the bucket is back\""
 )]
 pub struct Backup {
     #[command(subcommand)]
@@ -44,6 +45,19 @@ enum Look {
     Show {
         /// Its id, as `backup list` shows it.
         id: String,
+    },
+    /// Give up the log that no repository took yet, so that a disk has room again, and take a backup at
+    /// once. What was written since the last archived log can then be restored from nowhere but the disks,
+    /// until that backup is complete; the time before it stays a hole.
+    GiveUp {
+        /// The service's name.
+        name: String,
+        /// Why, for the journal.
+        #[arg(long)]
+        reason: String,
+        /// The service's name again.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        confirm: String,
     },
 }
 
@@ -79,6 +93,15 @@ impl Backup {
         match (&self.look, &self.name) {
             (Some(Look::List { name }), _) => list(context, &client.backups(name)?),
             (Some(Look::Show { id }), _) => show(context, &client.backup(id)?),
+            (Some(Look::GiveUp { name, reason, confirm }), _) => {
+                let (confirm, reason) = (confirm.clone(), reason.clone());
+                let accepted = client.give_up_log(name, &GiveUpOrder { confirm, reason })?;
+                if context.json {
+                    return print::json(&accepted);
+                }
+                print::line(&accepted.text);
+                Ok(())
+            }
             (None, Some(name)) => self.take(context, &client, name),
             (None, None) => {
                 Err(Failure::new(Kind::Usage, "name a service: `evenkeel backup NAME`".to_owned()))

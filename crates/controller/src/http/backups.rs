@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use evenkeel_api::{ForkOrder, NewRepository, RepositoryPage, RestoreTarget, RollbackOrder};
+use evenkeel_api::{
+    ForkOrder, GiveUpOrder, NewRepository, RepositoryPage, RestoreTarget, RollbackOrder,
+};
 use evenkeel_core::backup::lineage::{Repository, Target};
 use evenkeel_core::order::{self, Accepted, Order};
 use evenkeel_core::view;
@@ -47,6 +49,15 @@ pub(crate) async fn take(State(app): State<App>, Path(name): Path<String>) -> Or
 /// `POST /v1/services/{name}/proofs`
 pub(crate) async fn prove(State(app): State<App>, Path(name): Path<String>) -> Ordered {
     app.give(Order::Prove { name }).await
+}
+
+/// `POST /v1/services/{name}/give-up-log`
+pub(crate) async fn give_up(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(GiveUpOrder { confirm, reason }): Body<GiveUpOrder>,
+) -> Ordered {
+    app.give(Order::GiveUpLog { name, confirm, reason }).await
 }
 
 /// `POST /v1/services/{name}/fork`

@@ -41,7 +41,8 @@ impl From<order::Error> for Failure {
             | E::NoSuchPlan { .. }
             | E::NoSuchStandby { .. }
             | E::NoReason
-            | E::Unconfirmed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            | E::Unconfirmed { .. }
+            | E::Unsure { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             E::NoArchive { .. }
             | E::NoRepository
             | E::RepositoryTaken { .. }

@@ -45,7 +45,9 @@ fn summary(kind: &dyn Kind) -> KindSummary {
         members: plan.members,
         memory_mib: plan.memory_mib,
         connections_max: plan.connections_max,
-        archives: plan.archives,
+        archives: plan.archives(),
+        backups_kept: plan.keep.map_or(0, |keep| keep.count),
+        restorable_seconds: plan.keep.map_or(0, |keep| keep.window.0 / 1000),
     });
     let checks = kind.checks().iter().map(|check| CheckSummary {
         name: check.name().to_owned(),

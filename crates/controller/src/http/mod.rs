@@ -78,6 +78,7 @@ fn routes() -> Vec<Route> {
         (Get, "/v1/services/{name}/backups", get(backups::list)),
         (Post, "/v1/services/{name}/backups", post(backups::take)),
         (Post, "/v1/services/{name}/proofs", post(backups::prove)),
+        (Post, "/v1/services/{name}/give-up-log", post(backups::give_up)),
         (Post, "/v1/services/{name}/fork", post(backups::fork)),
         (Post, "/v1/services/{name}/rollback", post(backups::rollback)),
         (Get, "/v1/backups/{id}", get(backups::show)),

@@ -20,7 +20,7 @@ const PLANS: &[Plan] = &[Plan {
     memory_mib: 1,
     connections_max: 1,
     pool: None,
-    archives: false,
+    keep: None,
 }];
 
 impl Kind for Toy {

@@ -50,7 +50,8 @@ pub fn next(goal: &Goal, seen: &Seen, now: Time) -> Option<Next> {
     if leads && own.flushed != goal.flush {
         return Some(due(own.tried, FLUSH_STEP, Action::Flush, now));
     }
-    Some(due(own.asked, ASK_STEP, Action::Archived, now))
+    let step = ASK_STEP.min(own.guard.look_within());
+    Some(due(own.asked, step, Action::Archived, now))
 }
 
 impl Archiving {

@@ -1,8 +1,9 @@
 //! The disk guard of one member: how much room its disk has, what is done about it, and when it is full if
 //! it goes on like this.
 //!
-//! Invariant: what is in force is what was decided last, or is being put in force; a server that was
-//! started anew is told again.
+//! Invariants: what is in force is what was decided last, or is being put in force; a server that was
+//! started anew is told again; one that must take no writes is told for as long as that is so, since a
+//! client may ask for writes in spite of it.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use crate::backup::guard::{Level, Limits, Room};
 use crate::report;
 use crate::time::{Span, Time};
 
-/// A level that could not be put in force is tried again after this.
+/// A level that could not be put in force is tried again after this, and the last one is put in force again.
 const RETRY_STEP: Span = Span::secs(5);
 /// How fast a disk fills is measured over this at least.
 const MEASURE_STEP: Span = Span::secs(60);
@@ -37,7 +38,10 @@ pub struct Guarding {
 impl Guarding {
     /// What its disk has.
     pub fn said(&mut self, room: Room, now: Time) {
-        self.level = Limits::default().level(self.level, room);
+        let level = Limits::default().level(self.level, room);
+        if level != self.level {
+            (self.level, self.tried) = (level, Time(0));
+        }
         self.room = Some(room);
         let (began, free) = *self.since.get_or_insert((now, room.free));
         let took = now.since(began);
@@ -51,13 +55,19 @@ impl Guarding {
 
     /// Whether its server is to be told anything.
     pub fn next(&self, now: Time) -> Option<Next> {
-        self.room.filter(|_| self.in_force != Some(self.level))?;
+        let told = self.in_force == Some(self.level) && self.level < Level::ReadOnly;
+        self.room.filter(|_| !told)?;
         Some(due(self.tried, RETRY_STEP, Action::Guard(self.level), now))
     }
 
     /// Its server goes by a level.
-    pub fn guarded(&mut self, level: Level) {
-        (self.in_force, self.tried) = (Some(level), Time(0));
+    pub fn guarded(&mut self, level: Level, now: Time) {
+        (self.in_force, self.tried) = (Some(level), now);
+    }
+
+    /// How soon the disk is to be looked at again.
+    pub fn look_within(&self) -> Span {
+        self.room.map_or(Span(0), |room| Limits::default().look_within(room))
     }
 
     /// It could not be told.
@@ -108,16 +118,20 @@ mod tests {
         assert_eq!(guard.next(soon), None, "nothing is known");
         guard.said(room(90 * GIB), soon);
         assert_eq!(guard.next(soon), Some(Next::Do(Action::Guard(Level::Fine))));
-        guard.guarded(Level::Fine);
-        assert_eq!(guard.next(soon), None);
+        guard.guarded(Level::Fine, soon);
+        assert_eq!(guard.next(soon + RETRY_STEP), None);
         guard.said(room(GIB), soon);
         assert_eq!(guard.next(soon), Some(Next::Do(Action::Guard(Level::ReadOnly))));
         guard.failed(soon);
         assert_eq!(guard.next(soon), Some(Next::Wait(soon + RETRY_STEP)));
         assert_eq!(guard.report().map(|disk| disk.level), Some(Level::Fine), "it was not told");
-        guard.guarded(Level::ReadOnly);
+        guard.guarded(Level::ReadOnly, soon);
+        assert_eq!(guard.next(soon), Some(Next::Wait(soon + RETRY_STEP)), "and told again");
         guard.started();
         assert_eq!(guard.next(soon), Some(Next::Do(Action::Guard(Level::ReadOnly))));
+        guard.guarded(Level::ReadOnly, soon);
+        guard.said(room(90 * GIB), soon);
+        assert_eq!(guard.next(soon), Some(Next::Do(Action::Guard(Level::Fine))), "at once");
     }
 
     #[test]

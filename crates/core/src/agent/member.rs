@@ -367,7 +367,7 @@ impl Member {
             | Action::Archived
             | Action::Flush
             | Action::Confirm => {}
-            Action::Guard(level) => self.seen.archiving.guard.guarded(*level),
+            Action::Guard(level) => self.seen.archiving.guard.guarded(*level, now),
         }
         if !matches!(call.action, Action::Configure | Action::Prepare) {
             self.trouble = None;

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Span;
+
 /// What is done about room, in the order in which it is.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -54,6 +56,11 @@ impl Default for Limits {
 /// A level is left with so many times the room, in quarters, that it is reached below.
 const LEAVES: u128 = 5;
 const REACHES: u128 = 4;
+/// What one server writes at most, in bytes a millisecond: a gigabyte a second is beyond what
+/// PostgreSQL's log was ever seen to take.
+const WRITER_MAX_BYTES_PER_MS: u64 = 1 << 20;
+/// A look costs little, and not nothing.
+const LOOK_MIN: Span = Span::millis(100);
 
 impl Limits {
     /// What is done about a disk, where so much is done already.
@@ -65,6 +72,13 @@ impl Limits {
             u128::from(room.free) * REACHES < u128::from(self.bytes(*level, room.total)) * quarters
         };
         order.into_iter().find(held).unwrap_or(Level::Fine)
+    }
+
+    /// A disk is to be looked at again before the fastest writer has used what is left above the reserve.
+    #[must_use]
+    pub fn look_within(&self, room: Room) -> Span {
+        let above = room.free.saturating_sub(self.bytes(Level::ReadOnly, room.total));
+        Span::millis(above / WRITER_MAX_BYTES_PER_MS).max(LOOK_MIN)
     }
 
     /// A level is reached below so many free bytes.
@@ -107,6 +121,16 @@ mod tests {
                 assert!(total < 1000 || levels[0] == Level::ReadOnly, "a full disk of {total}");
             }
         }
+    }
+
+    #[test]
+    fn the_fuller_a_disk_the_sooner_it_is_looked_at() {
+        let limits = Limits::default();
+        let within = |free| limits.look_within(Room { total: 100 * GIB, free });
+        assert!(within(90 * GIB) > Span::secs(60));
+        assert_eq!(within(7 * GIB), Span::secs(1), "a gibibyte above the reserve of six");
+        assert_eq!(within(6 * GIB), LOOK_MIN);
+        assert_eq!(within(0), LOOK_MIN);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum What {
         /// Log that ended before here, on any timeline, is needed by no backup that stays.
         before: Position,
     },
+    /// Give up the log that no repository took yet, so that its disk has room again. A person said so.
+    GiveUp,
 }
 
 impl What {
@@ -50,6 +52,7 @@ impl What {
             Self::Prove(_) => "proof",
             Self::Last(_) => "last proof",
             Self::Expire { .. } => "expiry",
+            Self::GiveUp => "giving up of log",
         }
     }
 }
@@ -66,6 +69,11 @@ pub enum Done {
     Expired {
         /// How many.
         objects: u64,
+    },
+    /// So much log is archived nowhere, and will not be.
+    GaveUp {
+        /// Bytes of log.
+        bytes: u64,
     },
 }
 

@@ -12,6 +12,7 @@ use crate::backup::lineage::Repository;
 use crate::host;
 use crate::id::{HostId, MemberId, ServiceId, Term};
 use crate::journal::Topic;
+use crate::kind::Plan;
 use crate::label::Label;
 use crate::machine::Machine;
 use crate::name::ServiceName;
@@ -42,6 +43,13 @@ impl Cell {
             }
             Order::Backup { name, keys } => self.order_job(name, Some(keys), false, work),
             Order::Prove { name } => self.order_job(name, None, true, work),
+            Order::GiveUpLog { name, confirm, reason } if name == confirm => {
+                self.order_give_up(by, name, reason, work)
+            }
+            Order::GiveUpLog { name, .. } => Err(match self.state.named(name) {
+                Some(_) => Error::Unsure { name: name.clone() },
+                None => Error::NoSuchService { name: name.clone() },
+            }),
             Order::Fork { source, name, target, secret, keys } => {
                 let name = Some(name.as_str());
                 self.fork(by, &Wanted { source, name, target, keys, secret }, work)
@@ -143,7 +151,7 @@ impl Cell {
         }
         let chosen =
             goals::kind(&self.setup, kind.as_str()).and_then(|found| found.plan(plan.as_str()));
-        let archives = chosen.is_some_and(|plan| plan.archives);
+        let archives = chosen.is_some_and(Plan::archives);
         let count = chosen.map_or(1, |plan| plan.members);
         let mut hosts = Vec::new();
         for _ in 0..count {
@@ -431,6 +439,7 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::Create { name, .. } => (name, "create"),
         Order::Backup { name, .. } => (name, "a backup"),
         Order::Prove { name } => (name, "a proof"),
+        Order::GiveUpLog { name, .. } => (name, "that log is given up"),
         Order::Fork { source, .. } => (source, "a fork"),
         Order::Rollback { name, .. } => (name, "a rollback"),
         Order::AddRepository { repository } => (&repository.name, "a repository"),

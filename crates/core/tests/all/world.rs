@@ -43,7 +43,7 @@ impl Kind for Toy {
             memory_mib: 1,
             connections_max: 10,
             pool: None,
-            archives: false,
+            keep: None,
         }];
         PLANS
     }

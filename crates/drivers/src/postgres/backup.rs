@@ -361,7 +361,7 @@ pub fn push_rest(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<Position
 }
 
 /// What says of a file of the log that it waits to be archived, oldest first.
-fn ready(data: &Path) -> Result<Vec<PathBuf>, Error> {
+pub fn ready(data: &Path) -> Result<Vec<PathBuf>, Error> {
     let place = data.join("pg_wal/archive_status");
     let entries = std::fs::read_dir(&place).map_err(fault("cannot list", &place))?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));

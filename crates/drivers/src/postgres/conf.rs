@@ -117,8 +117,9 @@ pub fn guard(layout: &Layout, level: Level) -> Result<bool, Error> {
     let path = layout.conf.join(GUARD);
     let text = match level {
         Level::Fine | Level::Warn => "",
-        Level::Throttle => "commit_delay = 100000\ncommit_siblings = 0\n",
-        Level::ReadOnly => "default_transaction_read_only = on\n",
+        Level::Throttle => "commit_delay = 100000\ncommit_siblings = 0\ntemp_file_limit = 262144\n",
+        // Who only reads can fill a disk as well.
+        Level::ReadOnly => "default_transaction_read_only = on\ntemp_file_limit = 16384\n",
     };
     let text = format!("# The disk guard's.\n{text}");
     if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {

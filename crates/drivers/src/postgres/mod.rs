@@ -3,6 +3,8 @@
 mod backup;
 mod conf;
 mod copy;
+mod give_up;
+mod guard;
 mod layout;
 mod make;
 mod prepare;
@@ -256,7 +258,11 @@ impl Driver for Postgres {
     fn guard(&mut self, goal: &Goal, level: Level) -> Result<(), Error> {
         let layout = self.layout(goal);
         self.unread |= conf::guard(&layout, level)?;
-        self.have_read(server::find(&layout.data))
+        self.have_read(server::find(&layout.data))?;
+        match level {
+            Level::ReadOnly => guard::end_writers(&self.setup, &layout, goal),
+            Level::Fine | Level::Warn | Level::Throttle => Ok(()),
+        }
     }
 
     fn flush(&mut self, goal: &Goal) -> Result<bool, Error> {
@@ -283,6 +289,7 @@ impl Driver for Postgres {
                 restore::prove_to(&self.setup, &layout, goal, seed, Some(end)).map(Done::Proof)
             }
             What::Expire { backups, before } => backup::expire(goal, backups, *before),
+            What::GiveUp => give_up::give_up(&self.setup, &layout, goal, job.id),
         }
     }
 

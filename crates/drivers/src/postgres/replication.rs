@@ -74,7 +74,7 @@ fn number(value: i64) -> u64 {
 }
 
 /// Runs a question to its end, or not for long.
-fn within<T>(
+pub fn within<T>(
     what: &str,
     limit: Duration,
     question: impl Future<Output = Result<T, tokio_postgres::Error>>,

@@ -20,6 +20,9 @@ use super::bucket::{Fault, Storage};
 use super::{Place, as_owner, until, value_as_owner};
 
 /// A repository in a directory of the test's.
+/// Bytes of a segment of the log.
+const SEGMENT: u64 = 4 << 20;
+
 fn repository(place: &Place, name: &str) -> Repository {
     let path = text(place.dir.path().join("repositories").join(name));
     let location = Location::Directory { path };
@@ -321,7 +324,15 @@ pub fn a_disk_that_fills_slows_writers_and_then_takes_no_writes(place: &mut Plac
     driver.guard(&goal, Level::Throttle).expect("told");
     until(|| show("commit_delay") == "100000" && show("commit_siblings") == "0");
     write(place, 1);
+    // A statement that would go on writing until the disk is full is ended with it.
+    let port = place.port;
+    let endless = "INSERT INTO ledger SELECT generate_series(1, 1000000000), repeat('x', 1000)";
+    let writer = std::thread::spawn(move || as_owner(port, "a password", endless));
+    let writes = "SELECT count(*)::text FROM pg_stat_activity WHERE backend_xid IS NOT NULL";
+    until(|| ask(writes).expect("asked").as_deref() == Some("1"));
     driver.guard(&goal, Level::ReadOnly).expect("told");
+    let error = writer.join().expect("it ends").expect_err("it would never end");
+    assert!(error.contains("terminating connection"), "{error}");
     until(|| show("default_transaction_read_only") == "on");
     let error = ask("INSERT INTO ledger VALUES (2)").expect_err("there is no room").to_string();
     assert!(error.contains("read-only"), "{error}");
@@ -393,4 +404,44 @@ pub fn two_histories_never_share_a_lineage(place: &mut Place) {
     goal.term = Term(2);
     driver.configure(&goal).expect("configured");
     flush(&mut *driver, &goal);
+}
+
+pub fn log_that_is_given_up_is_gone_once_and_for_all(place: &mut Place) {
+    let (mut driver, goal) = archiving(place);
+    as_owner(place.port, "a password", "CREATE TABLE ledger (n bigint, t text)").expect("made");
+    backup(place, &goal, 1);
+    write(place, 1);
+    flush(&mut *driver, &goal);
+    let root = place.dir.path().join("repositories/here");
+    let aside = place.dir.path().join("repositories/away");
+    fs::rename(&root, &aside).expect("renamed");
+    let pending = |driver: &mut dyn Driver| driver.archived(&goal).expect("asked").pending_bytes;
+    let segment = |place: &Place, number| {
+        write(place, number);
+        super::as_evenkeel(place, "SELECT pg_switch_wal()");
+    };
+    // The first of them may be on its way just now, and is tried to the end.
+    segment(place, 2);
+    segment(place, 22);
+    until(|| pending(&mut *driver) > SEGMENT);
+    let Ok(Done::GaveUp { bytes }) = job(place, &goal, 7, What::GiveUp) else { panic!("given up") };
+    assert!(bytes > SEGMENT, "{bytes}");
+    assert_eq!(pending(&mut *driver), 0);
+    // Begun again, as after a crash of its agent: what came later is not given up.
+    segment(place, 3);
+    until(|| pending(&mut *driver) > 0);
+    assert_eq!(job(place, &goal, 7, What::GiveUp), Ok(Done::GaveUp { bytes: 0 }));
+    assert!(pending(&mut *driver) > 0);
+    fs::rename(&aside, &root).expect("renamed");
+    flush(&mut *driver, &goal);
+    // The log has a hole: nothing past it is reached, and no end of it is taken for what was asked for.
+    let end = write(place, 4).end;
+    flush(&mut *driver, &goal);
+    let other = restoring(place, &goal, 83, Target::Position(end));
+    let error = place.driver().initialize(&other).expect_err("a hole").to_string();
+    assert!(error.contains("before configured recovery target"), "{error}");
+    place.driver().discard(&other).expect("discarded");
+    backup(place, &goal, 8);
+    let other = restoring(place, &goal, 84, Target::Latest);
+    assert_eq!(restored(place, &other, "SELECT count(*) FROM ledger"), "5");
 }

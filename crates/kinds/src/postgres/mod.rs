@@ -13,6 +13,7 @@ mod trust_rules;
 
 use std::collections::BTreeMap;
 
+use evenkeel_core::backup::retention::Keep;
 use evenkeel_core::check::Check;
 use evenkeel_core::goal::{Login, Password};
 use evenkeel_core::kind::{Kind, Loss, Plan, Pool};
@@ -41,11 +42,14 @@ const DEV: Plan = Plan {
     memory_mib: 256,
     connections_max: 100,
     pool: None,
-    archives: true,
+    keep: Some(Keep { count: 2, window: Span::mins(3 * 24 * 60) }),
 };
 
 /// Half of a server's sessions are the pooled endpoint's.
 const POOL: Option<Pool> = Some(Pool { sessions_max: 50, clients_max: 1000 });
+
+/// What a service with standbys keeps: a week, to any moment of which it can be put back.
+const WEEK: Option<Keep> = Some(Keep { count: 2, window: Span::mins(7 * 24 * 60) });
 
 /// A standby is asked for a reply every 2.5 s (half of `wal_sender_timeout`), and a primary hears its
 /// controller every second: 6 s without either is no accident.
@@ -61,6 +65,7 @@ const PLANS: &[Plan] = &[
         acks: 1,
         fast: true,
         pool: POOL,
+        keep: WEEK,
         ..DEV
     },
     Plan {
@@ -71,6 +76,7 @@ const PLANS: &[Plan] = &[
         acks: 1,
         fast: true,
         pool: POOL,
+        keep: WEEK,
         ..DEV
     },
     Plan {
@@ -82,6 +88,7 @@ const PLANS: &[Plan] = &[
         loss: Some(LOSS),
         fast: true,
         pool: POOL,
+        keep: WEEK,
         ..DEV
     },
 ];
@@ -110,7 +117,7 @@ impl Kind for Postgres {
 
     fn leaves_out(&self, plan: &Plan) -> BTreeMap<State, State> {
         // Without an archive there is nothing to keep but the disks.
-        let left_out = (!plan.archives).then_some((State::Archived, State::Retired));
+        let left_out = (!plan.archives()).then_some((State::Archived, State::Retired));
         left_out.into_iter().collect()
     }
 
@@ -165,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_plan_without_an_archive_has_no_archived_state() {
-        let plan = Plan { archives: false, ..DEV };
+        let plan = Plan { keep: None, ..DEV };
         let out = Postgres.leaves_out(&plan);
         assert!(Postgres.leaves_out(&DEV).is_empty());
         assert_eq!(out.get(&State::Archived), Some(&State::Retired));

@@ -6,6 +6,7 @@
 //! down none of this is begun, and nothing is let go.
 
 mod away;
+mod holes;
 pub mod restore;
 pub mod rows;
 mod show;
@@ -53,6 +54,9 @@ impl Cell {
     /// Looks after a service's archive.
     pub(super) fn tend(&mut self, id: ServiceId, work: &mut Work) {
         self.hear_job(id, work);
+        if self.state.services.get_mut(&id).is_some_and(Self::forget_givers) {
+            work.record(id);
+        }
         let Some(service) = self.state.services.get(&id) else { return };
         match self.next_job(service, work.now) {
             Next::Do(what) => {
@@ -79,6 +83,10 @@ impl Cell {
             return Next::Wait(running.since + JOB_MAX);
         }
         let row = &service.row;
+        // A disk that is about to be full waits for nothing, least of all for its server's health.
+        if let Some(next) = archive.giving_up(now).filter(|_| row.phase == Phase::Serving) {
+            return next;
+        }
         if row.phase == Phase::Retired && row.operation.is_none() {
             return self.last_due(service, archive, now);
         }
@@ -88,6 +96,9 @@ impl Cell {
         if let Some(again) = archive.again().filter(|again| now < *again) {
             return Next::Wait(again);
         }
+        if archive.is_open() {
+            return Next::Do(What::Backup { rate_max: self.setup.policy.backup_rate_max });
+        }
         if let Posture::StorageDown { .. } = self.posture(now) {
             return Next::Wait(now + WAIT_STEP);
         }
@@ -96,7 +107,8 @@ impl Cell {
 
     fn due(&self, service: &Service, archive: &Archive, now: Time) -> Next {
         let policy = &self.setup.policy;
-        let gone = expirable(&held(archive), policy.backup_keep, now);
+        let keep = goals::plan(&self.setup, &service.row).1.keep;
+        let gone = keep.map_or_else(Vec::new, |keep| expirable(&held(archive), keep, now));
         if !gone.is_empty() {
             let stays = archive.backups.iter().filter(|backup| !gone.contains(&backup.id.0));
             let before = stays.map(|backup| backup.from).min().unwrap_or(Position(0));
@@ -176,8 +188,11 @@ impl Cell {
     /// Begins a job; false: it must wait for others.
     fn begin_job(&mut self, id: ServiceId, what: What, work: &mut Work) -> bool {
         let Some(service) = self.state.services.get(&id) else { return false };
-        let doer = self.doer(service);
-        let Some((member, host)) = doer.filter(|(_, host)| self.bears(*host)) else {
+        let doer = match what {
+            What::GiveUp => self.giver(service),
+            _ => self.doer(service).filter(|(_, host)| self.bears(*host)),
+        };
+        let Some((member, host)) = doer else {
             self.state.idle_jobs.insert(id);
             return false;
         };
@@ -260,7 +275,7 @@ impl Cell {
         let service = service.ok_or_else(|| Error::NoSuchService { name: name.to_owned() })?;
         let (id, row) = (service.row.id, &service.row);
         let word = if prove { "a proof" } else { "a backup" };
-        if row.archive.is_none() && keys.is_none() || !goals::plan(&self.setup, row).1.archives {
+        if row.archive.is_none() && keys.is_none() || !goals::plan(&self.setup, row).1.archives() {
             return Err(Error::NoArchive { name: name.to_owned() });
         }
         if self.state.row.repositories.is_empty() {
@@ -325,6 +340,8 @@ impl Archive {
             bare: false,
             owner: None,
             origin: None,
+            holes: Vec::new(),
+            give_up: Vec::new(),
         }
     }
 
@@ -366,6 +383,7 @@ fn record(
             archive.failed = None;
             let (bytes, stored) = (backup.bytes >> 20, backup.stored >> 20);
             let places = backup.repositories.join(", ");
+            archive.close(&backup);
             archive.backups.retain(|known| known.id != backup.id);
             archive.backups.push(backup);
             Ok(format!("{bytes} MiB, {stored} MiB stored in {places}"))
@@ -386,9 +404,15 @@ fn record(
         Ok(Done::Expired { objects }) => {
             if let What::Expire { backups, .. } = &running.job.what {
                 archive.backups.retain(|backup| !backups.contains(&backup.id));
+                archive.forget_holes();
             }
             archive.failed = None;
             Ok(format!("{objects} objects removed"))
+        }
+        Ok(Done::GaveUp { bytes }) => {
+            archive.give_up.retain(|member| *member != running.member);
+            archive.failed = None;
+            Ok(format!("{} MiB of log are archived nowhere", bytes >> 20))
         }
     }
 }

@@ -119,6 +119,9 @@ impl Cell {
         let from = first.ended;
         let refuse =
             |why: String| Err(Error::Unreachable { name: name(), target: target.to_string(), why });
+        if let Some(why) = source.row.archive.as_ref().and_then(|archive| archive.hole(target)) {
+            return refuse(why);
+        }
         match target {
             Target::Moment(moment) if *moment < from => {
                 return refuse(format!("its archive begins at {from}"));

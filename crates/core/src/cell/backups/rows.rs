@@ -7,6 +7,7 @@ use crate::backup::job::{Backup, Job, Proof};
 use crate::backup::lineage::Seed;
 use crate::goal::Password;
 use crate::id::{MemberId, ServiceId};
+use crate::moment::Moment;
 use crate::name::ServiceName;
 use crate::time::Time;
 
@@ -46,6 +47,26 @@ pub struct Archive {
     /// What it is being made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Box<Origin>>,
+    /// Log that was given up, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
+    /// Members that are still to give up theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub give_up: Vec<MemberId>,
+}
+
+/// What cannot be restored, though there are backups from before and after: its log was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// Everything until then can be restored.
+    pub since: Moment,
+    /// Everything from then on can be again: a backup was complete. `None`: not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Moment>,
+    /// Who decided that.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// What a service is being made from.

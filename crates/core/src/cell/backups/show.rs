@@ -56,8 +56,16 @@ impl Cell {
     }
 
     /// Until when everything that was acknowledged can be restored, by what is known now.
-    fn restorable_to(&self, service: &Service, archive: &Archive, now: Time) -> Option<Moment> {
+    pub(super) fn restorable_to(
+        &self,
+        service: &Service,
+        archive: &Archive,
+        now: Time,
+    ) -> Option<Moment> {
         let last = archive.backups.last()?;
+        if archive.is_open() {
+            return archive.holes.last().map(|hole| hole.since.max(last.ended));
+        }
         let host = self.state.hosts.get(&service.row.primary().host)?;
         let heard = if host.speaks() { now } else { host.heard.unwrap_or(self.state.began) };
         let whole = Moment::of_millis(heard.0.saturating_sub(SEGMENT_MAX.0));
@@ -136,6 +144,7 @@ impl Cell {
                 found.push(("backup-proven", Severity::Warning, text, ago));
             }
         }
+        found.extend(archive.hole_found(Moment::of_millis(now.0)));
         if let Some(failed) = &archive.failed {
             let severity = if failed.times > 2 { Severity::Critical } else { Severity::Warning };
             let text = format!(
