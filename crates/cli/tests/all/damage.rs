@@ -103,14 +103,18 @@ fn one_fleet_a_directory_one_controller_a_port_and_only_with_its_token() {
 
 #[test]
 fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
-    let name = "a_full_disk_loses_nothing_and_heals_when_there_is_room";
+    on_a_small_disk("a_full_disk_loses_nothing_and_heals_when_there_is_room", 420, fill_and_heal);
+}
+
+/// Runs a test in a file system of its own, of so many MiB.
+pub fn on_a_small_disk(name: &str, mib: u32, test: fn(&std::path::Path)) {
     if !root(name) || !software(name) {
         return;
     }
     let mount = new_data("full");
     fs::create_dir_all(&mount).expect("writable");
     let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=420m,mode=0755", "tmpfs"])
+        .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0755"), "tmpfs"])
         .arg(&mount)
         .stderr(Stdio::null())
         .status()
@@ -119,7 +123,7 @@ fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
         println!("1 not run: no file system can be mounted here ({name})");
         return;
     }
-    let tested = std::panic::catch_unwind(|| fill_and_heal(&mount));
+    let tested = std::panic::catch_unwind(|| test(&mount));
     let gone = Command::new("umount").arg(&mount).status().is_ok_and(|status| status.success());
     let _ = fs::remove_dir(&mount);
     if let Err(panic) = tested {

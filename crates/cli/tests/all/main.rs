@@ -3,6 +3,7 @@
 //! Each test has a fleet of its own, on ports of its own, and ends it by recorded identity.
 mod backups;
 mod damage;
+mod disks;
 mod fleet;
 mod ha;
 mod kills;

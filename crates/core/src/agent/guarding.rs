@@ -2,8 +2,8 @@
 //! it goes on like this.
 //!
 //! Invariants: what is in force is what was decided last, or is being put in force; a server that was
-//! started anew is told again; one that must take no writes is told for as long as that is so, since a
-//! client may ask for writes in spite of it.
+//! started anew is told again; one that lacks room is told for as long as that is so: a client may ask for
+//! writes in spite of it, and log that was archived meanwhile can go.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,8 @@ use crate::backup::guard::{Level, Limits, Room};
 use crate::report;
 use crate::time::{Span, Time};
 
-/// A level that could not be put in force is tried again after this, and the last one is put in force again.
+/// A level that could not be put in force is tried again after this, and one that means something is put in
+/// force again.
 const RETRY_STEP: Span = Span::secs(5);
 /// How fast a disk fills is measured over this at least.
 const MEASURE_STEP: Span = Span::secs(60);
@@ -55,7 +56,7 @@ impl Guarding {
 
     /// Whether its server is to be told anything.
     pub fn next(&self, now: Time) -> Option<Next> {
-        let told = self.in_force == Some(self.level) && self.level < Level::ReadOnly;
+        let told = self.in_force == Some(self.level) && self.level < Level::Throttle;
         self.room.filter(|_| !told)?;
         Some(due(self.tried, RETRY_STEP, Action::Guard(self.level), now))
     }

@@ -10,5 +10,6 @@ pub mod archive;
 pub mod guard;
 pub mod job;
 pub mod lineage;
+pub mod pace;
 pub mod retention;
 pub mod schedule;

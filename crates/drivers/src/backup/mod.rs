@@ -14,6 +14,7 @@
 
 pub mod command;
 pub mod lineage;
+pub mod pace;
 pub mod repository;
 pub mod sealed;
 

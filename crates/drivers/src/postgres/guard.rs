@@ -1,14 +1,19 @@
-//! The disk guard's last word: whoever writes in spite of it is ended, so that the server is not.
+//! What the disk guard does beside its settings: whoever writes in spite of them is ended, so that the
+//! server is not, and log that nobody needs goes at once.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use evenkeel_core::backup::guard::Level;
 use evenkeel_core::driver::{Error, Process};
 use evenkeel_core::goal::Goal;
 
 use super::layout::Layout;
-use super::replication::within;
-use super::{server, session};
+use super::replication::{self, within};
+use super::{backup, server, session};
 use crate::Setup;
+use crate::files::fault;
 use crate::sql::connect;
 
 /// Such a question is answered within this, or not at all.
@@ -22,11 +27,31 @@ const END: &str = "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(pid))
     WHERE backend_type = 'client backend' AND backend_xid IS NOT NULL \
     AND usename NOT LIKE 'evenkeel%' AND wait_event IS DISTINCT FROM 'SyncRep'";
 
-/// Ends clients' transactions that have written.
-pub fn end_writers(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error> {
-    if !matches!(server::find(&layout.data), Process::Running { .. }) {
+/// Ends clients' transactions that have written, where no writes are taken; and has the server let go of
+/// the log that it only keeps until its next checkpoint.
+pub fn make_room(setup: &Setup, layout: &Layout, goal: &Goal, level: Level) -> Result<(), Error> {
+    let runs = matches!(server::find(&layout.data), Process::Running { .. });
+    if !runs || level < Level::Throttle {
         return Ok(());
     }
-    let config = session::config(setup, goal, "evenkeel", "evenkeel");
-    within("ending writers", PATIENCE, async { connect(config).await?.batch_execute(END).await })
+    if level == Level::ReadOnly {
+        let config = session::config(setup, goal, "evenkeel", "evenkeel");
+        within("ending writers", PATIENCE, async {
+            connect(config).await?.batch_execute(END).await
+        })?;
+    }
+    // What waits for its archive stays, whatever checkpoints there are.
+    let (pending, _) = backup::pending(&layout.data)?;
+    if pending < kept(&layout.data)? / 2 {
+        replication::checkpoint(setup, goal)?;
+    }
+    Ok(())
+}
+
+/// Bytes of log on disk.
+fn kept(data: &Path) -> Result<u64, Error> {
+    let place = data.join("pg_wal");
+    let entries = fs::read_dir(&place).map_err(fault("cannot list", &place))?;
+    let files = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+    Ok(files.filter(fs::Metadata::is_file).map(|file| file.len()).sum())
 }

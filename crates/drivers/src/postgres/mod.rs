@@ -259,10 +259,7 @@ impl Driver for Postgres {
         let layout = self.layout(goal);
         self.unread |= conf::guard(&layout, level)?;
         self.have_read(server::find(&layout.data))?;
-        match level {
-            Level::ReadOnly => guard::end_writers(&self.setup, &layout, goal),
-            Level::Fine | Level::Warn | Level::Throttle => Ok(()),
-        }
+        guard::make_room(&self.setup, &layout, goal, level)
     }
 
     fn flush(&mut self, goal: &Goal) -> Result<bool, Error> {

@@ -26,6 +26,15 @@ pub fn sql(image: &Image, url: &str, statement: &str) -> bool {
     psql.status().is_ok_and(|status| status.success())
 }
 
+/// The number that a question is answered with.
+pub fn number(image: &Image, url: &str, question: &str) -> Result<u64, Failure> {
+    let mut psql = program(image, "psql");
+    let out = psql.args([url, "-qAtX", "-c", question]).stdout(Stdio::piped()).output()?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    let failed = || Failure::new(Kind::Failed, format!("{question} gave {text:?}"));
+    text.trim().parse().map_err(|_| failed())
+}
+
 /// Seconds from `began` until a write is acknowledged, tried over new connections again and again.
 pub fn until_written(image: &Image, url: &str, began: Instant) -> Result<f64, Failure> {
     while !sql(image, url, "CREATE TABLE IF NOT EXISTS beat (n int); INSERT INTO beat VALUES (1)") {
@@ -63,7 +72,12 @@ impl Session {
     /// Whether the same connection still answers. psql does not connect anew by itself: when its
     /// input is no terminal it ends with its connection.
     pub fn answers(&mut self) -> bool {
-        let asked = writeln!(self.to, "SELECT 'here';").and_then(|()| self.to.flush());
+        self.says("SELECT 'here'")
+    }
+
+    /// Whether a statement does what it should: it gives one row, which is `here`.
+    pub fn says(&mut self, statement: &str) -> bool {
+        let asked = writeln!(self.to, "{statement};").and_then(|()| self.to.flush());
         let mut line = String::new();
         asked.is_ok() && self.from.read_line(&mut line).is_ok() && line.trim() == "here"
     }

@@ -10,6 +10,7 @@ use crate::lasting;
 use crate::print;
 use crate::stage::Stage;
 
+mod archives;
 mod clients;
 mod engine;
 mod fleet;
@@ -24,6 +25,7 @@ mod usage;
   evenkeel bench fleet --services 100
   evenkeel bench fleet --only create,kill
   evenkeel bench ha --trials 20
+  evenkeel bench archives --services 100 --only proofs
   evenkeel bench soak --faults 100 --for 20m")]
 pub struct Bench {
     #[command(subcommand)]
@@ -70,6 +72,19 @@ enum Verb {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Archives: many services proven one after another under writers, and hosts that burn. Takes some
+    /// minutes for each hundred services.
+    Archives {
+        /// Services that are proven.
+        #[arg(long, default_value_t = 100)]
+        services: usize,
+        /// Hosts that burn, one after another.
+        #[arg(long, default_value_t = 4)]
+        burns: usize,
+        /// Parts to measure [default: all].
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<archives::Part>,
+    },
     /// Services with standbys lose one of three zones at once.
     Zone {
         /// Services.
@@ -86,6 +101,7 @@ impl Bench {
             Verb::Fleet { services, only } => fleet::run(*services, only),
             Verb::Ha { trials, only } => ha::run(*trials, only),
             Verb::Soak { faults, lasts, seed } => soak::run(*faults, *lasts, *seed),
+            Verb::Archives { services, burns, only } => archives::run(*services, *burns, only),
             Verb::Zone { services } => soak::zone(*services),
         }
     }
