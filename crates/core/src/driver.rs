@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backup::guard::{Level, Room};
-use crate::backup::job::{Done, Job};
+use crate::backup::job::{Done, Job, Missed};
 use crate::check::Reading;
 use crate::goal::{Goal, StopMode};
 use crate::id::{Incarnation, Term};
@@ -133,6 +133,9 @@ pub struct Archived {
     pub behind_since: Option<Moment>,
     /// Why the last file was not stored.
     pub trouble: Option<String>,
+    /// Repositories that did not take what others took.
+    #[serde(default)]
+    pub missed: Vec<Missed>,
     /// The disk that the log is kept on.
     #[serde(default)]
     pub room: Option<Room>,

@@ -47,7 +47,8 @@ pub struct Policy {
     pub backup: Schedule,
     /// A new service's first backup is taken within this: services created together are spread over it.
     pub backup_first_within: Span,
-    /// Bytes a second that a backup reads at most; 0 for no limit.
+    /// Bytes a second that a scheduled backup reads at most, beside clients; 0 for no limit. One that a
+    /// person orders is waited for, and has none.
     pub backup_rate_max: u64,
     /// Jobs at once on one host: backups, proofs, expiry.
     pub backup_host_max: u16,
@@ -82,7 +83,7 @@ impl Default for Policy {
             host_members_max: 2_000,
             backup: Schedule { every: DAY, from: Span(0), open: DAY },
             backup_first_within: Span::secs(30),
-            backup_rate_max: 0,
+            backup_rate_max: 64 << 20,
             backup_host_max: 1,
             backup_repository_max: 8,
             prove_every: DAY.times(7),

@@ -69,6 +69,9 @@ pub struct Archive {
     /// Why the last file was not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Repositories that did not take what others took.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<job::Missed>,
     /// The disk that it is kept on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Disk>,

@@ -21,6 +21,15 @@ fn level(fleet: &Fleet) -> String {
     disk(fleet)["level"].as_str().unwrap_or("none").to_owned()
 }
 
+/// Fills most of a disk with something else.
+fn put(ballast: &Path) {
+    let of = format!("of={}", ballast.display());
+    let put = Command::new("dd")
+        .args(["if=/dev/zero", "bs=1M", "count=700", "status=none", &of])
+        .status();
+    assert!(put.is_ok_and(|status| status.success()));
+}
+
 /// Writes a few MiB, as far as the server takes them.
 fn fill(fleet: &Fleet) -> Result<Vec<String>, String> {
     let text = "INSERT INTO filler SELECT (SELECT string_agg(md5(random()::text || n || m), '') \
@@ -51,7 +60,7 @@ fn fill_up(fleet: &Fleet) -> Vec<String> {
 
 #[test]
 fn a_disk_that_fills_with_log_stops_nobody() {
-    on_a_small_disk("a_disk_that_fills_with_log_stops_nobody", 512, |mount| {
+    on_a_small_disk("a_disk_that_fills_with_log_stops_nobody", 1200, |mount| {
         let fleet = Fleet::start_in(mount.join("data"), &["--hosts", "1", "--pool", "0"]);
         fleet.create("orders");
         fleet
@@ -67,8 +76,11 @@ fn a_disk_that_fills_with_log_stops_nobody() {
         assert!(moved.is_ok_and(|status| status.success()));
         fs::remove_dir_all(&here).expect("copied");
         symlink(&elsewhere, &here).expect("linked");
-        storage_returns(&fleet, &here, &away);
-        log_is_given_up(&fleet, &here, &away);
+        let ballast = mount.join("ballast");
+        put(&ballast);
+        storage_returns(&fleet, &here, &away, &ballast);
+        put(&ballast);
+        log_is_given_up(&fleet, &here, &away, &ballast);
         assert_eq!(fleet.server("orders"), server, "the same server all along");
         drop(fleet);
         fs::remove_dir_all(&elsewhere).expect("its own");
@@ -76,7 +88,7 @@ fn a_disk_that_fills_with_log_stops_nobody() {
 }
 
 /// Storage is down until no writes are taken; then it is back, and so are the writes.
-fn storage_returns(fleet: &Fleet, here: &Path, away: &Path) {
+fn storage_returns(fleet: &Fleet, here: &Path, away: &Path, ballast: &Path) {
     fs::rename(here, away).expect("renamed");
     fleet.sql("orders", "INSERT INTO ledger VALUES (1)").expect("written");
     let seen = fill_up(fleet);
@@ -101,13 +113,14 @@ fn storage_returns(fleet: &Fleet, here: &Path, away: &Path) {
         let takes = ["fine", "warn"].contains(&level(fleet).as_str());
         lag == 0 && takes && fleet.sql("orders", "INSERT INTO ledger VALUES (2)").is_ok()
     });
+    fs::remove_file(ballast).expect("its own");
     fleet.ok(&["fork", "orders", "whole", "--timeout", "300"]);
     assert_eq!(fleet.sql("whole", "SELECT count(*) FROM ledger").expect("restored"), ["2"]);
     fleet.ok(&["terminate", "whole", "--confirm", "whole"]);
 }
 
 /// Storage is down for longer than the disk bears: a person gives up log.
-fn log_is_given_up(fleet: &Fleet, here: &Path, away: &Path) {
+fn log_is_given_up(fleet: &Fleet, here: &Path, away: &Path, ballast: &Path) {
     fs::rename(here, away).expect("renamed");
     fill_up(fleet);
     let reason = "the bucket is gone for the day";
@@ -132,6 +145,7 @@ fn log_is_given_up(fleet: &Fleet, here: &Path, away: &Path) {
     });
     let findings = fleet.show("orders")["findings"].to_string();
     assert!(findings.contains("archive-hole") && findings.contains("warning"), "{findings}");
+    fs::remove_file(ballast).expect("its own");
     fleet.ok(&["fork", "orders", "late", "--timeout", "300"]);
     assert_eq!(fleet.sql("late", "SELECT count(*) FROM ledger").expect("restored"), ["3"]);
 }

@@ -9,6 +9,9 @@ mod ha;
 mod kills;
 mod life;
 mod offline;
+mod outage;
 mod partitions;
 mod pooled;
 mod stops;
+#[path = "../../../drivers/tests/all/storage.rs"]
+mod storage;

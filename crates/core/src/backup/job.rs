@@ -39,6 +39,8 @@ pub enum What {
         /// Log that ended before here, on any timeline, is needed by no backup that stays.
         before: Position,
     },
+    /// Copy to each repository what others have and it lacks, since it could not be reached then.
+    Even,
     /// Give up the log that no repository took yet, so that its disk has room again. A person said so.
     GiveUp,
 }
@@ -52,6 +54,7 @@ impl What {
             Self::Prove(_) => "proof",
             Self::Last(_) => "last proof",
             Self::Expire { .. } => "expiry",
+            Self::Even => "evening out",
             Self::GiveUp => "giving up of log",
         }
     }
@@ -68,6 +71,11 @@ pub enum Done {
     /// So many objects are gone.
     Expired {
         /// How many.
+        objects: u64,
+    },
+    /// Every repository has what any has.
+    Evened {
+        /// How many objects were copied.
         objects: u64,
     },
     /// So much log is archived nowhere, and will not be.
@@ -124,4 +132,13 @@ pub struct Told {
     pub id: u32,
     /// What came of it.
     pub outcome: Result<Done, String>,
+}
+
+/// A repository that does not have what others took.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Missed {
+    /// Its name.
+    pub repository: String,
+    /// Whether it takes everything again: for a while nothing failed there.
+    pub over: bool,
 }

@@ -16,7 +16,7 @@ use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Position;
 use evenkeel_drivers::backup::{lineage, repository};
 
-use super::bucket::{Fault, Storage};
+use super::storage::{Fault, Storage};
 use super::{Place, as_owner, until, value_as_owner};
 
 /// A repository in a directory of the test's.

@@ -6,6 +6,7 @@ mod archive;
 mod bucket;
 mod contract;
 mod replication;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -6,6 +6,7 @@
 //! down none of this is begun, and nothing is let go.
 
 mod away;
+mod even;
 mod holes;
 pub mod restore;
 pub mod rows;
@@ -136,7 +137,10 @@ impl Cell {
             Some(proof) => Time(proof.begun.millis()) + policy.prove_every,
         };
         if now < proof {
-            return Next::Wait(due.min(proof));
+            return match self.evener(service) {
+                Some(_) => Next::Do(What::Even),
+                None => Next::Wait(due.min(proof)),
+            };
         }
         match self.own_seed(service) {
             Some(seed) => Next::Do(What::Prove(Box::new(seed))),
@@ -190,6 +194,7 @@ impl Cell {
         let Some(service) = self.state.services.get(&id) else { return false };
         let doer = match what {
             What::GiveUp => self.giver(service),
+            What::Even => self.evener(service).filter(|(_, host)| self.bears(*host)),
             _ => self.doer(service).filter(|(_, host)| self.bears(*host)),
         };
         let Some((member, host)) = doer else {
@@ -292,7 +297,7 @@ impl Cell {
         let nobody = || Error::NoMember { name: name.to_owned() };
         let (member, host) = self.doer(service).ok_or_else(nobody)?;
         let what = match prove {
-            false => What::Backup { rate_max: self.setup.policy.backup_rate_max },
+            false => What::Backup { rate_max: 0 },
             true => {
                 let none = || Error::NoBackup { name: name.to_owned() };
                 let seed = self.own_seed(service).filter(|seed| seed.backup.is_some());
@@ -408,6 +413,10 @@ fn record(
             }
             archive.failed = None;
             Ok(format!("{objects} objects removed"))
+        }
+        Ok(Done::Evened { objects }) => {
+            archive.failed = None;
+            Ok(format!("{objects} objects copied"))
         }
         Ok(Done::GaveUp { bytes }) => {
             archive.give_up.retain(|member| *member != running.member);

@@ -145,6 +145,7 @@ impl Cell {
             }
         }
         found.extend(archive.hole_found(Moment::of_millis(now.0)));
+        found.extend(super::even::found(service));
         if let Some(failed) = &archive.failed {
             let severity = if failed.times > 2 { Severity::Critical } else { Severity::Warning };
             let text = format!(
