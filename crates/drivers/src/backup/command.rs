@@ -4,22 +4,32 @@
 //! launcher. They live no longer than one file: a server's log goes on its way though every agent and
 //! controller is dead. What came of the last one is left beside the settings, for the agent to tell.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::backup::archive::{self, Archived, Error};
+use evenkeel_core::backup::guard::Level;
+use evenkeel_core::backup::job::Missed;
 use evenkeel_core::backup::lineage::Archive;
 use evenkeel_core::id::Term;
 use evenkeel_core::moment::Moment;
+use evenkeel_core::time::Span;
 use serde::{Deserialize, Serialize};
 
 use super::lineage::Lineage;
+use super::pace::Paced;
+use crate::files::write_synced;
 
 /// The command to store.
 pub const PUSH: &str = "archive-push";
 /// The command to have back.
 pub const FETCH: &str = "archive-fetch";
+/// What the disk guard leaves beside the settings.
+pub const LEVEL: &str = "guard.level";
+/// A repository that refused nothing for so long takes everything: log is sent once a minute at least.
+const OVER_AFTER: Span = Span::secs(150);
 /// Longest error that is left for the agent.
 const ERROR_MAX: usize = 300;
 
@@ -30,6 +40,9 @@ pub struct Settings {
     pub archive: Option<Archive>,
     /// The term of the goal this was written for.
     pub term: Term,
+    /// Where the host keeps its pace towards repositories, for all its servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<PathBuf>,
 }
 
 /// What came of the last file.
@@ -94,9 +107,13 @@ fn read(path: &Path) -> Result<Settings, Error> {
 fn push(settings: &Path, path: &Path, name: &str) -> Result<Archived, Error> {
     let read = read(settings)?;
     let Some(archive) = &read.archive else { return Ok(Archived::Already) };
+    let pace = Paced::new(read.pace.as_deref(), level(settings));
     let stored = fs::read(path)
         .map_err(|error| unreadable(path, &error))
-        .and_then(|content| Lineage::open(archive)?.push(name, &content, read.term));
+        .and_then(|content| Lineage::open(archive)?.push(name, &content, read.term, &pace));
+    if stored.is_ok() {
+        note_missed(settings, &pace.failed());
+    }
     let error =
         stored.as_ref().err().map(|error| error.to_string().chars().take(ERROR_MAX).collect());
     leave(settings, &Last { name: name.to_owned(), at: now(), error });
@@ -107,6 +124,57 @@ fn push(settings: &Path, path: &Path, name: &str) -> Result<Archived, Error> {
 #[must_use]
 pub fn last_of(settings: &Path) -> std::path::PathBuf {
     settings.with_extension("last.json")
+}
+
+/// How much room the server's disk has, as the disk guard left it beside the settings.
+fn level(settings: &Path) -> Level {
+    let text = fs::read(settings.with_file_name(LEVEL)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn missed_of(settings: &Path) -> PathBuf {
+    settings.with_extension("missed.json")
+}
+
+/// When each repository last did not take what another took.
+fn all_missed(settings: &Path) -> BTreeMap<String, Moment> {
+    let text = fs::read(missed_of(settings)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn put_missed(settings: &Path, all: &BTreeMap<String, Moment>) -> std::io::Result<()> {
+    let text = serde_json::to_vec(all).expect("moments are JSON");
+    write_synced(&missed_of(settings), &text)
+}
+
+/// One that cannot be written down is found at the next failure, when all is compared.
+fn note_missed(settings: &Path, failed: &[String]) {
+    if failed.is_empty() {
+        return;
+    }
+    let mut all = all_missed(settings);
+    all.extend(failed.iter().map(|repository| (repository.clone(), now())));
+    if let Err(error) = put_missed(settings, &all) {
+        eprintln!("archive: {}: {error}", missed_of(settings).display());
+    }
+}
+
+/// Repositories that did not take what others took.
+#[must_use]
+pub fn missed(settings: &Path) -> Vec<Missed> {
+    let all = all_missed(settings).into_iter();
+    let over = |at: Moment| now().since(at) > OVER_AFTER;
+    all.map(|(repository, at)| Missed { repository, over: over(at) }).collect()
+}
+
+/// They have everything that was stored until a moment.
+///
+/// # Errors
+/// Of the disk.
+pub fn forget_missed(settings: &Path, until: Moment) -> std::io::Result<()> {
+    let mut all = all_missed(settings);
+    all.retain(|_, at| *at > until);
+    put_missed(settings, &all)
 }
 
 /// What is lost of it with a crash is told again by the next file.

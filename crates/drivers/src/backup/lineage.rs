@@ -1,5 +1,6 @@
 //! A lineage in its repositories: log files in and out, backups and their manifests.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use evenkeel_core::backup::archive::{self, Archived, Error, There};
@@ -8,6 +9,7 @@ use evenkeel_core::backup::lineage::{Archive, BackupId};
 use evenkeel_core::id::{ServiceId, Term};
 use serde::{Deserialize, Serialize};
 
+use super::pace::Paced;
 use super::repository::{self, Put, Repository};
 use super::sealed::{self, Sealer};
 use super::{Key, repository::Upload};
@@ -78,7 +80,13 @@ impl Lineage {
     ///
     /// # Errors
     /// [`Error`]; no repository has it then, or one has another of that name.
-    pub fn push(&self, name: &str, content: &[u8], term: Term) -> Result<Archived, Error> {
+    pub fn push(
+        &self,
+        name: &str,
+        content: &[u8],
+        term: Term,
+        pace: &Paced,
+    ) -> Result<Archived, Error> {
         let path = self.log(name);
         let digest = sealed::digest(&self.key, content);
         let object = sealed::seal(&self.key, &path, content);
@@ -98,7 +106,65 @@ impl Lineage {
                 }),
             }
         };
-        archive::of_all(self.repositories.iter().map(|repository| one(&**repository)).collect())
+        let paced = |repository: &dyn Repository| pace.send(repository.name(), || one(repository));
+        archive::of_all(self.repositories.iter().map(|repository| paced(&**repository)).collect())
+    }
+
+    /// Copies to each repository the log and the backups that others have and it lacks; how many objects.
+    /// They are copied as they are: sealed under the same name by the same key.
+    ///
+    /// # Errors
+    /// [`Error`]; what was copied stays.
+    pub fn even(&self) -> Result<u64, Error> {
+        let mut copied = 0;
+        let mut logs = BTreeSet::new();
+        let mut backups = BTreeSet::new();
+        for repository in &self.repositories {
+            for timeline in repository.list(&self.at("log"))? {
+                let names = repository.list(&self.at(&format!("log/{timeline}")))?;
+                logs.extend(names.iter().map(|name| self.at(&format!("log/{timeline}/{name}"))));
+            }
+            backups.extend(repository.list(&self.at("backups"))?);
+        }
+        for path in logs {
+            copied += self.spread(&path)?;
+        }
+        for id in backups.iter().filter_map(|name| name.parse().ok().map(BackupId)) {
+            if self.manifest(id).is_ok() {
+                // What makes it a backup comes last.
+                copied += self.spread(&self.base(id))? + self.spread(&self.manifest_of(id))?;
+            }
+        }
+        Ok(copied)
+    }
+
+    /// Copies one object to wherever it is not; how often.
+    fn spread(&self, path: &str) -> Result<u64, Error> {
+        let has = |repository: &dyn Repository| match repository.read(path) {
+            Ok(_) => Ok(true),
+            Err(Error::NotThere { .. }) => Ok(false),
+            Err(error) => Err(error),
+        };
+        let mut lacking = Vec::new();
+        let mut source = None;
+        for repository in &self.repositories {
+            match has(&**repository)? {
+                true => source = source.or(Some(repository)),
+                false => lacking.push(repository),
+            }
+        }
+        // It is gone everywhere: something expired meanwhile.
+        let Some(source) = source else { return Ok(0) };
+        let mut copied = 0;
+        for repository in lacking {
+            let mut upload = repository.upload(path)?;
+            let mut object = source.read(path)?;
+            io::copy(&mut object, &mut upload)
+                .map_err(|error| broken(repository.name(), path, &error))?;
+            upload.finish()?;
+            copied += 1;
+        }
+        Ok(copied)
     }
 
     /// The newest term that has begun; one's own is announced before the first file is stored in it.

@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chacha20poly1305::aead::OsRng;
@@ -22,17 +23,24 @@ use evenkeel_core::time::Time;
 use rustix::fs::{FlockOperation, flock};
 
 /// A host's pace.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Paced {
-    dir: PathBuf,
+    dir: Option<PathBuf>,
     room: Level,
+    failed: Mutex<Vec<String>>,
 }
 
 impl Paced {
-    /// By a directory that all servers of a host share, and what one's disk has.
+    /// By a directory that all servers of a host share, and what one's disk has. Without one everybody goes.
     #[must_use]
-    pub fn new(dir: &Path, room: Level) -> Self {
-        Self { dir: dir.to_owned(), room }
+    pub fn new(dir: Option<&Path>, room: Level) -> Self {
+        Self { dir: dir.map(Path::to_owned), room, failed: Mutex::default() }
+    }
+
+    /// The repositories that took something not.
+    #[must_use]
+    pub fn failed(&self) -> Vec<String> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends something to a repository when it may be sent.
@@ -40,6 +48,19 @@ impl Paced {
     /// # Errors
     /// The sender's, or what another one found just now.
     pub fn send<T>(
+        &self,
+        repository: &str,
+        send: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let sent = self.paced(repository, send);
+        if sent.is_err() {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.push(repository.to_owned());
+        }
+        sent
+    }
+
+    fn paced<T>(
         &self,
         repository: &str,
         send: impl FnOnce() -> Result<T, Error>,
@@ -90,31 +111,29 @@ impl Paced {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-
     fn open(&self, name: &str) -> Option<File> {
-        fs::create_dir_all(&self.dir).ok()?;
-        File::options().create(true).truncate(false).write(true).open(self.path(name)).ok()
+        let dir = self.dir.as_ref()?;
+        fs::create_dir_all(dir).ok()?;
+        File::options().create(true).truncate(false).write(true).open(dir.join(name)).ok()
     }
 
     fn known(&self, repository: &str) -> Pace {
-        let text = fs::read(self.path(&format!("{repository}.json")));
-        text.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+        let read = |dir: &PathBuf| fs::read(dir.join(format!("{repository}.json"))).ok();
+        let text = self.dir.as_ref().and_then(read);
+        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
     /// A crash loses what was learnt, and nothing else.
     fn change(&self, repository: &str, change: impl FnOnce(&mut Pace)) {
-        let Some(lock) = self.open(&format!("{repository}.lock")) else { return };
+        let lock = self.open(&format!("{repository}.lock"));
+        let (Some(dir), Some(lock)) = (&self.dir, lock) else { return };
         if flock(&lock, FlockOperation::LockExclusive).is_err() {
             return;
         }
         let mut pace = self.known(repository);
         change(&mut pace);
         let text = serde_json::to_vec(&pace).expect("a pace is JSON");
-        let (new, place) =
-            (self.path(&format!("{repository}.new")), self.path(&format!("{repository}.json")));
+        let [new, place] = ["new", "json"].map(|end| dir.join(format!("{repository}.{end}")));
         // Who cannot write it down goes on as before.
         let _ = fs::write(&new, text).and_then(|()| fs::rename(&new, &place));
     }
@@ -141,13 +160,13 @@ mod tests {
     #[test]
     fn no_more_are_on_their_way_than_may_be() {
         let dir = tempfile::tempdir().expect("a directory");
-        let paced = Paced::new(dir.path(), Level::Fine);
+        let paced = Arc::new(Paced::new(Some(dir.path()), Level::Fine));
         let (here, most) = (Arc::new(AtomicU16::new(0)), Arc::new(AtomicU16::new(0)));
         let begun = Arc::new(AtomicU16::new(0));
         let all = Arc::new(Barrier::new(usize::from(WIDTH_MAX)));
         let threads: Vec<_> = (0..WIDTH_MAX * 3)
             .map(|_| {
-                let (paced, all) = (paced.clone(), Arc::clone(&all));
+                let (paced, all) = (Arc::clone(&paced), Arc::clone(&all));
                 let (here, most) = (Arc::clone(&here), Arc::clone(&most));
                 let begun = Arc::clone(&begun);
                 std::thread::spawn(move || {
@@ -172,7 +191,7 @@ mod tests {
     #[test]
     fn what_failed_for_one_is_told_to_all_and_to_nobody_else() {
         let dir = tempfile::tempdir().expect("a directory");
-        let paced = Paced::new(dir.path(), Level::Fine);
+        let paced = Paced::new(Some(dir.path()), Level::Fine);
         assert_eq!(paced.send("far", || Err::<(), _>(down())), Err(down()));
         let told = paced.send("far", || -> Result<(), Error> { panic!("it is not tried") });
         let error = told.expect_err("told").to_string();
@@ -182,6 +201,7 @@ mod tests {
         let differs = || Error::Differs { repository: "near".into(), name: "a".into() };
         assert_eq!(paced.send("near", || Err::<(), _>(differs())), Err(differs()));
         assert_eq!(paced.send("near", || Ok(8)), Ok(8));
+        assert_eq!(paced.failed(), ["far", "far", "near"]);
     }
 
     #[test]
@@ -189,8 +209,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("file");
         fs::write(&file, "no directory").expect("written");
-        assert_eq!(Paced::new(&file, Level::Fine).send("far", || Ok(1)), Ok(1));
-        let torn = Paced::new(dir.path(), Level::Fine);
+        assert_eq!(Paced::new(Some(&file), Level::Fine).send("far", || Ok(1)), Ok(1));
+        let torn = Paced::new(Some(dir.path()), Level::Fine);
         fs::write(dir.path().join("far.json"), "{\"width\":").expect("written");
         assert_eq!(torn.send("far", || Ok(2)), Ok(2));
     }

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::backup::archive;
+use evenkeel_core::backup::guard::Level;
 use evenkeel_core::backup::job::{Backup, Done};
 use evenkeel_core::backup::lineage::{Archive, BackupId};
 use evenkeel_core::driver::Error;
@@ -19,8 +20,9 @@ use super::layout::Layout;
 use super::restore::Control;
 use super::{image, make, replication};
 use crate::Setup;
-use crate::backup::command::now;
+use crate::backup::command::{forget_missed, now};
 use crate::backup::lineage::{Lineage, Manifest};
+use crate::backup::pace::Paced;
 use crate::files::fault;
 use crate::sql::{connect, runtime};
 
@@ -76,6 +78,8 @@ pub fn take(
     match lineage.manifest(id) {
         Ok(manifest) => return Ok(Done::Backup(manifest.backup)),
         Err(archive::Error::NotThere { .. }) => {}
+        // One that cannot be asked keeps nobody from having a backup in another.
+        Err(error) if error.may_pass() => {}
         Err(error) => return Err(told(error)),
     }
     let control = super::restore::Control::read(setup, &layout.data)?;
@@ -341,6 +345,15 @@ pub fn expire(goal: &Goal, backups: &[BackupId], before: Position) -> Result<Don
     Ok(Done::Expired { objects })
 }
 
+/// Makes a member's repositories even, and forgets what was known to be missing before.
+pub fn even(layout: &Layout, goal: &Goal) -> Result<Done, Error> {
+    let begun = now();
+    let objects = lineage(goal.archive.as_deref())?.even().map_err(told)?;
+    let settings = &layout.archive;
+    forget_missed(settings, begun).map_err(fault("cannot write beside", settings))?;
+    Ok(Done::Evened { objects })
+}
+
 /// Archives what a server that was stopped cleanly left to be archived; where its log ends. Its last
 /// segment begins with nothing but the record of its stop: what was written ends where that begins.
 pub fn push_rest(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<Position, Error> {
@@ -353,7 +366,8 @@ pub fn push_rest(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<Position
         let name = ready.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let path = log.join(&name);
         let content = std::fs::read(&path).map_err(fault("cannot read", &path))?;
-        lineage.push(&name, &content, goal.term).map_err(told)?;
+        let pace = Paced::new(None, Level::Fine);
+        lineage.push(&name, &content, goal.term, &pace).map_err(told)?;
         let done = ready.with_extension("done");
         std::fs::rename(&ready, &done).map_err(fault("cannot rename", &ready))?;
     }

@@ -95,7 +95,7 @@ pub fn write(setup: &Setup, layout: &Layout, goal: &Goal, gate: Gate) -> Result<
         (layout.conf.join("postgresql.conf"), settings(setup, layout, goal)),
         (layout.conf.join("pg_hba.conf"), rules(goal, gate)),
         (layout.conf.join("pg_ident.conf"), map),
-        (layout.archive.clone(), archive(goal)),
+        (layout.archive.clone(), archive(setup, goal)),
     ];
     let made = fs::create_dir_all(&layout.conf).and_then(|()| fs::create_dir_all(&layout.log));
     made.map_err(fault("cannot make", &layout.conf))?;
@@ -115,13 +115,24 @@ pub fn write(setup: &Setup, layout: &Layout, goal: &Goal, gate: Gate) -> Result<
 /// the last level by asking for it: what is reserved below it is for that.
 pub fn guard(layout: &Layout, level: Level) -> Result<bool, Error> {
     let path = layout.conf.join(GUARD);
-    let text = match level {
-        Level::Fine | Level::Warn => "",
-        Level::Throttle => "commit_delay = 100000\ncommit_siblings = 0\ntemp_file_limit = 262144\n",
+    // Its log goes before others' where there is no room for it.
+    let told = layout.archive.with_file_name(command::LEVEL);
+    let said = serde_json::to_vec(&level).expect("a level is JSON");
+    write_synced(&told, &said).map_err(fault("cannot write", &told))?;
+    // Old log is removed instead of kept for reuse, and goes sooner.
+    const LESS_LOG: &str = "wal_recycle = off\nmax_wal_size = 64MB\nmin_wal_size = 32MB\n";
+    let (less, text) = match level {
+        Level::Fine => ("", ""),
+        Level::Warn => (LESS_LOG, ""),
         // Who only reads can fill a disk as well.
-        Level::ReadOnly => "default_transaction_read_only = on\ntemp_file_limit = 16384\n",
+        Level::Throttle => {
+            (LESS_LOG, "commit_delay = 100000\ncommit_siblings = 0\ntemp_file_limit = 262144\n")
+        }
+        Level::ReadOnly => {
+            (LESS_LOG, "default_transaction_read_only = on\ntemp_file_limit = 16384\n")
+        }
     };
-    let text = format!("# The disk guard's.\n{text}");
+    let text = format!("# The disk guard's.\n{less}{text}");
     if fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
         return Ok(false);
     }
@@ -130,8 +141,9 @@ pub fn guard(layout: &Layout, level: Level) -> Result<bool, Error> {
 }
 
 /// What the server's commands for its log go by. They read it for each file: nothing is to be reloaded.
-fn archive(goal: &Goal) -> String {
-    let settings = Settings { archive: goal.archive.as_deref().cloned(), term: goal.term };
+fn archive(setup: &Setup, goal: &Goal) -> String {
+    let pace = Some(setup.members_dir.join(".pace"));
+    let settings = Settings { archive: goal.archive.as_deref().cloned(), term: goal.term, pace };
     serde_json::to_string(&settings).expect("settings are JSON")
 }
 

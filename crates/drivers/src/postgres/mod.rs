@@ -287,6 +287,7 @@ impl Driver for Postgres {
                 restore::prove_to(&self.setup, &layout, goal, seed, Some(end)).map(Done::Proof)
             }
             What::Expire { backups, before } => backup::expire(goal, backups, *before),
+            What::Even => backup::even(&layout, goal),
             What::GiveUp => give_up::give_up(&self.setup, &layout, goal, job.id),
         }
     }

@@ -223,7 +223,7 @@ impl Place<'_> {
         self.unpack(&lineage, manifest.backup.id)?;
         self.is_of(&manifest)?;
         let settings = self.layout.root.join("seed.json");
-        let text = Settings { archive: Some(seed.archive.clone()), term: Term(0) };
+        let text = Settings { archive: Some(seed.archive.clone()), term: Term(0), pace: None };
         let text = serde_json::to_vec(&text).expect("settings are JSON");
         write_synced(&settings, &text).map_err(fault("cannot write", &settings))?;
         let newest = lineage.newest_timeline(manifest.backup.timeline).map_err(told)?;

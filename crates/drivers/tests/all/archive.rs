@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use evenkeel_core::backup::guard::Level;
-use evenkeel_core::backup::job::{Backup, Done, Job, Proof, What};
+use evenkeel_core::backup::job::{Backup, Done, Job, Missed, Proof, What};
 use evenkeel_core::backup::lineage::{
     Archive, BackupId, Lineage, Location, Repository, Seed, Target,
 };
@@ -14,6 +14,7 @@ use evenkeel_core::goal::{Goal, Password, StopMode};
 use evenkeel_core::id::Term;
 use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Position;
+use evenkeel_drivers::backup::pace::Paced;
 use evenkeel_drivers::backup::{lineage, repository};
 
 use super::storage::{Fault, Storage};
@@ -389,7 +390,8 @@ pub fn two_histories_never_share_a_lineage(place: &mut Place) {
     let opened = lineage::Lineage::open(goal.archive.as_deref().expect("it archives"));
     let opened = opened.expect("opened");
     // A newer term has begun elsewhere: what is written in this one is not taken any more.
-    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(2)).expect("stored");
+    let pace = Paced::new(None, Level::Fine);
+    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(2), &pace).expect("stored");
     write(place, 2);
     super::as_evenkeel(place, "SELECT pg_switch_wal()");
     until(|| {
@@ -397,10 +399,12 @@ pub fn two_histories_never_share_a_lineage(place: &mut Place) {
         trouble.is_some_and(|words| words.contains("has begun"))
     });
     // The same name with other content is refused, with the same it is there.
-    let error = opened.push("00000002.history", b"other", Term(2)).expect_err("refused");
+    let error = opened.push("00000002.history", b"other", Term(2), &pace).expect_err("refused");
     assert!(error.to_string().contains("other content"), "{error}");
-    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(2)).expect("it is there");
-    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(1)).expect("nothing is written");
+    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(2), &pace).expect("it is there");
+    opened
+        .push("00000002.history", b"1\t0/0\tno reason\n", Term(1), &pace)
+        .expect("nothing is written");
     goal.term = Term(2);
     driver.configure(&goal).expect("configured");
     flush(&mut *driver, &goal);
@@ -444,4 +448,37 @@ pub fn log_that_is_given_up_is_gone_once_and_for_all(place: &mut Place) {
     backup(place, &goal, 8);
     let other = restoring(place, &goal, 84, Target::Latest);
     assert_eq!(restored(place, &other, "SELECT count(*) FROM ledger"), "5");
+}
+
+pub fn a_repository_that_was_away_gets_what_others_took(place: &mut Place) {
+    let (mut driver, mut goal) = archiving(place);
+    let (here, far) = (repository(place, "here"), repository(place, "far"));
+    let archive = Archive { repositories: vec![here, far], ..archive(place, 1) };
+    goal.archive = Some(Box::new(archive));
+    driver.configure(&goal).expect("configured");
+    as_owner(place.port, "a password", "CREATE TABLE ledger (n bigint, t text)").expect("made");
+    write(place, 1);
+    flush(&mut *driver, &goal);
+    assert_eq!(driver.archived(&goal).expect("asked").missed, []);
+    let root = place.dir.path().join("repositories");
+    fs::rename(root.join("far"), root.join("away")).expect("renamed");
+    for number in 2..=4 {
+        write(place, number);
+        flush(&mut *driver, &goal);
+    }
+    backup(place, &goal, 1);
+    let missed = |driver: &mut dyn Driver| driver.archived(&goal).expect("asked").missed;
+    assert_eq!(missed(&mut *driver), [Missed { repository: "far".to_owned(), over: false }]);
+    let error = job(place, &goal, 2, What::Even).expect_err("it is away").to_string();
+    assert!(error.contains("mounted"), "{error}");
+    fs::rename(root.join("away"), root.join("far")).expect("renamed");
+    let Ok(Done::Evened { objects }) = job(place, &goal, 3, What::Even) else { panic!("evened") };
+    assert!(objects > 3, "{objects} objects");
+    assert_eq!(missed(&mut *driver), []);
+    assert_eq!(job(place, &goal, 4, What::Even), Ok(Done::Evened { objects: 0 }));
+    // The other one is lost: this one is enough.
+    fs::remove_dir_all(root.join("here")).expect("lost");
+    goal.archive.as_mut().expect("it archives").repositories.remove(0);
+    let other = restoring(place, &goal, 85, Target::Latest);
+    assert_eq!(restored(place, &other, "SELECT count(*) FROM ledger"), "4");
 }

@@ -254,6 +254,10 @@ real!(
     log_that_is_given_up_is_gone_once_and_for_all,
     archive::log_that_is_given_up_is_gone_once_and_for_all
 );
+real!(
+    a_repository_that_was_away_gets_what_others_took,
+    archive::a_repository_that_was_away_gets_what_others_took
+);
 real!(what_was_stopped_is_archived_to_its_end, archive::what_was_stopped_is_archived_to_its_end);
 real!(two_histories_never_share_a_lineage, archive::two_histories_never_share_a_lineage);
 real!(a_stopped_part_keeps_a_set_unproven, replication::a_stopped_part_keeps_a_set_unproven);
