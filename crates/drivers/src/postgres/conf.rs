@@ -95,7 +95,7 @@ pub fn write(setup: &Setup, layout: &Layout, goal: &Goal, gate: Gate) -> Result<
         (layout.conf.join("postgresql.conf"), settings(setup, layout, goal)),
         (layout.conf.join("pg_hba.conf"), rules(goal, gate)),
         (layout.conf.join("pg_ident.conf"), map),
-        (layout.archive.clone(), archive(goal)),
+        (layout.archive.clone(), archive(setup, goal)),
     ];
     let made = fs::create_dir_all(&layout.conf).and_then(|()| fs::create_dir_all(&layout.log));
     made.map_err(fault("cannot make", &layout.conf))?;
@@ -129,8 +129,8 @@ pub fn guard(layout: &Layout, level: Level) -> Result<bool, Error> {
 }
 
 /// What the server's commands for its log go by. They read it for each file: nothing is to be reloaded.
-fn archive(goal: &Goal) -> String {
-    let settings = Settings { archive: goal.archive.as_deref().cloned(), term: goal.term };
+fn archive(setup: &Setup, goal: &Goal) -> String {
+    let settings = Settings::of(setup, goal.archive.as_deref(), goal.term);
     serde_json::to_string(&settings).expect("settings are JSON")
 }
 

@@ -1,6 +1,7 @@
 //! PostgreSQL's driver: one object per member, every call an "ensure".
 
 mod backup;
+mod basebackup;
 mod conf;
 mod copy;
 mod layout;
@@ -282,7 +283,9 @@ impl Driver for Postgres {
                 let end = backup::push_rest(&self.setup, &layout, goal)?;
                 restore::prove_to(&self.setup, &layout, goal, seed, Some(end)).map(Done::Proof)
             }
-            What::Expire { backups, before } => backup::expire(goal, backups, *before),
+            What::Expire { backups, before } => {
+                backup::expire(&self.setup, &layout, goal, backups, *before)
+            }
         }
     }
 

@@ -55,6 +55,9 @@ const FAULTS: [Fault; 9] = [
     Fault::Hangs,
 ];
 
+/// What its certificate is for.
+const NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
+
 /// Object storage of a test's; it ends with it.
 pub struct Storage {
     address: SocketAddr,
@@ -74,7 +77,7 @@ impl Storage {
         );
         builder.set_auth(s3s::auth::SimpleAuth::from_single("somebody", "a secret"));
         let service = builder.build();
-        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("made");
+        let made = rcgen::generate_simple_self_signed(NAMES.map(str::to_owned)).expect("made");
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         let config = ServerConfig::builder()
             .with_no_client_auth()
@@ -112,6 +115,13 @@ impl Storage {
             secret_key: Password("a secret".to_owned()),
             ca: Some(self.ca.clone()),
         }
+    }
+
+    /// The same, for who does not know addresses in certificates.
+    pub fn named_place(&self, name: &str) -> lineage::Repository {
+        let mut bucket = self.bucket();
+        bucket.endpoint = format!("https://localhost:{}", self.address.port());
+        lineage::Repository { name: name.to_owned(), location: Location::S3(Box::new(bucket)) }
     }
 
     /// A repository in it.

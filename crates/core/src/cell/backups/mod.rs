@@ -144,11 +144,14 @@ impl Cell {
         })
     }
 
-    /// Who does a job, so that the primary has as little of it as can be: a standby where one follows.
-    fn doer(&self, service: &Service) -> Option<(MemberId, HostId)> {
+    /// Who does a job, so that the primary has as little of it as can be: a standby where one follows, if
+    /// the engine can take a backup there.
+    fn doer(&self, service: &Service, what: &What) -> Option<(MemberId, HostId)> {
         if service.row.phase == Phase::Retired {
             return self.sealed_primary(service);
         }
+        let engine = service.row.archive.as_ref().map(|archive| archive.engine).unwrap_or_default();
+        let on_standby = engine.works_on_standby(what);
         let members = service.row.members.iter().zip(&service.seen);
         let fit = |seen: &&Seen, first: bool| match seen.state {
             member::State::Ready => first,
@@ -157,7 +160,8 @@ impl Cell {
         };
         let speaks = |host: &HostId| self.state.hosts.get(host).is_some_and(|host| host.speaks());
         let able = members.enumerate().filter(|(at, (member, seen))| {
-            member.stays()
+            (*at == 0 || on_standby)
+                && member.stays()
                 && speaks(&member.host)
                 && seen.as_ref().is_some_and(|s| fit(&s, *at == 0))
         });
@@ -176,7 +180,7 @@ impl Cell {
     /// Begins a job; false: it must wait for others.
     fn begin_job(&mut self, id: ServiceId, what: What, work: &mut Work) -> bool {
         let Some(service) = self.state.services.get(&id) else { return false };
-        let doer = self.doer(service);
+        let doer = self.doer(service, &what);
         let Some((member, host)) = doer.filter(|(_, host)| self.bears(*host)) else {
             self.state.idle_jobs.insert(id);
             return false;
@@ -275,7 +279,6 @@ impl Cell {
             return Err(Error::JobRunning { name: name.to_owned(), running });
         }
         let nobody = || Error::NoMember { name: name.to_owned() };
-        let (member, host) = self.doer(service).ok_or_else(nobody)?;
         let what = match prove {
             false => What::Backup { rate_max: self.setup.policy.backup_rate_max },
             true => {
@@ -284,6 +287,7 @@ impl Cell {
                 What::Prove(Box::new(seed.ok_or_else(none)?))
             }
         };
+        let (member, host) = self.doer(service, &what).ok_or_else(nobody)?;
         if let (Some(service), Some(keys)) = (self.state.services.get_mut(&id), keys) {
             service.row.archive.get_or_insert_with(|| Box::new(Archive::new(keys)));
         }
@@ -314,6 +318,7 @@ impl Archive {
     pub fn new(keys: &Keys) -> Self {
         Self {
             generation: 1,
+            engine: keys.engine,
             key: keys.key.clone(),
             wrapped: keys.wrapped.clone(),
             backups: Vec::new(),
