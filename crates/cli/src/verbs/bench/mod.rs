@@ -10,6 +10,7 @@ use crate::lasting;
 use crate::print;
 use crate::stage::Stage;
 
+mod backup;
 mod clients;
 mod engine;
 mod fleet;
@@ -24,6 +25,7 @@ mod usage;
   evenkeel bench fleet --services 100
   evenkeel bench fleet --only create,kill
   evenkeel bench ha --trials 20
+  evenkeel bench backup --scale 150
   evenkeel bench soak --faults 100 --for 20m")]
 pub struct Bench {
     #[command(subcommand)]
@@ -46,6 +48,12 @@ enum Verb {
         /// Parts to measure [default: all].
         #[arg(long, value_delimiter = ',')]
         only: Vec<fleet::Part>,
+    },
+    /// Backups, restores and log with each backup engine, beside the same tool by hand. Takes some minutes.
+    Backup {
+        /// Of pgbench's database; 150 are 2 GB.
+        #[arg(long, default_value_t = 150)]
+        scale: u32,
     },
     /// A service with a standby: pauses of planned switchovers, the ways to it beside each other, what
     /// it costs at rest. Takes some minutes.
@@ -84,6 +92,7 @@ impl Bench {
         match &self.verb {
             Verb::Engine { services } => engine::run(*services),
             Verb::Fleet { services, only } => fleet::run(*services, only),
+            Verb::Backup { scale } => backup::run(*scale),
             Verb::Ha { trials, only } => ha::run(*trials, only),
             Verb::Soak { faults, lasts, seed } => soak::run(*faults, *lasts, *seed),
             Verb::Zone { services } => soak::zone(*services),
