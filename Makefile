@@ -49,3 +49,4 @@ bench: target/release/evenkeel
 	$(CARGO) run --release --locked --package evenkeel-store --example commit_bench
 	target/release/evenkeel bench fleet --services 100
 	target/release/evenkeel bench ha
+	target/release/evenkeel bench backup

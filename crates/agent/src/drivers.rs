@@ -51,6 +51,7 @@ impl Real {
             address: options.address.to_string(),
             poolers_dir: options.dir.join("poolers"),
             pooler_image: None,
+            backrest_image: None,
         };
         Self { images_dir: options.images_dir.clone(), setup: Mutex::new(setup) }
     }
@@ -82,8 +83,9 @@ impl Drivers for Real {
             found.inspect_err(|error| tracing::debug!(error = crate::chain(error))).ok()
         };
         let (server, pooler) = (any(Software::Postgres), any(Software::PgBouncer));
+        let backrest = any(Software::PgBackRest);
         let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
-        (setup.image, setup.pooler_image) = (server, pooler);
+        (setup.image, setup.pooler_image, setup.backrest_image) = (server, pooler, backrest);
         setup.image.as_ref().map(|image| image.digest.to_string())
     }
 }

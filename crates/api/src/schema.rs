@@ -65,6 +65,7 @@ pub(crate) const WORDS: &[(&str, &[&str])] = &[
     ("HostState", &["joining", "up", "suspect", "uncertain", "down", "removed"]),
     ("Progress", &["done", "under_way", "ahead"]),
     ("Severity", &["note", "warning", "critical", "page"]),
+    ("BackupEngine", &["native", "pgbackrest"]),
     ("Family", &["backups", "replication", "security", "performance", "host"]),
     ("Topic", &["order", "transition", "verdict", "operation", "decision", "finding", "fleet"]),
 ];
@@ -134,7 +135,15 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("wrong", "[string]"),
         ],
     ),
-    schema("NewService", &[("name", "string"), ("kind", "string"), ("plan", "string?")]),
+    schema(
+        "NewService",
+        &[
+            ("name", "string"),
+            ("kind", "string"),
+            ("plan", "string?"),
+            ("backup_engine", "BackupEngine?"),
+        ],
+    ),
     schema("Termination", &[("confirm", "string")]),
     schema("GiveUpOrder", &[("confirm", "string"), ("reason", "string")]),
     schema("FailoverOrder", &[("reason", "string")]),

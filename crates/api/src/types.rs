@@ -1,5 +1,6 @@
 //! What travels and is not already a view or an order of the core.
 
+use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::{Bucket, Location};
 use evenkeel_core::check::Family;
 use evenkeel_core::digest::Digest;
@@ -18,6 +19,9 @@ pub struct NewService {
     /// Its plan's name; the kind's first plan if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// What packs its archive; the fleet's default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_engine: Option<Engine>,
 }
 
 /// What a drill came to.

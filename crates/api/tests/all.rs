@@ -19,6 +19,7 @@ use evenkeel_api::{
     JournalEntry, KindPage, KindSummary, NewRepository, NewService, PlanSummary, RepositoryPage,
     RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
+use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::Bucket;
 use evenkeel_core::goal::Password;
 
@@ -201,6 +202,15 @@ fn archives() -> Vec<(&'static str, serde_json::Value)> {
     ]
 }
 
+fn new_service() -> NewService {
+    NewService {
+        name: String::new(),
+        kind: String::new(),
+        plan: Some(String::new()),
+        backup_engine: Some(Engine::PgBackRest),
+    }
+}
+
 fn own() -> Vec<(&'static str, serde_json::Value)> {
     let text = String::new;
     let plan = PlanSummary {
@@ -242,7 +252,6 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         database: text(),
     };
     let target = RestoreTarget { at: Some(text()), lsn: Some(text()), point: Some(text()) };
-    let new = NewService { name: text(), kind: text(), plan: Some(text()) };
     let item = DoctorItem { name: text(), ok: true, detail: text(), fix: text() };
     vec![
         ("ErrorBody", json(&ErrorBody { error: text(), message: text() })),
@@ -250,7 +259,7 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
             "Accepted",
             json(&Accepted { service: None, operation: None, job: Some(1), text: text() }),
         ),
-        ("NewService", json(&new)),
+        ("NewService", json(&new_service())),
         ("Termination", json(&Termination { confirm: text() })),
         ("GiveUpOrder", json(&GiveUpOrder { confirm: text(), reason: text() })),
         ("FailoverOrder", json(&FailoverOrder { reason: text() })),
@@ -314,6 +323,7 @@ fn every_enumeration_has_the_words_that_travel() {
     assert_eq!(words(health::Machine::STATES), described("Health"));
     assert_eq!(words(member::Machine::STATES), described("MemberState"));
     assert_eq!(words(host::Machine::STATES), described("HostState"));
+    assert_eq!(words(&Engine::ALL), described("BackupEngine"));
     let progress = [view::Progress::Done, view::Progress::UnderWay, view::Progress::Ahead];
     assert_eq!(words(&progress), described("Progress"));
     let severities = [Severity::Note, Severity::Warning, Severity::Critical, Severity::Page];

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, KeyInit};
+use evenkeel_core::backup::engine;
 use evenkeel_core::goal::Password;
 use evenkeel_core::order::Keys;
 use hmac::{Hmac, Mac};
@@ -97,14 +98,14 @@ impl FleetKey {
 impl FleetKey {
     /// A new key for a service's archive, and the same wrapped: whoever holds the fleet's key can read the
     /// archive though every other part of the control plane is lost.
-    pub fn archive_keys(&self) -> Keys {
+    pub fn archive_keys(&self, engine: engine::Engine) -> Keys {
         let key: [u8; 32] = rand::random();
         let nonce: [u8; 24] = rand::random();
         let sealed = self.wrapping().encrypt(&nonce.into(), &key[..]);
         let sealed = sealed.expect("32 bytes are not too many to encrypt");
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let wrapped = URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat());
-        Keys { key: Password(hex(&key)), wrapped }
+        Keys { key: Password(hex(&key)), wrapped, engine }
     }
 
     fn wrapping(&self) -> XChaCha20Poly1305 {
@@ -169,9 +170,13 @@ mod tests {
     #[test]
     fn an_archive_key_is_read_again_by_the_fleets_alone() {
         let (mine, other) = (FleetKey([7; 32]), FleetKey([8; 32]));
-        let keys = mine.archive_keys();
+        let keys = mine.archive_keys(engine::Engine::Native);
         assert_eq!(keys.key.0.len(), 64);
-        assert_ne!(keys.key, mine.archive_keys().key, "every archive has its own");
+        assert_ne!(
+            keys.key,
+            mine.archive_keys(engine::Engine::Native).key,
+            "every archive has its own"
+        );
         let wrapped = URL_SAFE_NO_PAD.decode(&keys.wrapped).unwrap();
         let (nonce, sealed) = wrapped.split_at(24);
         let nonce: [u8; 24] = nonce.try_into().unwrap();

@@ -32,6 +32,7 @@ mod stats;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::kind::Kind;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::remedy::Remedy;
@@ -53,6 +54,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The rules it decides by.
     pub policy: Policy,
+    /// What packs the archives of services that are created from now on.
+    pub backup_engine: Engine,
     /// Host names it answers to, beside addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
     /// For tests of crashes: dies at a commit.
@@ -71,6 +74,7 @@ impl Options {
             dir,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             policy: Policy::default(),
+            backup_engine: Engine::default(),
             allowed_hosts: Vec::new(),
             abort_after: None,
             wall,

@@ -103,6 +103,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         token: token.clone(),
         key,
         key_path,
+        engine: options.backup_engine,
         kinds,
         allowed_hosts,
         stats,

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::engine::Engine;
 use crate::backup::lineage::{Repository, Target};
 use crate::goal::Password;
 use crate::id::{OperationId, ServiceId};
@@ -157,6 +158,9 @@ pub struct Keys {
     pub key: Password,
     /// The same, for the holder of the fleet's recovery key.
     pub wrapped: String,
+    /// Who packs what is sealed with it.
+    #[serde(default, skip_serializing_if = "Engine::is_default")]
+    pub engine: Engine,
 }
 
 /// What became of an accepted order.

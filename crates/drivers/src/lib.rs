@@ -47,6 +47,8 @@ pub struct Setup {
     pub poolers_dir: PathBuf,
     /// The software that poolers run from, where there is some.
     pub pooler_image: Option<image::Image>,
+    /// pgBackRest, where there is some.
+    pub backrest_image: Option<image::Image>,
 }
 
 /// The driver of one member of a kind; `None` for a kind without one. Makes nothing on disk.

@@ -3,7 +3,7 @@
 
 mod hosts;
 mod place;
-mod user;
+pub mod user;
 
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::service::Phase;
 use evenkeel_drivers::files::write_synced;
 use evenkeel_drivers::image::{self, Software};
@@ -39,6 +40,8 @@ pub struct Options {
     pub respawn_after: Option<Duration>,
     /// Directories each host keeps ready.
     pub pool: usize,
+    /// What packs archives that begin.
+    pub backup_engine: Engine,
     /// Where fetched images are.
     pub images: PathBuf,
 }
@@ -61,6 +64,7 @@ pub fn run(context: &Context, options: &Options) -> Result<(), Failure> {
         // Everything else goes on without; a finding names who misses it.
         print::note(&format!("no pooled endpoints: {}", chain(&error)));
     }
+    find_engine(options)?;
     runtime()?.block_on(serve(context, options, &data, &program))
 }
 
@@ -73,6 +77,7 @@ async fn serve(
     let failed = |error| Failure::new(Kind::Failed, chain(&error));
     let setup = evenkeel_controller::Options {
         listen: options.listen,
+        backup_engine: options.backup_engine,
         ..evenkeel_controller::Options::new(data.join("controller"))
     };
     let mut running = evenkeel_controller::start(setup).await.map_err(failed)?;
@@ -164,6 +169,16 @@ fn find_image(software: Software, images: &Path) -> Result<(), image::Error> {
     let fetched = image::fetch(software, images, &|text: &str| told.borrow_mut().show(text));
     progress.end();
     fetched.map(|_| ())
+}
+
+/// Finds what archives are packed with, or fetches it. Without the engine that was asked for there is no
+/// fleet; without another's, services that have it say so.
+fn find_engine(options: &Options) -> Result<(), Failure> {
+    if options.backup_engine != Engine::PgBackRest {
+        return Ok(());
+    }
+    let found = find_image(Software::PgBackRest, &options.images);
+    found.map_err(|error| Failure::new(Kind::Failed, chain(&error)))
 }
 
 /// Locks a data directory; says who has it.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
+use evenkeel_core::backup::engine::Engine;
 
 use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
@@ -17,6 +18,9 @@ pub struct Controller {
     /// Address of its API, and of agents' and gateways' streams.
     #[arg(long, default_value = "127.0.0.1:7432")]
     listen: SocketAddr,
+    /// What packs the log and backups of services that are created from now on: native or pgbackrest.
+    #[arg(long, value_name = "ENGINE", default_value_t)]
+    backup_engine: Engine,
     /// Host names it answers to, beside addresses and localhost.
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
@@ -29,6 +33,7 @@ impl Controller {
         let dir = context.data().join("controller");
         let options = evenkeel_controller::Options {
             listen: self.listen,
+            backup_engine: self.backup_engine,
             allowed_hosts: self.allow_host.clone(),
             ..evenkeel_controller::Options::new(dir.clone())
         };

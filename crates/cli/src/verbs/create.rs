@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 use evenkeel_api::NewService;
+use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::service::State;
 
 use super::wait::Wait;
@@ -25,6 +26,9 @@ pub struct Create {
     /// Its plan; the kind's first if not given.
     #[arg(long)]
     plan: Option<String>,
+    /// What packs its log and backups: native or pgbackrest [default: the fleet's].
+    #[arg(long, value_name = "ENGINE")]
+    backup_engine: Option<Engine>,
     #[command(flatten)]
     wait: Wait,
 }
@@ -38,6 +42,7 @@ impl Create {
             name: self.name.clone(),
             kind: self.kind.clone(),
             plan: self.plan.clone(),
+            backup_engine: self.backup_engine,
         };
         let accepted = client.create(&new)?;
         let Some(service) = self.wait.until(&client, &self.name, State::Available)? else {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use evenkeel_core::backup::engine::Engine;
 
 use crate::failure::Failure;
 use crate::find::Context;
@@ -29,6 +30,9 @@ pub struct Up {
     /// Freshly initialised directories each host keeps ready.
     #[arg(long, default_value_t = 1)]
     pool: usize,
+    /// What packs the log and backups of services that are created from now on: native or pgbackrest.
+    #[arg(long, value_name = "ENGINE", default_value_t)]
+    backup_engine: Engine,
     /// Where fetched images are kept [default: DATA/images].
     #[arg(long, env = "EVENKEEL_IMAGES", value_name = "DIR")]
     images: Option<std::path::PathBuf>,
@@ -55,6 +59,7 @@ impl Up {
                 hosts: self.hosts,
                 respawn_after: self.respawn_after.0,
                 pool: self.pool,
+                backup_engine: self.backup_engine,
                 images: self.images.clone().unwrap_or_else(|| context.data().join("images")),
             },
         )

@@ -42,7 +42,7 @@ pub(crate) async fn show(
 
 /// `POST /v1/services/{name}/backups`
 pub(crate) async fn take(State(app): State<App>, Path(name): Path<String>) -> Ordered {
-    let keys = app.key.archive_keys();
+    let keys = app.key.archive_keys(app.engine);
     app.give(Order::Backup { name, keys }).await
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn fork(
     let asked = source.clone();
     let kind = app.cell.ask(move |seen| Some(seen.cell.service(&asked, seen.now)?.kind)).await?;
     let kind = kind.ok_or_else(|| order::Error::NoSuchService { name: source.clone() })?;
-    let (secret, keys) = (new_secret(&app, &kind).await?, app.key.archive_keys());
+    let (secret, keys) = (new_secret(&app, &kind).await?, app.key.archive_keys(app.engine));
     app.give(Order::Fork { source, name, target, secret, keys }).await
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn rollback(
     Body(RollbackOrder { target }): Body<RollbackOrder>,
 ) -> Ordered {
     let target = target_of(target)?;
-    let keys = app.key.archive_keys();
+    let keys = app.key.archive_keys(app.engine);
     app.give(Order::Rollback { name, target, keys }).await
 }
 

@@ -24,6 +24,7 @@ use axum::http::StatusCode;
 use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post};
 use evenkeel_api::Method;
+use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::kind::Kind;
 use evenkeel_core::wire::{AGENT_PATH, GATEWAY_PATH};
 use tokio::sync::watch;
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     pub key: FleetKey,
     /// Where the fleet's key lies, for `doctor`.
     pub key_path: PathBuf,
+    /// Of archives that begin.
+    pub engine: Engine,
     pub kinds: &'static [&'static dyn Kind],
     /// Host names answered to beside addresses and `localhost`, in lower case.
     pub allowed_hosts: Vec<String>,

@@ -28,10 +28,10 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<view::Servic
 
 /// `POST /v1/services`
 pub(crate) async fn create(State(app): State<App>, Body(new): Body<NewService>) -> Ordered {
-    let NewService { name, kind, plan } = new;
+    let NewService { name, kind, plan, backup_engine } = new;
     // An unknown kind is refused by the cell, which names those there are.
     let secret = new_secret(&app, &kind).await?;
-    let keys = Some(app.key.archive_keys());
+    let keys = Some(app.key.archive_keys(backup_engine.unwrap_or(app.engine)));
     app.give(Order::Create { name, kind, plan, secret, keys }).await
 }
 
@@ -202,7 +202,7 @@ pub(crate) async fn retire(State(app): State<App>, Path(name): Path<String>) -> 
 
 /// `POST /v1/services/{name}/revive`
 pub(crate) async fn revive(State(app): State<App>, Path(name): Path<String>) -> Ordered {
-    let keys = Some(app.key.archive_keys());
+    let keys = Some(app.key.archive_keys(app.engine));
     app.give(Order::Revive { name, keys }).await
 }
 

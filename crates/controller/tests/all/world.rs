@@ -86,7 +86,7 @@ impl World {
 }
 
 pub fn new_service(name: &str) -> NewService {
-    NewService { name: name.to_owned(), kind: "toy".to_owned(), plan: None }
+    NewService { name: name.to_owned(), kind: "toy".to_owned(), plan: None, backup_engine: None }
 }
 
 pub fn parts(store: &Memory) -> Parts {

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::engine::Engine;
 use crate::digest::Digest;
 use crate::id::Term;
 
@@ -70,6 +71,19 @@ pub enum Error {
         term: Term,
         /// The newest that wrote.
         newest: Term,
+    },
+    /// It is another engine's.
+    #[error(
+        "the archive in repository {repository} was begun with engine {begun}, and {engine} can \
+         neither read it nor write to it"
+    )]
+    OtherEngine {
+        /// Which repository.
+        repository: String,
+        /// Whose it is.
+        begun: Engine,
+        /// Whoever came.
+        engine: Engine,
     },
     /// What is there is not what was stored.
     #[error("{name} in repository {repository} is damaged")]
@@ -158,6 +172,7 @@ pub const fn archive_exit(result: &Result<Archived, Error>) -> u8 {
         Err(Error::Damaged { .. }) => 4,
         Err(Error::Differs { .. }) => 5,
         Err(Error::Stale { .. }) => 6,
+        Err(Error::OtherEngine { .. }) => 7,
     }
 }
 
@@ -204,6 +219,11 @@ mod tests {
             Error::Denied { repository: repository.clone() },
             Error::Differs { repository: repository.clone(), name: name.clone() },
             Error::Stale { name: name.clone(), term: Term(1), newest: Term(2) },
+            Error::OtherEngine {
+                repository: repository.clone(),
+                begun: Engine::Native,
+                engine: Engine::PgBackRest,
+            },
             Error::Damaged { repository, name },
         ]
     }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::engine::Engine;
 use crate::goal::{Password, StoreId};
 use crate::id::ServiceId;
 use crate::moment::Moment;
@@ -126,6 +127,9 @@ pub struct Repository {
 pub struct Archive {
     /// Under which name.
     pub lineage: Lineage,
+    /// Who packs what goes there, for as long as there is anything.
+    #[serde(default, skip_serializing_if = "Engine::is_default")]
+    pub engine: Engine,
     /// What everything is sealed with before it leaves the host: 32 bytes in hexadecimal.
     pub key: Password,
     /// The same key as only the holder of the fleet's recovery key can read it: kept with the lineage.

@@ -7,6 +7,7 @@
 //!   disk would stop it.
 
 pub mod archive;
+pub mod engine;
 pub mod guard;
 pub mod job;
 pub mod lineage;

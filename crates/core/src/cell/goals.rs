@@ -76,6 +76,7 @@ pub fn archive(setup: &Setup, around: Around<'_>, row: &rows::Service) -> Option
     let own = row.archive.as_ref().filter(|_| !around.repositories.is_empty())?;
     Some(Archive {
         lineage: Lineage::of(&setup.store, row.id, own.generation),
+        engine: own.engine,
         key: own.key.clone(),
         wrapped: own.wrapped.clone(),
         repositories: around.repositories.to_vec(),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::backup::archive::{self, Archived, Error};
+use evenkeel_core::backup::engine::Engine as Name;
 use evenkeel_core::backup::guard::Level;
 use evenkeel_core::backup::job::Missed;
 use evenkeel_core::backup::lineage::Archive;
@@ -18,9 +19,11 @@ use evenkeel_core::moment::Moment;
 use evenkeel_core::time::Span;
 use serde::{Deserialize, Serialize};
 
-use super::lineage::Lineage;
+use super::engine::{self, Engine, LogFile, Tools};
 use super::pace::Paced;
+use crate::Setup;
 use crate::files::write_synced;
+use crate::image::Image;
 
 /// The command to store.
 pub const PUSH: &str = "archive-push";
@@ -43,6 +46,33 @@ pub struct Settings {
     /// Where the host keeps its pace towards repositories, for all its servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pace: Option<PathBuf>,
+    /// pgBackRest, where it is the archive's engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backrest: Option<Image>,
+}
+
+impl Settings {
+    /// What the commands go by on a host.
+    #[must_use]
+    pub fn of(setup: &Setup, archive: Option<&Archive>, term: Term) -> Self {
+        let driven = archive.is_some_and(|archive| archive.engine == Name::PgBackRest);
+        let backrest = setup.backrest_image.clone().filter(|_| driven);
+        let pace = Some(setup.members_dir.join(".pace"));
+        Self { archive: archive.cloned(), term, pace, backrest }
+    }
+
+    /// The archive's engine; its own files are beside the settings.
+    fn engine(&self, place: &Path) -> Result<Box<dyn Engine>, Error> {
+        let none = || Error::Unreachable { repository: "none".into(), why: "there is none".into() };
+        let archive = self.archive.as_ref().ok_or_else(none)?;
+        engine::open(archive, &Tools { dir: tools_of(place), backrest: self.backrest.clone() })
+    }
+}
+
+/// Where an engine's own files are, beside the settings.
+#[must_use]
+pub fn tools_of(settings: &Path) -> PathBuf {
+    settings.with_file_name("engine")
 }
 
 /// What came of the last file.
@@ -106,14 +136,19 @@ fn read(path: &Path) -> Result<Settings, Error> {
 
 fn push(settings: &Path, path: &Path, name: &str) -> Result<Archived, Error> {
     let read = read(settings)?;
-    let Some(archive) = &read.archive else { return Ok(Archived::Already) };
-    let pace = Paced::new(read.pace.as_deref(), level(settings));
-    let stored = fs::read(path)
-        .map_err(|error| unreadable(path, &error))
-        .and_then(|content| Lineage::open(archive)?.push(name, &content, read.term, &pace));
-    if stored.is_ok() {
-        note_missed(settings, &pace.failed());
+    if read.archive.is_none() {
+        return Ok(Archived::Already);
     }
+    let (path, data) = (absolute(path)?, absolute(".".as_ref())?);
+    let file = LogFile { name, path: &path, data: &data };
+    let pace = Paced::new(read.pace.as_deref(), level(settings));
+    let stored = read.engine(settings).and_then(|engine| {
+        let stored = engine.push(&file, read.term, &pace)?;
+        if engine.capabilities().evens {
+            note_missed(settings, &pace.failed());
+        }
+        Ok(stored)
+    });
     let error =
         stored.as_ref().err().map(|error| error.to_string().chars().take(ERROR_MAX).collect());
     leave(settings, &Last { name: name.to_owned(), at: now(), error });
@@ -122,7 +157,7 @@ fn push(settings: &Path, path: &Path, name: &str) -> Result<Archived, Error> {
 
 /// Where the last file's outcome is, beside the settings.
 #[must_use]
-pub fn last_of(settings: &Path) -> std::path::PathBuf {
+pub fn last_of(settings: &Path) -> PathBuf {
     settings.with_extension("last.json")
 }
 
@@ -187,9 +222,17 @@ fn leave(settings: &Path, last: &Last) {
 }
 
 fn fetch(settings: &Path, name: &str, path: &Path) -> Result<(), Error> {
-    let read = read(settings)?;
-    let none = || Error::Unreachable { repository: "none".into(), why: "there is none".into() };
-    let content = Lineage::open(read.archive.as_ref().ok_or_else(none)?)?.fetch(name)?;
-    // The server reads the file when this has ended well, and not before.
-    fs::write(path, content).map_err(|error| unreadable(path, &error))
+    let engine = read(settings)?.engine(settings)?;
+    let fetched = engine.fetch(name, &absolute(".".as_ref())?, &absolute(path)?);
+    if let Err(Error::NotThere { .. }) = fetched {
+        // Another engine's files have other names: nothing of them is the end of a log.
+        engine.lineage().is_ours()?;
+    }
+    fetched
+}
+
+/// A path that others can use: the server names its files from the directory of its data, which is where
+/// it runs its commands.
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|error| unreadable(path, &error))
 }

@@ -1,25 +1,43 @@
-//! A lineage in its repositories: log files in and out, backups and their manifests.
+//! A lineage in its repositories, as far as it is the same with every engine: terms, and a catalogue of
+//! backups. What is in them, and the log, is its engine's.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use evenkeel_core::backup::archive::{self, Archived, Error, There};
+use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::job::Backup;
 use evenkeel_core::backup::lineage::{Archive, BackupId};
+use evenkeel_core::digest::Digest;
 use evenkeel_core::id::{ServiceId, Term};
 use serde::{Deserialize, Serialize};
 
-use super::pace::Paced;
+use super::Key;
 use super::repository::{self, Put, Repository};
-use super::sealed::{self, Sealer};
-use super::{Key, repository::Upload};
+use super::sealed;
+
+/// Before an engine's name among a lineage's terms, which every writer lists.
+const BEGUN_BY: &str = "by-";
 
 /// A lineage, opened.
 pub struct Lineage {
     path: String,
+    engine: Engine,
     key: Key,
     wrapped: String,
     repositories: Vec<Box<dyn Repository>>,
+}
+
+/// A file of the log as a lineage has it.
+pub struct Entry<'a> {
+    /// The file's name.
+    pub name: &'a str,
+    /// Its object's.
+    pub path: &'a str,
+    /// Of its content.
+    pub digest: Digest,
+    /// What is put.
+    pub object: &'a [u8],
 }
 
 /// What is known of a backup: whose it is, and all that a restore needs to know beforehand.
@@ -41,6 +59,9 @@ pub struct Manifest {
     pub release: String,
     /// The backup.
     pub backup: Backup,
+    /// What its engine calls it in each repository, where it has a name of its own for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sets: BTreeMap<String, String>,
 }
 
 impl Lineage {
@@ -54,129 +75,96 @@ impl Lineage {
         let repositories = opened?;
         Ok(Self {
             path: archive.lineage.0.clone(),
+            engine: archive.engine,
             key: Key::of(&archive.key)?,
             wrapped: archive.wrapped.clone(),
             repositories: Some(repositories).filter(|all| !all.is_empty()).ok_or_else(none)?,
         })
     }
 
-    /// Its repositories, by name.
-    #[must_use]
-    pub fn repositories(&self) -> Vec<&str> {
-        self.repositories.iter().map(|repository| repository.name()).collect()
+    /// Its repositories, in the order they are asked.
+    pub fn repositories(&self) -> impl Iterator<Item = &dyn Repository> {
+        self.repositories.iter().map(|repository| &**repository)
     }
 
-    fn at(&self, path: &str) -> String {
+    /// What everything in it is sealed with.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The path of something in it.
+    #[must_use]
+    pub fn at(&self, path: &str) -> String {
         format!("{}/{path}", self.path)
     }
 
-    /// Where a log file goes: by its timeline, so that no directory has them all.
-    fn log(&self, name: &str) -> String {
-        let timeline = name.get(..8).unwrap_or("other");
-        self.at(&format!("log/{timeline}/{name}"))
-    }
-
-    /// Stores a log file wherever it is not yet.
+    /// Puts a file of the log where it is not yet and may be.
     ///
     /// # Errors
-    /// [`Error`]; no repository has it then, or one has another of that name.
-    pub fn push(
+    /// [`Error`]; nothing was put then.
+    pub fn admit(
         &self,
-        name: &str,
-        content: &[u8],
+        repository: &dyn Repository,
+        entry: &Entry<'_>,
         term: Term,
-        pace: &Paced,
     ) -> Result<Archived, Error> {
-        let path = self.log(name);
-        let digest = sealed::digest(&self.key, content);
-        let object = sealed::seal(&self.key, &path, content);
-        let one = |repository: &dyn Repository| {
-            let here = repository.name();
-            let newest = self.newest_term(repository, term)?;
-            if term >= newest && repository.put(&path, &object)? == Put::Stored {
-                return Ok(Archived::Stored);
-            }
-            let there = self.there(repository, &path)?;
-            match archive::admit(here, name, digest, term, newest, there)? {
-                Some(archived) => Ok(archived),
-                // It was there, and is gone: somebody removes what is being written.
-                None => Err(Error::Unreachable {
-                    repository: here.to_owned(),
-                    why: format!("{name} came and went"),
-                }),
-            }
+        let Entry { name, path, digest, object } = *entry;
+        let here = repository.name();
+        let newest = self.newest_term(repository, term)?;
+        if term >= newest && repository.put(path, object)? == Put::Stored {
+            return Ok(Archived::Stored);
+        }
+        let there = self.there(repository, path)?;
+        // It was there, and is gone: somebody removes what is being written.
+        let gone = || Error::Unreachable {
+            repository: here.to_owned(),
+            why: format!("{name} came and went"),
         };
-        let paced = |repository: &dyn Repository| pace.send(repository.name(), || one(repository));
-        archive::of_all(self.repositories.iter().map(|repository| paced(&**repository)).collect())
-    }
-
-    /// Copies to each repository the log and the backups that others have and it lacks; how many objects.
-    /// They are copied as they are: sealed under the same name by the same key.
-    ///
-    /// # Errors
-    /// [`Error`]; what was copied stays.
-    pub fn even(&self) -> Result<u64, Error> {
-        let mut copied = 0;
-        let mut logs = BTreeSet::new();
-        let mut backups = BTreeSet::new();
-        for repository in &self.repositories {
-            for timeline in repository.list(&self.at("log"))? {
-                let names = repository.list(&self.at(&format!("log/{timeline}")))?;
-                logs.extend(names.iter().map(|name| self.at(&format!("log/{timeline}/{name}"))));
-            }
-            backups.extend(repository.list(&self.at("backups"))?);
-        }
-        for path in logs {
-            copied += self.spread(&path)?;
-        }
-        for id in backups.iter().filter_map(|name| name.parse().ok().map(BackupId)) {
-            if self.manifest(id).is_ok() {
-                // What makes it a backup comes last.
-                copied += self.spread(&self.base(id))? + self.spread(&self.manifest_of(id))?;
-            }
-        }
-        Ok(copied)
-    }
-
-    /// Copies one object to wherever it is not; how often.
-    fn spread(&self, path: &str) -> Result<u64, Error> {
-        let has = |repository: &dyn Repository| match repository.read(path) {
-            Ok(_) => Ok(true),
-            Err(Error::NotThere { .. }) => Ok(false),
-            Err(error) => Err(error),
-        };
-        let mut lacking = Vec::new();
-        let mut source = None;
-        for repository in &self.repositories {
-            match has(&**repository)? {
-                true => source = source.or(Some(repository)),
-                false => lacking.push(repository),
-            }
-        }
-        // It is gone everywhere: something expired meanwhile.
-        let Some(source) = source else { return Ok(0) };
-        let mut copied = 0;
-        for repository in lacking {
-            let mut upload = repository.upload(path)?;
-            let mut object = source.read(path)?;
-            io::copy(&mut object, &mut upload)
-                .map_err(|error| broken(repository.name(), path, &error))?;
-            upload.finish()?;
-            copied += 1;
-        }
-        Ok(copied)
+        archive::admit(here, name, digest, term, newest, there)?.ok_or_else(gone)
     }
 
     /// The newest term that has begun; one's own is announced before the first file is stored in it.
     fn newest_term(&self, repository: &dyn Repository, own: Term) -> Result<Term, Error> {
         let terms = repository.list(&self.at("terms"))?;
+        let begun = self.suits(repository, &terms)?;
         let newest = terms.iter().filter_map(|name| name.parse().ok()).max().map(Term);
         if newest.is_none_or(|newest| newest < own) {
             // Whoever holds the fleet's key can read all that is stored from here on.
             repository.put(&self.at("key"), self.wrapped.as_bytes())?;
+            if !begun {
+                repository.put(&self.at(&format!("terms/{BEGUN_BY}{}", self.engine)), b"")?;
+            }
             repository.put(&self.at(&format!("terms/{}", own.0)), b"")?;
         }
         Ok(newest.unwrap_or(own).max(own))
+    }
+
+    /// Whether what is known of a lineage's terms says who began it; it must be our engine.
+    fn suits(&self, repository: &dyn Repository, terms: &[String]) -> Result<bool, Error> {
+        let named = terms.iter().find_map(|name| name.strip_prefix(BEGUN_BY)?.parse().ok());
+        // Lineages from before there were several do not say so.
+        let begun = named.or_else(|| (!terms.is_empty()).then_some(Engine::Native));
+        match begun {
+            Some(begun) if begun != self.engine => {
+                let (repository, engine) = (repository.name().to_owned(), self.engine);
+                Err(Error::OtherEngine { repository, begun, engine })
+            }
+            _ => Ok(named.is_some()),
+        }
+    }
+
+    /// Whether it was begun by our engine, as far as any repository can say.
+    ///
+    /// # Errors
+    /// [`Error::OtherEngine`].
+    pub fn is_ours(&self) -> Result<(), Error> {
+        for repository in self.repositories() {
+            if let Ok(terms) = repository.list(&self.at("terms")) {
+                self.suits(repository, &terms)?;
+            }
+        }
+        Ok(())
     }
 
     fn there(&self, repository: &dyn Repository, path: &str) -> Result<Option<There>, Error> {
@@ -192,21 +180,15 @@ impl Lineage {
         digest.map(|digest| Some(There { digest })).ok_or_else(damaged)
     }
 
-    /// Reads a log file from the first repository that has it whole.
+    /// Reads a sealed object from the first repository that has it whole.
     ///
     /// # Errors
     /// [`Error::NotThere`] only if every repository was reached and none has it.
-    pub fn fetch(&self, name: &str) -> Result<Vec<u8>, Error> {
-        self.first(&self.log(name))
-    }
-
-    fn first(&self, path: &str) -> Result<Vec<u8>, Error> {
+    pub fn first(&self, path: &str) -> Result<Vec<u8>, Error> {
         let mut found = Vec::new();
         let mut results = Vec::new();
-        for repository in &self.repositories {
-            let read =
-                repository.read(path).and_then(|object| self.opened(&**repository, path, object));
-            match read {
+        for repository in self.repositories() {
+            match self.opened(repository, path) {
                 Ok(content) => {
                     found = content;
                     results.push(Ok(()));
@@ -218,43 +200,20 @@ impl Lineage {
         archive::fetched(results).map(|()| found)
     }
 
-    fn opened(
-        &self,
-        repository: &dyn Repository,
-        path: &str,
-        object: Box<dyn Read + Send>,
-    ) -> Result<Vec<u8>, Error> {
+    /// Reads a sealed object from one repository.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn opened(&self, repository: &dyn Repository, path: &str) -> Result<Vec<u8>, Error> {
+        let object = repository.read(path)?;
         sealed::open(&self.key, path, object)
             .map_err(|error| broken(repository.name(), path, &error))
     }
 
-    fn base(&self, id: BackupId) -> String {
-        self.at(&format!("backups/{}/base", id.0))
-    }
-
-    fn manifest_of(&self, id: BackupId) -> String {
+    /// Where a backup's manifest is.
+    #[must_use]
+    pub fn manifest_of(&self, id: BackupId) -> String {
         self.at(&format!("backups/{}/manifest", id.0))
-    }
-
-    /// Begins to store a backup's data, wherever that can be begun.
-    ///
-    /// # Errors
-    /// Where it cannot be anywhere.
-    pub fn upload(&self, id: BackupId) -> Result<Sealer<Uploads>, Error> {
-        let (mut uploads, mut first) = (Vec::new(), None);
-        for repository in &self.repositories {
-            match repository.upload(&self.base(id)) {
-                Ok(upload) => uploads.push((repository.name().to_owned(), Some(upload))),
-                Err(error) => first = first.or(Some(error)),
-            }
-        }
-        if uploads.is_empty() {
-            return Err(first.unwrap_or_else(|| nowhere("no repository")));
-        }
-        let digest = sealed::digest(&self.key, b"");
-        let uploads = Uploads { uploads };
-        let begun = Sealer::begin(uploads, &self.key, &self.base(id), digest);
-        begun.map_err(|error| nowhere(&error.to_string()))
     }
 
     /// From here on it is a backup.
@@ -266,8 +225,7 @@ impl Lineage {
         let text = serde_json::to_vec(manifest).expect("a manifest is JSON");
         let object = sealed::seal(&self.key, &path, &text);
         let named = &manifest.backup.repositories;
-        let mut here =
-            self.repositories.iter().filter(|r| named.iter().any(|name| name == r.name()));
+        let mut here = self.repositories().filter(|r| named.iter().any(|name| name == r.name()));
         here.try_for_each(|repository| repository.put(&path, &object).map(drop))
     }
 
@@ -289,7 +247,7 @@ impl Lineage {
     pub fn backups(&self) -> Result<Vec<Manifest>, Error> {
         let mut ids: Vec<BackupId> = Vec::new();
         let mut results = Vec::new();
-        for repository in &self.repositories {
+        for repository in self.repositories() {
             match repository.list(&self.at("backups")) {
                 Ok(names) => {
                     ids.extend(names.iter().filter_map(|name| name.parse().ok().map(BackupId)));
@@ -308,146 +266,48 @@ impl Lineage {
         ids.into_iter().filter_map(manifest).collect()
     }
 
-    /// Reads a backup's data from a repository that has it.
+    /// From here on it is no backup any more.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn data(&self, id: BackupId) -> Result<sealed::Opened<Box<dyn Read + Send>>, Error> {
-        let path = self.base(id);
-        let mut unsure = None;
-        for repository in &self.repositories {
-            let opened = repository.read(&path).and_then(|object| {
-                let begun = sealed::Opened::begin(object, &self.key, &path);
-                begun.map_err(|error| broken(repository.name(), &path, &error))
-            });
-            match opened {
-                Ok((opened, _)) => return Ok(opened),
-                Err(error) => unsure = unsure.or(Some(error)),
-            }
-        }
-        Err(unsure.unwrap_or_else(|| nowhere("no repository")))
+    pub fn unmake(&self, id: BackupId) -> Result<(), Error> {
+        self.repositories().try_for_each(|repository| repository.remove(&self.manifest_of(id)))
     }
 
-    /// Removes a backup everywhere: first what makes it one.
-    ///
-    /// # Errors
-    /// [`Error`]; what is left is no backup, or the whole of it.
-    pub fn remove(&self, id: BackupId) -> Result<u64, Error> {
-        for repository in &self.repositories {
-            repository.remove(&self.manifest_of(id))?;
-            repository.remove(&self.base(id))?;
-        }
-        Ok(2)
-    }
-
-    /// Removes log files by name, as `gone` judges them; how many. Histories of timelines stay.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn forget(&self, gone: impl Fn(&str) -> bool) -> Result<u64, Error> {
-        let mut removed = 0;
-        for repository in &self.repositories {
-            for timeline in repository.list(&self.at("log"))? {
-                for name in repository.list(&self.at(&format!("log/{timeline}")))? {
-                    if gone(&name) {
-                        repository.remove(&self.at(&format!("log/{timeline}/{name}")))?;
-                        removed += 1;
-                    }
-                }
-            }
-        }
-        Ok(removed)
-    }
-
-    /// The newest timeline that the log goes on on, from a backup's on.
+    /// The newest timeline among the names that repositories have below a path, which begin with it.
     ///
     /// # Errors
     /// Unless every repository says what it has.
-    pub fn newest_timeline(&self, from: u32) -> Result<u32, Error> {
+    pub fn newest_below(&self, path: &str, from: u32) -> Result<u32, Error> {
         let mut newest = from;
-        for repository in &self.repositories {
-            for name in repository.list(&self.at("log"))? {
-                newest = newest.max(u32::from_str_radix(&name, 16).unwrap_or(0));
-            }
+        for repository in self.repositories() {
+            newest = newest.max(self::newest(&repository.list(&self.at(path))?));
         }
         Ok(newest)
     }
-
-    /// Whether a log file is in a repository, without reading all of it.
-    ///
-    /// # Errors
-    /// Where none that can be asked has it, and one cannot be asked.
-    pub fn has(&self, name: &str) -> Result<bool, Error> {
-        let path = self.log(name);
-        let one = |repository: &dyn Repository| repository.read(&path).map(drop);
-        let asked = self.repositories.iter().map(|repository| one(&**repository)).collect();
-        match archive::fetched(asked) {
-            Ok(()) => Ok(true),
-            Err(Error::NotThere { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
 }
 
-fn nowhere(why: &str) -> Error {
+/// The newest timeline that one of these names begins with.
+#[must_use]
+pub fn newest(names: &[String]) -> u32 {
+    let timeline = |name: &String| u32::from_str_radix(name.get(..8)?, 16).ok();
+    names.iter().filter_map(timeline).max().unwrap_or(0)
+}
+
+/// An error of whoever has no repository to blame.
+#[must_use]
+pub fn nowhere(why: &str) -> Error {
     Error::Unreachable { repository: "any".to_owned(), why: why.to_owned() }
 }
 
 /// An error while an object was read: of the way to it, or of what is in it.
-fn broken(repository: &str, path: &str, error: &io::Error) -> Error {
+#[must_use]
+pub fn broken(repository: &str, path: &str, error: &io::Error) -> Error {
     let repository = repository.to_owned();
     match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
             Error::Damaged { repository, name: path.to_owned() }
         }
         _ => Error::Unreachable { repository, why: error.to_string() },
-    }
-}
-
-/// One object on its way to several repositories; one that breaks off is left out.
-pub struct Uploads {
-    uploads: Vec<(String, Option<Box<dyn Upload>>)>,
-}
-
-impl Uploads {
-    /// Makes it durable; where it is, and how many bytes it has.
-    ///
-    /// # Errors
-    /// Where it is nowhere.
-    pub fn finish(self) -> Result<(Vec<String>, u64), Error> {
-        let (mut names, mut bytes, mut first) = (Vec::new(), 0, None);
-        for (name, upload) in self.uploads {
-            match upload.map(Upload::finish) {
-                Some(Ok(count)) => {
-                    names.push(name);
-                    bytes = count;
-                }
-                Some(Err(error)) => first = first.or(Some(error)),
-                None => {}
-            }
-        }
-        if names.is_empty() {
-            Err(first.unwrap_or_else(|| nowhere("it broke off")))
-        } else {
-            Ok((names, bytes))
-        }
-    }
-}
-
-impl io::Write for Uploads {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut first = None;
-        for (_, upload) in &mut self.uploads {
-            if let Some(Err(error)) = upload.as_mut().map(|upload| upload.write_all(bytes)) {
-                *upload = None;
-                first = first.or(Some(error));
-            }
-        }
-        let left = self.uploads.iter().any(|(_, upload)| upload.is_some());
-        let broke = || io::Error::other("every upload broke off");
-        if left { Ok(bytes.len()) } else { Err(first.unwrap_or_else(broke)) }
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

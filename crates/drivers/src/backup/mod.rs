@@ -4,15 +4,21 @@
 //! <repository>/evenkeel-repository.json   says that it is one: without it nothing is believed to be absent
 //! <lineage>/key                           the service's key, wrapped for the holder of the fleet's
 //! <lineage>/terms/<term>                  a term that has begun: who writes in a lower one is refused
-//! <lineage>/log/<timeline>/<name>         the log's files
-//! <lineage>/backups/<number>/base         a backup's data
+//! <lineage>/terms/by-<engine>             who packs all of it
 //! <lineage>/backups/<number>/manifest     written last: a backup without one is none
+//!
+//! <lineage>/log/<timeline>/<name>         native: the log's files
+//! <lineage>/backups/<number>/base         native: a backup's data
+//!
+//! <lineage>/marks/<timeline>/<name>       pgbackrest: what a file of the log must be
+//! <lineage>/pgbackrest                    pgbackrest: its own repository
 //! ```
 //!
 //! Invariants: what is stored is durable before anybody is told so; nothing but a running backup's own
 //! data is overwritten; what is read is what was sealed, under the same name, or an error.
 
 pub mod command;
+pub mod engine;
 pub mod lineage;
 pub mod pace;
 pub mod repository;

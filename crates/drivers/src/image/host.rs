@@ -28,7 +28,7 @@ pub fn host_in(software: Software, dirs: &[PathBuf]) -> Result<Image, Error> {
 fn supported(software: Software, dir: &Path) -> Option<Image> {
     // A link leads to the directory whose siblings (share, lib) the programs look for.
     let server = dir.join(software.programs()[0]).canonicalize().ok()?;
-    let version = Command::new(&server).arg("--version").env_clear().output().ok()?;
+    let version = Command::new(&server).arg(software.asks_version()).env_clear().output().ok()?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
     if software == Software::Postgres && !MAJORS.contains(&major(&version)?) {
         return None;

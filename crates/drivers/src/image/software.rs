@@ -12,6 +12,8 @@ pub enum Software {
     Postgres,
     /// The pooler of its services' pooled endpoints.
     PgBouncer,
+    /// The backup engine.
+    PgBackRest,
 }
 
 impl Software {
@@ -21,6 +23,7 @@ impl Software {
         match self {
             Self::Postgres => &["postgres", "initdb"],
             Self::PgBouncer => &["pgbouncer"],
+            Self::PgBackRest => &["pgbackrest"],
         }
     }
 
@@ -30,6 +33,15 @@ impl Software {
         match self {
             Self::Postgres => "postgresql",
             Self::PgBouncer => "pgbouncer",
+            Self::PgBackRest => "pgbackrest",
+        }
+    }
+
+    /// What its first program is asked its release with.
+    pub(super) const fn asks_version(self) -> &'static str {
+        match self {
+            Self::Postgres | Self::PgBouncer => "--version",
+            Self::PgBackRest => "version",
         }
     }
 
@@ -37,7 +49,7 @@ impl Software {
     pub(super) fn packages(self) -> Vec<String> {
         match self {
             Self::Postgres => MAJORS.rev().map(|major| format!("postgresql-{major}")).collect(),
-            Self::PgBouncer => vec![self.package().to_owned()],
+            Self::PgBouncer | Self::PgBackRest => vec![self.package().to_owned()],
         }
     }
 
@@ -49,6 +61,7 @@ impl Software {
                 .map(|major| root.join(format!("usr/lib/postgresql/{major}/bin")))
                 .collect(),
             Self::PgBouncer => vec![root.join("usr/sbin")],
+            Self::PgBackRest => vec![root.join("usr/bin")],
         }
     }
 
@@ -56,7 +69,7 @@ impl Software {
     pub(super) fn usual(self) -> Vec<PathBuf> {
         let more: &[&str] = match self {
             Self::Postgres => &["/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin"],
-            Self::PgBouncer => &["/usr/local/bin", "/usr/bin"],
+            Self::PgBouncer | Self::PgBackRest => &["/usr/local/bin", "/usr/bin"],
         };
         let others = MAJORS.rev().map(|major| PathBuf::from(format!("/usr/pgsql-{major}/bin")));
         let others = others.filter(|_| self == Self::Postgres);
@@ -79,6 +92,7 @@ impl fmt::Display for Software {
         match self {
             Self::Postgres => write!(f, "PostgreSQL {}-{}", MAJORS.start(), MAJORS.end()),
             Self::PgBouncer => f.write_str("PgBouncer"),
+            Self::PgBackRest => f.write_str("pgBackRest"),
         }
     }
 }

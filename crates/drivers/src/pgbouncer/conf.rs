@@ -120,6 +120,7 @@ mod tests {
             address: address.into(),
             poolers_dir: PathBuf::new(),
             pooler_image: None,
+            backrest_image: None,
         }
     }
 

@@ -142,8 +142,7 @@ pub fn guard(layout: &Layout, level: Level) -> Result<bool, Error> {
 
 /// What the server's commands for its log go by. They read it for each file: nothing is to be reloaded.
 fn archive(setup: &Setup, goal: &Goal) -> String {
-    let pace = Some(setup.members_dir.join(".pace"));
-    let settings = Settings { archive: goal.archive.as_deref().cloned(), term: goal.term, pace };
+    let settings = Settings::of(setup, goal.archive.as_deref(), goal.term);
     serde_json::to_string(&settings).expect("settings are JSON")
 }
 

@@ -1,6 +1,7 @@
 //! PostgreSQL's driver: one object per member, every call an "ensure".
 
 mod backup;
+mod basebackup;
 mod conf;
 mod copy;
 mod give_up;
@@ -286,8 +287,10 @@ impl Driver for Postgres {
                 let end = backup::push_rest(&self.setup, &layout, goal)?;
                 restore::prove_to(&self.setup, &layout, goal, seed, Some(end)).map(Done::Proof)
             }
-            What::Expire { backups, before } => backup::expire(goal, backups, *before),
-            What::Even => backup::even(&layout, goal),
+            What::Expire { backups, before } => {
+                backup::expire(&self.setup, &layout, goal, backups, *before)
+            }
+            What::Even => backup::even(&self.setup, &layout, goal),
             What::GiveUp => give_up::give_up(&self.setup, &layout, goal, job.id),
         }
     }

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use evenkeel_core::backup::job::{Backup, Proof};
-use evenkeel_core::backup::lineage::{BackupId, Seed, Target};
+use evenkeel_core::backup::job::Proof;
+use evenkeel_core::backup::lineage::{Seed, Target};
 use evenkeel_core::driver::{Error, Process};
 use evenkeel_core::goal::{Goal, Role, StopMode};
 use evenkeel_core::id::Term;
@@ -26,12 +26,13 @@ use evenkeel_core::promise::Position;
 use evenkeel_kinds::postgres::log::SegmentSize;
 use tokio_postgres::{Client, Config};
 
-use super::backup::{lineage, told};
+use super::backup::{engine, told};
 use super::layout::Layout;
 use super::prepare::identifier;
 use super::{conf, image, make, replication, server};
 use crate::Setup;
 use crate::backup::command::{self, Settings, now};
+use crate::backup::engine::Engine;
 use crate::backup::lineage::{Lineage, Manifest};
 use crate::files::{fault, make_private, remove_dir, remove_file, write_synced};
 use crate::sql::{connect, in_words, runtime};
@@ -101,7 +102,9 @@ struct Place<'a> {
 
 /// What a restore came to.
 struct Restored {
-    backup: Backup,
+    manifest: Manifest,
+    /// Where its data is from.
+    repository: String,
     canary: Option<Moment>,
     end: Position,
 }
@@ -112,7 +115,7 @@ pub fn whole(setup: &Setup, layout: &Layout, goal: &Goal, seed: &Seed) -> Result
     let restored = place.restore(goal, seed, |client| adopt(client, seed, goal))?;
     // Whoever looks at the directory sees where it is from.
     let about = serde_json::json!({
-        "lineage": seed.archive.lineage, "backup": restored.backup.id,
+        "lineage": seed.archive.lineage, "backup": restored.manifest.backup.id,
         "target": seed.target.to_string(), "at": now(),
     });
     let path = layout.root.join("restored.json");
@@ -163,7 +166,8 @@ pub fn prove_to(
     // Its name has few bytes: a socket's path has at most 107.
     let sockets = setup.socket_root.join(format!("p{}", goal.member.0));
     let place = Place { setup, layout: &scratch, sockets: sockets.clone() };
-    let newest = lineage(Some(&seed.archive))?.newest_timeline(0).map_err(told)?;
+    let engine = engine(setup, &scratch.root, Some(&seed.archive))?;
+    let newest = engine.newest_timeline(0).map_err(told)?;
     // Alone, and on a timeline that nobody else is on.
     let mut goal = goal.clone();
     (goal.term, goal.role, goal.seed) = (Term(newest + 1), Role::alone(), None);
@@ -177,15 +181,20 @@ pub fn prove_to(
         (relations, wrong) = place.check(goal)?;
         Ok(())
     });
+    if let Ok(Restored { manifest, repository, .. }) = &restored {
+        let copies = engine.verify(manifest, Some(repository)).into_iter();
+        // Of a copy that cannot be read now nobody knows: it was there when it was stored.
+        wrong.extend(copies.filter(|error| !error.may_pass()).map(|error| error.to_string()));
+    }
     let cleared = remove_dir(&scratch.root).and_then(|()| remove_dir(&sockets));
     let restored = restored?;
     cleared.map_err(fault("cannot remove", &scratch.root))?;
     let restore_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let Restored { backup, canary, end: reached } = restored;
+    let Restored { manifest, canary, end: reached, .. } = restored;
     if let Some(end) = end.filter(|end| reached < *end) {
         wrong.push(format!("its log ends at {reached}, and its server's at {end}"));
     }
-    Ok(Proof { backup: backup.id, begun, restore_ms, canary, relations, wrong })
+    Ok(Proof { backup: manifest.backup.id, begun, restore_ms, canary, relations, wrong })
 }
 
 /// The newest backup from which a target can be reached.
@@ -218,15 +227,15 @@ impl Place<'_> {
         seed: &Seed,
         then: impl FnOnce(&Client) -> Result<(), Error>,
     ) -> Result<Restored, Error> {
-        let lineage = lineage(Some(&seed.archive))?;
-        let manifest = choose(&lineage, seed)?;
-        self.unpack(&lineage, manifest.backup.id)?;
+        let engine = engine(self.setup, &self.layout.root, Some(&seed.archive))?;
+        let manifest = choose(engine.lineage(), seed)?;
+        let repository = self.fill(&*engine, &manifest)?;
         self.is_of(&manifest)?;
         let settings = self.layout.root.join("seed.json");
-        let text = Settings { archive: Some(seed.archive.clone()), term: Term(0), pace: None };
+        let text = Settings::of(self.setup, Some(&seed.archive), Term(0));
         let text = serde_json::to_vec(&text).expect("settings are JSON");
         write_synced(&settings, &text).map_err(fault("cannot write", &settings))?;
-        let newest = lineage.newest_timeline(manifest.backup.timeline).map_err(told)?;
+        let newest = engine.newest_timeline(manifest.backup.timeline).map_err(told)?;
         if newest >= goal.term.0 {
             let text = format!("its log is on timeline {newest}, and its term is {}", goal.term.0);
             return Err(Error::Failed(text));
@@ -244,7 +253,9 @@ impl Place<'_> {
         done?;
         // Its log begins here; what it was replayed from is another lineage's.
         remove_file(&settings).map_err(fault("cannot remove", &settings))?;
-        Ok(Restored { backup: manifest.backup, canary, end })
+        let tools = command::tools_of(&settings);
+        remove_dir(&tools).map_err(fault("cannot remove", &tools))?;
+        Ok(Restored { manifest, repository, canary, end })
     }
 
     /// Where the log that was replayed ended: a new timeline says where it left the one before.
@@ -256,14 +267,11 @@ impl Place<'_> {
         end.ok_or_else(|| Error::Failed(format!("{} is no history", path.display())))
     }
 
-    fn unpack(&self, lineage: &Lineage, id: BackupId) -> Result<(), Error> {
+    /// Brings the data in; the repository that it is from.
+    fn fill(&self, engine: &dyn Engine, manifest: &Manifest) -> Result<String, Error> {
         let data = &self.layout.data;
         make_private(data).map_err(fault("cannot make", data))?;
-        let mut opened = lineage.data(id).map_err(told)?;
-        let mut archive = tar::Archive::new(&mut opened);
-        archive.set_preserve_mtime(false);
-        archive.unpack(data).map_err(fault("cannot unpack a backup into", data))?;
-        opened.finish().map_err(|error| Error::Failed(format!("backup {id}: {error}")))?;
+        let repository = engine.restore(manifest, data)?;
         for signal in ["standby.signal", "postmaster.pid"] {
             let path = data.join(signal);
             remove_file(&path).map_err(fault("cannot remove", &path))?;
@@ -271,7 +279,8 @@ impl Place<'_> {
         let wal = data.join("pg_wal/archive_status");
         make_private(&wal).map_err(fault("cannot make", &wal))?;
         let file = fs::File::open(data).map_err(fault("cannot open", data))?;
-        rustix::fs::syncfs(&file).map_err(|error| fault("cannot sync", data)(error.into()))
+        rustix::fs::syncfs(&file).map_err(|error| fault("cannot sync", data)(error.into()))?;
+        Ok(repository)
     }
 
     /// The data must be what the manifest says that it is.

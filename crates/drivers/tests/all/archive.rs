@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use evenkeel_core::backup::archive::{Archived, Error};
+use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::guard::Level;
 use evenkeel_core::backup::job::{Backup, Done, Job, Missed, Proof, What};
 use evenkeel_core::backup::lineage::{
@@ -15,16 +17,16 @@ use evenkeel_core::id::Term;
 use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Position;
 use evenkeel_drivers::backup::pace::Paced;
-use evenkeel_drivers::backup::{lineage, repository};
+use evenkeel_drivers::backup::{engine, repository};
 
 use super::storage::{Fault, Storage};
 use super::{Place, as_owner, until, value_as_owner};
 
-/// A repository in a directory of the test's.
 /// Bytes of a segment of the log.
 const SEGMENT: u64 = 4 << 20;
 
-fn repository(place: &Place, name: &str) -> Repository {
+/// A repository in a directory of the test's.
+pub fn repository(place: &Place, name: &str) -> Repository {
     let path = text(place.dir.path().join("repositories").join(name));
     let location = Location::Directory { path };
     let repository = Repository { name: name.to_owned(), location };
@@ -36,9 +38,10 @@ fn text(path: PathBuf) -> String {
     path.to_str().expect("a plain path").to_owned()
 }
 
-fn archive(place: &Place, generation: u32) -> Archive {
+pub fn archive(place: &Place, generation: u32) -> Archive {
     Archive {
         lineage: Lineage(format!("store/1-{generation}")),
+        engine: Engine::Native,
         key: Password(format!("{generation:064x}")),
         wrapped: "wrapped".to_owned(),
         repositories: vec![repository(place, "here")],
@@ -46,18 +49,44 @@ fn archive(place: &Place, generation: u32) -> Archive {
 }
 
 /// A member that archives.
-fn archiving(place: &Place) -> (Box<dyn Driver>, Goal) {
+pub fn archiving(place: &Place) -> (Box<dyn Driver>, Goal) {
+    archiving_to(place, archive(place, 1))
+}
+
+pub fn archiving_to(place: &Place, archive: Archive) -> (Box<dyn Driver>, Goal) {
     let (mut driver, mut goal, _) = place.serving();
-    goal.archive = Some(Box::new(archive(place, 1)));
+    goal.archive = Some(Box::new(archive));
     driver.configure(&goal).expect("configured");
     (driver, goal)
 }
 
-fn job(place: &Place, goal: &Goal, id: u32, what: What) -> Result<Done, String> {
+/// An archive as its engine has it.
+pub fn opened(place: &Place, archive: &Archive) -> Box<dyn engine::Engine> {
+    let backrest = place.setup.backrest_image.clone();
+    let tools = engine::Tools { dir: place.dir.path().join("tools"), backrest };
+    engine::open(archive, &tools).expect("opened")
+}
+
+/// Stores a file of the log that no server wrote.
+pub fn push(
+    place: &Place,
+    engine: &dyn engine::Engine,
+    name: &str,
+    content: &[u8],
+    term: Term,
+) -> Result<Archived, Error> {
+    let path = place.dir.path().join(name);
+    fs::write(&path, content).expect("written");
+    let data = place.data(1);
+    let pace = Paced::new(None, Level::Fine);
+    engine.push(&engine::LogFile { name, path: &path, data: &data }, term, &pace)
+}
+
+pub fn job(place: &Place, goal: &Goal, id: u32, what: What) -> Result<Done, String> {
     place.driver().job(goal, &Job { id, what }).map_err(|error| error.to_string())
 }
 
-fn backup(place: &Place, goal: &Goal, id: u32) -> Backup {
+pub fn backup(place: &Place, goal: &Goal, id: u32) -> Backup {
     match job(place, goal, id, What::Backup { rate_max: 0 }) {
         Ok(Done::Backup(backup)) => backup,
         other => panic!("{other:?}"),
@@ -65,28 +94,28 @@ fn backup(place: &Place, goal: &Goal, id: u32) -> Backup {
 }
 
 /// Has everything archived that was written so far.
-fn flush(driver: &mut dyn Driver, goal: &Goal) {
+pub fn flush(driver: &mut dyn Driver, goal: &Goal) {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
     let mut goal = goal.clone();
     goal.flush = NUMBER.fetch_add(1, Ordering::Relaxed);
     until(|| driver.flush(&goal).expect("asked"));
 }
 
-fn seed(goal: &Goal, target: Target) -> Seed {
+pub fn seed(goal: &Goal, target: Target) -> Seed {
     let archive = goal.archive.as_deref().expect("it archives").clone();
     Seed { archive, backup: None, target, owner: "orders-2".to_owned(), covered: true }
 }
 
 /// Another member's goal, made from a seed.
-fn restoring(place: &Place, goal: &Goal, member: u32, target: Target) -> Goal {
+pub fn restoring(place: &Place, goal: &Goal, member: u32, target: Target) -> Goal {
     let mut other = place.goal(member, 1);
     other.seed = Some(Box::new(seed(goal, target)));
-    (other.term, other.port) = (Term(goal.term.0 + 1), super::free_port());
+    (other.term, other.port) = (Term(goal.term.0 + 16), super::free_port());
     other
 }
 
 /// Restores, starts, and says what a statement gives.
-fn restored(place: &Place, goal: &Goal, statement: &str) -> String {
+pub fn restored(place: &Place, goal: &Goal, statement: &str) -> String {
     let mut driver = place.driver();
     driver.initialize(goal).expect("restored");
     driver.configure(goal).expect("configured");
@@ -101,13 +130,13 @@ fn restored(place: &Place, goal: &Goal, statement: &str) -> String {
 }
 
 /// A commit of a ledger: its number, and when and where it ended.
-struct Entry {
-    number: u64,
-    at: Moment,
-    end: Position,
+pub struct Entry {
+    pub number: u64,
+    pub at: Moment,
+    pub end: Position,
 }
 
-fn write(place: &Place, number: u64) -> Entry {
+pub fn write(place: &Place, number: u64) -> Entry {
     let ask = |text: &str| value_as_owner(place.port, "a password", text).expect("written");
     ask(&format!("INSERT INTO ledger VALUES ({number}, repeat('x', 3000))"));
     // One client writes: what is written next begins where this ended, and is later.
@@ -120,7 +149,7 @@ fn write(place: &Place, number: u64) -> Entry {
 }
 
 /// A ledger with a backup in its midst, all of it archived.
-fn ledger(place: &Place, driver: &mut dyn Driver, goal: &Goal) -> Vec<Entry> {
+pub fn ledger(place: &Place, driver: &mut dyn Driver, goal: &Goal) -> Vec<Entry> {
     as_owner(place.port, "a password", "CREATE TABLE ledger (n bigint, t text)").expect("made");
     let mut entries = Vec::new();
     for number in 1..=60 {
@@ -215,7 +244,7 @@ pub fn a_backup_is_proven_and_damage_is_found(place: &mut Place) {
     assert!(error.contains("is damaged"), "a damaged file is not the end of the log: {error}");
 }
 
-fn flip(path: &PathBuf) {
+pub fn flip(path: &PathBuf) {
     let mut bytes = fs::read(path).expect("there");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -225,10 +254,9 @@ fn flip(path: &PathBuf) {
 pub fn what_is_let_go_is_nothing_that_is_needed(place: &mut Place) {
     let (mut driver, goal) = archiving(place);
     ledger(place, &mut *driver, &goal);
-    let opened = lineage::Lineage::open(goal.archive.as_deref().expect("it archives"));
-    let opened = opened.expect("opened");
+    let opened = opened(place, goal.archive.as_deref().expect("it archives"));
     let ids = || -> Vec<u32> {
-        let backups = opened.backups().expect("asked");
+        let backups = opened.lineage().backups().expect("asked");
         backups.iter().map(|manifest| manifest.backup.id.0).collect()
     };
     assert_eq!(ids(), [5, 30]);
@@ -387,11 +415,9 @@ pub fn two_histories_never_share_a_lineage(place: &mut Place) {
     backup(place, &goal, 1);
     write(place, 1);
     flush(&mut *driver, &goal);
-    let opened = lineage::Lineage::open(goal.archive.as_deref().expect("it archives"));
-    let opened = opened.expect("opened");
+    let opened = opened(place, goal.archive.as_deref().expect("it archives"));
     // A newer term has begun elsewhere: what is written in this one is not taken any more.
-    let pace = Paced::new(None, Level::Fine);
-    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(2), &pace).expect("stored");
+    push(place, &*opened, "00000002.history", b"1\t0/0\tno reason\n", Term(2)).expect("stored");
     write(place, 2);
     super::as_evenkeel(place, "SELECT pg_switch_wal()");
     until(|| {
@@ -399,11 +425,11 @@ pub fn two_histories_never_share_a_lineage(place: &mut Place) {
         trouble.is_some_and(|words| words.contains("has begun"))
     });
     // The same name with other content is refused, with the same it is there.
-    let error = opened.push("00000002.history", b"other", Term(2), &pace).expect_err("refused");
+    let error = push(place, &*opened, "00000002.history", b"other", Term(2)).expect_err("refused");
     assert!(error.to_string().contains("other content"), "{error}");
-    opened.push("00000002.history", b"1\t0/0\tno reason\n", Term(2), &pace).expect("it is there");
-    opened
-        .push("00000002.history", b"1\t0/0\tno reason\n", Term(1), &pace)
+    push(place, &*opened, "00000002.history", b"1\t0/0\tno reason\n", Term(2))
+        .expect("it is there");
+    push(place, &*opened, "00000002.history", b"1\t0/0\tno reason\n", Term(1))
         .expect("nothing is written");
     goal.term = Term(2);
     driver.configure(&goal).expect("configured");

@@ -5,6 +5,7 @@
 mod archive;
 mod bucket;
 mod contract;
+mod engine;
 mod replication;
 mod storage;
 
@@ -92,6 +93,7 @@ impl Place {
             address: "127.0.0.1".into(),
             poolers_dir: dir.path().join("poolers"),
             pooler_image: image::host(Software::PgBouncer).ok(),
+            backrest_image: image::host(Software::PgBackRest).ok(),
         };
         Self { dir, setup, port: free_port() }
     }
@@ -259,6 +261,12 @@ real!(
     archive::a_repository_that_was_away_gets_what_others_took
 );
 real!(what_was_stopped_is_archived_to_its_end, archive::what_was_stopped_is_archived_to_its_end);
+real!(the_native_engine_conforms, engine::native_conforms);
+real!(the_native_engine_conforms_in_a_bucket, engine::native_conforms_in_a_bucket);
+real!(pgbackrest_conforms, engine::pgbackrest_conforms);
+real!(pgbackrest_conforms_in_a_bucket, engine::pgbackrest_conforms_in_a_bucket);
+real!(pgbackrest_leaves_no_secret_where_others_read, engine::no_secret_is_left);
+real!(two_servers_archive_one_log, engine::two_servers_archive_one_log);
 real!(two_histories_never_share_a_lineage, archive::two_histories_never_share_a_lineage);
 real!(a_stopped_part_keeps_a_set_unproven, replication::a_stopped_part_keeps_a_set_unproven);
 real!(torn_settings_are_made_whole, replication::torn_settings_are_made_whole);

@@ -11,6 +11,7 @@ use crate::print;
 use crate::stage::Stage;
 
 mod archives;
+mod backup;
 mod clients;
 mod engine;
 mod fleet;
@@ -26,6 +27,7 @@ mod usage;
   evenkeel bench fleet --only create,kill
   evenkeel bench ha --trials 20
   evenkeel bench archives --services 100 --only proofs
+  evenkeel bench backup --scale 150
   evenkeel bench soak --faults 100 --for 20m")]
 pub struct Bench {
     #[command(subcommand)]
@@ -48,6 +50,12 @@ enum Verb {
         /// Parts to measure [default: all].
         #[arg(long, value_delimiter = ',')]
         only: Vec<fleet::Part>,
+    },
+    /// Backups, restores and log with each backup engine, beside the same tool by hand. Takes some minutes.
+    Backup {
+        /// Of pgbench's database; 150 are 2 GB.
+        #[arg(long, default_value_t = 150)]
+        scale: u32,
     },
     /// A service with a standby: pauses of planned switchovers, the ways to it beside each other, what
     /// it costs at rest. Takes some minutes.
@@ -99,6 +107,7 @@ impl Bench {
         match &self.verb {
             Verb::Engine { services } => engine::run(*services),
             Verb::Fleet { services, only } => fleet::run(*services, only),
+            Verb::Backup { scale } => backup::run(*scale),
             Verb::Ha { trials, only } => ha::run(*trials, only),
             Verb::Soak { faults, lasts, seed } => soak::run(*faults, *lasts, *seed),
             Verb::Archives { services, burns, only } => archives::run(*services, *burns, only),

@@ -160,11 +160,14 @@ impl Cell {
         })
     }
 
-    /// Who does a job, so that the primary has as little of it as can be: a standby where one follows.
-    fn doer(&self, service: &Service) -> Option<(MemberId, HostId)> {
+    /// Who does a job, so that the primary has as little of it as can be: a standby where one follows, if
+    /// the engine can take a backup there.
+    fn doer(&self, service: &Service, what: &What) -> Option<(MemberId, HostId)> {
         if service.row.phase == Phase::Retired {
             return self.sealed_primary(service);
         }
+        let engine = service.row.archive.as_ref().map(|archive| archive.engine).unwrap_or_default();
+        let on_standby = engine.works_on_standby(what);
         let members = service.row.members.iter().zip(&service.seen);
         let fit = |seen: &&Seen, first: bool| match seen.state {
             member::State::Ready => first,
@@ -173,7 +176,8 @@ impl Cell {
         };
         let speaks = |host: &HostId| self.state.hosts.get(host).is_some_and(|host| host.speaks());
         let able = members.enumerate().filter(|(at, (member, seen))| {
-            member.stays()
+            (*at == 0 || on_standby)
+                && member.stays()
                 && speaks(&member.host)
                 && seen.as_ref().is_some_and(|s| fit(&s, *at == 0))
         });
@@ -195,7 +199,7 @@ impl Cell {
         let doer = match what {
             What::GiveUp => self.giver(service),
             What::Even => self.evener(service).filter(|(_, host)| self.bears(*host)),
-            _ => self.doer(service).filter(|(_, host)| self.bears(*host)),
+            _ => self.doer(service, &what).filter(|(_, host)| self.bears(*host)),
         };
         let Some((member, host)) = doer else {
             self.state.idle_jobs.insert(id);
@@ -295,7 +299,6 @@ impl Cell {
             return Err(Error::JobRunning { name: name.to_owned(), running });
         }
         let nobody = || Error::NoMember { name: name.to_owned() };
-        let (member, host) = self.doer(service).ok_or_else(nobody)?;
         let what = match prove {
             false => What::Backup { rate_max: 0 },
             true => {
@@ -304,6 +307,7 @@ impl Cell {
                 What::Prove(Box::new(seed.ok_or_else(none)?))
             }
         };
+        let (member, host) = self.doer(service, &what).ok_or_else(nobody)?;
         if let (Some(service), Some(keys)) = (self.state.services.get_mut(&id), keys) {
             service.row.archive.get_or_insert_with(|| Box::new(Archive::new(keys)));
         }
@@ -334,6 +338,7 @@ impl Archive {
     pub fn new(keys: &Keys) -> Self {
         Self {
             generation: 1,
+            engine: keys.engine,
             key: keys.key.clone(),
             wrapped: keys.wrapped.clone(),
             backups: Vec::new(),

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::engine::Engine;
 use crate::backup::job::{Backup, Job, Proof};
 use crate::backup::lineage::Seed;
 use crate::goal::Password;
@@ -16,6 +17,9 @@ use crate::time::Time;
 pub struct Archive {
     /// Which of its lineages is written to.
     pub generation: u32,
+    /// Who packs what is written to it.
+    #[serde(default, skip_serializing_if = "Engine::is_default")]
+    pub engine: Engine,
     /// What everything in it is sealed with.
     pub key: Password,
     /// The same, for the holder of the fleet's recovery key.

@@ -3,6 +3,7 @@
 //! A command that stores one file lives for one file, so requests are blocking, on one connection, and
 //! signed in their address. What a server says it stored is asked for again before it is believed.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
@@ -192,6 +193,13 @@ impl Bucket {
         }
     }
 
+    /// Whether there is an object, as far as can be told.
+    fn holds(&self, path: &str) -> bool {
+        let key = self.key(path);
+        let action = self.bucket.head_object(Some(&self.credentials), &key);
+        self.ask(action, "HEAD", &[], None).is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// Whether an object of so many bytes is there, as its server just said.
     fn stored(&self, path: &str, bytes: u64) -> Result<(), Error> {
         let key = self.key(path);
@@ -267,7 +275,12 @@ impl Repository for Bucket {
     fn put(&self, path: &str, bytes: &[u8]) -> Result<Put, Error> {
         let key = self.key(path);
         let action = self.bucket.put_object(Some(&self.credentials), &key);
-        let answer = self.ask(action, "PUT", &[("if-none-match", "*")], Some(bytes))?;
+        let answer = match self.ask(action, "PUT", &[("if-none-match", "*")], Some(bytes)) {
+            Ok(answer) => answer,
+            // Who has it already may hang up before a large object was read.
+            Err(_) if self.holds(path) => return Ok(Put::Exists),
+            Err(error) => return Err(error),
+        };
         match answer.status() {
             StatusCode::PRECONDITION_FAILED => Ok(Put::Exists),
             status if status.is_success() => {
@@ -299,6 +312,10 @@ impl Repository for Bucket {
             };
         }
         Ok(names)
+    }
+
+    fn hold(&self, _path: &str) -> Result<Option<File>, Error> {
+        Ok(None)
     }
 
     fn remove(&self, path: &str) -> Result<(), Error> {

@@ -204,6 +204,13 @@ impl Repository for Directory {
         Ok(names)
     }
 
+    fn hold(&self, path: &str) -> Result<Option<File>, Error> {
+        let file = File::open(self.root.join(path)).map_err(|error| self.missing(path, &error))?;
+        let operation = rustix::fs::FlockOperation::LockExclusive;
+        rustix::fs::flock(&file, operation).map_err(|error| self.fault(&error.into()))?;
+        Ok(Some(file))
+    }
+
     fn remove(&self, path: &str) -> Result<(), Error> {
         let path = self.root.join(path);
         match fs::remove_file(&path) {

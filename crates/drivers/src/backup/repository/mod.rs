@@ -3,6 +3,7 @@
 mod bucket;
 mod directory;
 
+use std::fs::File;
 use std::io::{Read, Write};
 
 use evenkeel_core::backup::archive::Error;
@@ -53,6 +54,12 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// [`Error`]; nothing below is no error.
     fn list(&self, path: &str) -> Result<Vec<String>, Error>;
+    /// Holds an object that is there, against others who would hold it, until what is given is dropped;
+    /// `None`: what is written here shows only whole, and nobody needs to.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn hold(&self, path: &str) -> Result<Option<File>, Error>;
     /// Removes an object; one that is not there is removed already.
     ///
     /// # Errors
