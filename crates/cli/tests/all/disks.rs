@@ -22,10 +22,10 @@ fn level(fleet: &Fleet) -> String {
 }
 
 /// Fills most of a disk with something else.
-fn put(ballast: &Path) {
+fn put(ballast: &Path, mib: u64) {
     let of = format!("of={}", ballast.display());
     let put = Command::new("dd")
-        .args(["if=/dev/zero", "bs=1M", "count=700", "status=none", &of])
+        .args(["if=/dev/zero", "bs=1M", "status=none", &format!("count={mib}"), &of])
         .status();
     assert!(put.is_ok_and(|status| status.success()));
 }
@@ -77,9 +77,9 @@ fn a_disk_that_fills_with_log_stops_nobody() {
         fs::remove_dir_all(&here).expect("copied");
         symlink(&elsewhere, &here).expect("linked");
         let ballast = mount.join("ballast");
-        put(&ballast);
+        put(&ballast, 700);
         storage_returns(&fleet, &here, &away, &ballast);
-        put(&ballast);
+        put(&ballast, 700);
         log_is_given_up(&fleet, &here, &away, &ballast);
         assert_eq!(fleet.server("orders"), server, "the same server all along");
         drop(fleet);
@@ -113,6 +113,14 @@ fn storage_returns(fleet: &Fleet, here: &Path, away: &Path, ballast: &Path) {
         let takes = ["fine", "warn"].contains(&level(fleet).as_str());
         lag == 0 && takes && fleet.sql("orders", "INSERT INTO ledger VALUES (2)").is_ok()
     });
+    // A restore beside it is refused before it takes what the server needs.
+    let more = ballast.with_extension("more");
+    let stat = rustix::fs::statvfs(ballast).expect("a disk");
+    let reserve = stat.f_blocks / 10 + (8 << 20) / stat.f_frsize;
+    put(&more, (stat.f_bavail.saturating_sub(reserve) * stat.f_frsize) >> 20);
+    let (_, error) = fleet.fails(&["prove", "orders"]);
+    assert!(error.contains("no space left for a restore"), "{error}");
+    fs::remove_file(more).expect("its own");
     fs::remove_file(ballast).expect("its own");
     fleet.ok(&["fork", "orders", "whole", "--timeout", "300"]);
     assert_eq!(fleet.sql("whole", "SELECT count(*) FROM ledger").expect("restored"), ["2"]);

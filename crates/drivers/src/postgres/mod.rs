@@ -15,10 +15,9 @@ mod server;
 mod session;
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use evenkeel_core::backup::guard::{Level, Room};
+use evenkeel_core::backup::guard::Level;
 use evenkeel_core::backup::job::{Done, Job, What};
 use evenkeel_core::backup::lineage::BackupId;
 use evenkeel_core::check::Reading;
@@ -90,13 +89,6 @@ impl Postgres {
         }
         Ok(())
     }
-}
-
-/// The disk that a directory is on; nothing is known of one that cannot be asked.
-fn room(directory: &Path) -> Option<Room> {
-    let stat = rustix::fs::statvfs(directory).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Some(Room { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
 }
 
 /// The software, or the error that says there is none.
@@ -253,7 +245,7 @@ impl Driver for Postgres {
             behind_since: since.filter(long).map(moment),
             trouble: last.and_then(|last| last.error).filter(|_| bytes > 0),
             missed: command::missed(&layout.archive),
-            room: room(&layout.data),
+            room: guard::room(&layout.data),
         })
     }
 

@@ -29,7 +29,7 @@ use tokio_postgres::{Client, Config};
 use super::backup::{engine, told};
 use super::layout::Layout;
 use super::prepare::identifier;
-use super::{conf, image, make, replication, server};
+use super::{conf, guard, image, make, replication, server};
 use crate::Setup;
 use crate::backup::command::{self, Settings, now};
 use crate::backup::engine::Engine;
@@ -229,6 +229,7 @@ impl Place<'_> {
     ) -> Result<Restored, Error> {
         let engine = engine(self.setup, &self.layout.root, Some(&seed.archive))?;
         let manifest = choose(engine.lineage(), seed)?;
+        guard::leaves_room(&self.layout.root, manifest.backup.bytes)?;
         let repository = self.fill(&*engine, &manifest)?;
         self.is_of(&manifest)?;
         let settings = self.layout.root.join("seed.json");
@@ -335,11 +336,11 @@ impl Place<'_> {
         replication::plant(&self.layout.data, goal.term)?;
         let log = self.layout.log.join("restore.log");
         let logged = fs::metadata(&log).map_or(0, |found| found.len());
-        let mut server = self.spawn(goal, newest, settings, target, &log)?;
+        let mut child = self.spawn(goal, newest, settings, target, &log)?;
         let mut config = Config::new();
         config.host_path(&self.sockets).port(goal.port).user("evenkeel").dbname("evenkeel");
         loop {
-            let ended = server.try_wait().map_err(|error| Error::Failed(error.to_string()))?;
+            let ended = child.try_wait().map_err(|error| Error::Failed(error.to_string()))?;
             if ended.is_some() {
                 return Err(make::in_words("restoring", &last_words(&log, logged)));
             }
@@ -348,10 +349,15 @@ impl Place<'_> {
                 let row = client.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await?;
                 Ok::<_, tokio_postgres::Error>((client, row.get::<_, bool>(0)))
             });
-            match asked {
-                Ok((client, false)) => return Ok(client),
-                _ => std::thread::sleep(STEP),
+            if let Ok((client, false)) = asked {
+                return Ok(client);
             }
+            if let Err(full) = guard::leaves_room(&self.layout.root, 0) {
+                server::kill(&self.layout.data)?;
+                child.wait().map_err(|error| Error::Failed(error.to_string()))?;
+                return Err(full);
+            }
+            std::thread::sleep(STEP);
         }
     }
 
