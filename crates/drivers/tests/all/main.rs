@@ -133,6 +133,7 @@ impl Place {
             archive: None,
             flush: 0,
             seed: None,
+            import: None,
             job: None,
         }
     }

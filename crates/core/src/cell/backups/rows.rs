@@ -7,6 +7,7 @@ use crate::backup::job::{Backup, Job, Proof};
 use crate::backup::lineage::Seed;
 use crate::goal::Password;
 use crate::id::{MemberId, ServiceId};
+use crate::import::{Import, Told};
 use crate::name::ServiceName;
 use crate::time::Time;
 
@@ -46,6 +47,20 @@ pub struct Archive {
     /// What it is being made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Box<Origin>>,
+    /// The foreign server that its service was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Box<Imported>>,
+}
+
+/// What a service is, or was, imported from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// From where and how; without a password when it is over.
+    pub import: Import,
+    /// What its agent said that is worth keeping.
+    pub told: Told,
+    /// Whether nothing more is read from there.
+    pub over: bool,
 }
 
 /// What a service is being made from.
