@@ -5,6 +5,7 @@ mod backups;
 mod damage;
 mod fleet;
 mod ha;
+mod import;
 mod kills;
 mod life;
 mod offline;
