@@ -8,6 +8,7 @@ use evenkeel_core::agent::{Brain, Call, Config, Input, Outcome, Output};
 use evenkeel_core::backup::job::Done;
 use evenkeel_core::check::Reading;
 use evenkeel_core::id::{MemberId, ServiceId};
+use evenkeel_core::import::Told;
 use evenkeel_core::report::{Answer, FromAgent, Hello, Question, ToAgent};
 use evenkeel_core::time::{Span, Time};
 use tokio::sync::{Semaphore, mpsc};
@@ -59,6 +60,8 @@ pub(crate) enum Event {
     Host(Vec<(String, Reading)>),
     /// The image that new members run from.
     Image(Option<String>),
+    /// Where a member's import is.
+    Importing { member: MemberId, told: Box<Told> },
     /// A job ended.
     JobEnded {
         /// Of which member.
@@ -204,6 +207,7 @@ impl Shell {
                 Input::PoolerDied { service }
             }
             Event::JobEnded { member, number, outcome } => Input::Job { member, number, outcome },
+            Event::Importing { member, told } => Input::Importing { member, told },
             Event::Saw(answer) => Input::Saw(answer),
             Event::Host(readings) => {
                 self.reading_since = None;
@@ -240,6 +244,9 @@ impl Shell {
         }
         for call in out.jobs {
             self.workers.begin(call);
+        }
+        for goal in out.interrupts {
+            self.workers.interrupt(goal);
         }
         for call in out.pooler_calls {
             self.poolers.call(call);

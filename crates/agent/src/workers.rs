@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use evenkeel_core::agent::{Action, Call, JobCall, Outcome, perform};
 use evenkeel_core::backup::guard::Level;
 use evenkeel_core::driver::{Driver, Error};
+use evenkeel_core::goal::Goal;
 use evenkeel_core::id::MemberId;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -16,6 +17,8 @@ use crate::shell::Event;
 
 /// Directories made at the same time: each keeps a core and the disk busy for a second.
 const INITIALIZING_MAX: usize = 2;
+/// Between questions to an import that is under way.
+const IMPORT_STEP: Duration = Duration::from_millis(250);
 
 /// How far jobs stand back (`nice`): a tenth of a busy core is left to them.
 const JOB_NICE: i32 = 10;
@@ -71,12 +74,19 @@ impl Workers {
                 None => None,
             };
             let (member, number) = (call.member, call.number);
+            let import = Import::of(&call, &drivers, &events);
+            let watch = import.clone().map(|import| tokio::spawn(import.watch()));
             let work = tokio::task::spawn_blocking(move || work(&*drivers, driver, &call));
             let (driver, outcome) = work.await.unwrap_or_else(|error| {
                 let words = format!("the driver broke off: {error}");
                 (None, Outcome::Failed(Error::Failed(words)))
             });
             drop((permit, making));
+            if let (Some(import), Some(watch)) = (import, watch) {
+                watch.abort();
+                // What came of it is known before the call is over.
+                import.tell().await;
+            }
             let returned = Returned { member, number, outcome, driver };
             // The shell has gone if it takes no event any more.
             let _ = events.send(Event::Returned(returned)).await;
@@ -106,6 +116,17 @@ impl Workers {
         });
     }
 
+    /// Has an import that nobody wants any more end soon.
+    pub fn interrupt(&self, goal: Goal) {
+        let drivers = Arc::clone(&self.drivers);
+        tokio::task::spawn_blocking(move || {
+            let asked = drivers.driver(&goal).and_then(|mut driver| driver.interrupt(&goal));
+            if let Err(error) = asked {
+                tracing::warn!(member = %goal.member, %error, "an import cannot be ended yet");
+            }
+        });
+    }
+
     /// Takes a driver back.
     pub fn back(&mut self, returned: &mut Returned) {
         self.under_way -= 1;
@@ -127,6 +148,39 @@ impl Workers {
 fn give_way() {
     if let Err(error) = rustix::process::setpriority_process(None, JOB_NICE) {
         tracing::warn!(%error, "a job has the priority of what serves");
+    }
+}
+
+/// A call for a member that is made from a foreign server: how far that is, is asked beside it.
+#[derive(Clone)]
+struct Import {
+    goal: Goal,
+    drivers: Arc<dyn Drivers>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Import {
+    fn of(call: &Call, drivers: &Arc<dyn Drivers>, events: &mpsc::Sender<Event>) -> Option<Self> {
+        let (drivers, events) = (Arc::clone(drivers), events.clone());
+        let goal = call.goal.import.is_some().then(|| call.goal.clone())?;
+        Some(Self { goal, drivers, events })
+    }
+
+    async fn watch(self) {
+        loop {
+            tokio::time::sleep(IMPORT_STEP).await;
+            self.tell().await;
+        }
+    }
+
+    async fn tell(&self) {
+        let (drivers, goal, member) =
+            (Arc::clone(&self.drivers), self.goal.clone(), self.goal.member);
+        let ask = move || drivers.driver(&goal).ok()?.importing(&goal);
+        if let Ok(Some(told)) = tokio::task::spawn_blocking(ask).await {
+            // The shell has gone if it takes no event any more.
+            let _ = self.events.send(Event::Importing { member, told: Box::new(told) }).await;
+        }
     }
 }
 

@@ -12,9 +12,9 @@ use ureq::{Agent, Body};
 
 use crate::events::Events;
 use crate::{
-    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder, JournalEntry,
-    JournalQuery, KindPage, KindSummary, NewRepository, NewService, RepositoryPage, RestoreTarget,
-    RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
+    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder, ImportOrder,
+    JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService, RepositoryPage,
+    RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.
@@ -252,6 +252,14 @@ impl Client {
     /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
     pub fn fork(&self, name: &str, order: &ForkOrder) -> Result<Accepted, Error> {
         self.post(&path("/v1/services", name, "/fork"), order)
+    }
+
+    /// Orders a new service from a foreign server.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn import(&self, order: &ImportOrder) -> Result<Accepted, Error> {
+        self.post("/v1/imports", order)
     }
 
     /// Orders a service to be put back.

@@ -147,6 +147,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
             "Puts a service back to how it was, in new members; the old ones are retired.",
         )
     },
+    Endpoint {
+        request: Some("ImportOrder"),
+        ..order("/v1/imports", "Makes a service from a foreign server.")
+    },
     get("/v1/backups/{id}", "BackupRow", "One backup."),
     get("/v1/repositories", "[RepositoryPage]", "Where archives go."),
     Endpoint {

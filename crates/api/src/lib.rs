@@ -31,6 +31,7 @@ pub use events::Events;
 pub use openapi::openapi;
 pub use types::{
     CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService, PlanSummary,
-    RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
+    ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService,
+    PlanSummary, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
+    UrlAnswer,
 };

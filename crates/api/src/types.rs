@@ -4,6 +4,7 @@ use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::{Bucket, Location};
 use evenkeel_core::check::Family;
 use evenkeel_core::digest::Digest;
+use evenkeel_core::goal::Password;
 use evenkeel_core::journal::Topic;
 use evenkeel_core::time::Time;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,25 @@ pub struct ForkOrder {
     /// How far the source's log is replayed.
     #[serde(default)]
     pub target: RestoreTarget,
+}
+
+/// The body of an order for an import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportOrder {
+    /// The new service's name.
+    pub name: String,
+    /// The source, like `postgres://user@host:5432/database`, without a password.
+    pub from: String,
+    /// The new service's plan; the kind's first plan if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// `auto`, `base` or `dump`; the first if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The source's password, where it asks for one. No answer ever shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
 }
 
 /// The body of an order for a rollback.

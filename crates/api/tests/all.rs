@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use evenkeel_api::{
     CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    JournalEntry, KindPage, KindSummary, NewRepository, NewService, PlanSummary, RepositoryPage,
-    RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer, openapi,
+    ImportOrder, JournalEntry, KindPage, KindSummary, NewRepository, NewService, PlanSummary,
+    RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::Bucket;
@@ -41,6 +41,7 @@ fn service() -> view::Service {
         operation: None,
         failover: None,
         backup: None,
+        import: None,
         owner: String::new(),
         findings: vec![],
     }
@@ -56,6 +57,25 @@ fn bucket() -> Bucket {
         access_key: String::new(),
         secret_key: Password(String::new()),
         ca: Some(String::new()),
+    }
+}
+
+fn an_import_order() -> ImportOrder {
+    let (plan, method) = (Some(String::new()), Some(String::new()));
+    let password = Some(Password(String::new()));
+    ImportOrder { name: String::new(), from: String::new(), plan, method, password }
+}
+
+fn an_import() -> view::Import {
+    view::Import {
+        source: String::new(),
+        method: String::new(),
+        why: String::new(),
+        progress: None,
+        done_bytes: 1,
+        total_bytes: 1,
+        changes: vec![],
+        failed: None,
     }
 }
 
@@ -199,6 +219,8 @@ fn archives() -> Vec<(&'static str, serde_json::Value)> {
         ("Job", json(&job)),
         ("FailedJob", json(&failed)),
         ("BackupRow", json(&row)),
+        ("ImportOrder", json(&an_import_order())),
+        ("Import", json(&an_import())),
     ]
 }
 

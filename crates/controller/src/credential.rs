@@ -108,10 +108,30 @@ impl FleetKey {
         Keys { key: Password(hex(&key)), wrapped, engine }
     }
 
+    /// Seals a secret that this control plane keeps for a while and does not itself need.
+    pub fn seal(&self, secret: &str) -> String {
+        let nonce: [u8; 24] = rand::random();
+        let sealed = self.cipher(b"secret").encrypt(&nonce.into(), secret.as_bytes());
+        let sealed = sealed.expect("a secret is not too long to encrypt");
+        URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
+    }
+
+    /// What was sealed; `None`: not by this key.
+    pub fn unseal(&self, sealed: &str) -> Option<String> {
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let (nonce, sealed) = bytes.split_first_chunk::<24>()?;
+        let secret = self.cipher(b"secret").decrypt(&(*nonce).into(), sealed).ok()?;
+        String::from_utf8(secret).ok()
+    }
+
     fn wrapping(&self) -> XChaCha20Poly1305 {
+        self.cipher(b"archive")
+    }
+
+    fn cipher(&self, use_of: &[u8]) -> XChaCha20Poly1305 {
         let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0)
             .expect("HMAC takes keys of every length");
-        mac.update(b"archive");
+        mac.update(use_of);
         XChaCha20Poly1305::new(&mac.finalize().into_bytes())
     }
 }
@@ -185,6 +205,16 @@ mod tests {
         assert_eq!(text, keys.key.0);
         assert!(open(&other).is_err());
         assert!(!format!("{keys:?}").contains(&keys.key.0), "it is never printed");
+    }
+
+    #[test]
+    fn a_sealed_secret_is_opened_by_the_fleets_key_alone() {
+        let (mine, other) = (FleetKey([7; 32]), FleetKey([8; 32]));
+        let sealed = mine.seal("hidden");
+        assert_eq!(mine.unseal(&sealed).as_deref(), Some("hidden"));
+        assert!(!sealed.contains("hidden") && sealed != mine.seal("hidden"));
+        assert_eq!(other.unseal(&sealed), None);
+        assert_eq!(mine.unseal("short"), None);
     }
 
     #[test]

@@ -76,7 +76,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let (cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
     let head = cell_thread::head(&*store)?;
     let key_path = options.dir.join("fleet.key");
-    let key = FleetKey::open(&key_path, fleet_exists)?;
+    let key = Arc::new(FleetKey::open(&key_path, fleet_exists)?);
     let token = Token::open(&options.dir.join("token"))?;
     let listener = TcpListener::bind(options.listen).await;
     let listen = |source| Error::Listen { address: options.listen, source };
@@ -90,6 +90,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         store,
         head,
         recordings: recordings.clone(),
+        key: Arc::clone(&key),
         stats: Arc::clone(&stats),
         wall: options.wall,
         abort_after: options.abort_after,

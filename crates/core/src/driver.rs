@@ -10,6 +10,7 @@ use crate::backup::job::{Done, Job, Missed};
 use crate::check::Reading;
 use crate::goal::{Goal, StopMode};
 use crate::id::{Incarnation, Term};
+use crate::import;
 use crate::moment::Moment;
 use crate::promise::{Copy, Position};
 
@@ -215,6 +216,19 @@ pub trait Driver: Send {
     /// # Errors
     /// [`Error`]; what was begun is left as [`Directory::Partial`].
     fn initialize(&mut self, goal: &Goal) -> Result<(), Error>;
+    /// Where the import that a directory is made from is; asked of a driver beside the one that makes it.
+    fn importing(&mut self, goal: &Goal) -> Option<import::Told> {
+        let _ = goal;
+        None
+    }
+    /// Has an import under way end soon, without success; asked of a driver beside the one that makes it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn interrupt(&mut self, goal: &Goal) -> Result<(), Error> {
+        let _ = goal;
+        Ok(())
+    }
     /// Makes a stopped directory of an older incarnation one of the goal's, which follows the goal's
     /// upstream: what it has and its upstream has not is set aside, the rest goes on being used. How
     /// many bytes of log were set aside.

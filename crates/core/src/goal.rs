@@ -11,6 +11,7 @@ use crate::backup::job::Job;
 use crate::backup::lineage::{Archive, Seed};
 use crate::digest::Digest;
 use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
+use crate::import::Import;
 use crate::name::ServiceName;
 use crate::promise::{Copy, Set};
 use crate::time::Span;
@@ -199,6 +200,9 @@ pub struct Goal {
     /// What its first directory is made from as a primary; `None`: from nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<Box<Seed>>,
+    /// The foreign server that its first directory is made from as a primary; `None`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Box<Import>>,
     /// What is to be done beside its server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Box<Job>>,

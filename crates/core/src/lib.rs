@@ -22,6 +22,7 @@ pub mod driver;
 pub mod goal;
 pub mod host;
 pub mod id;
+pub mod import;
 pub mod journal;
 pub mod kind;
 pub mod knowing;

@@ -9,6 +9,7 @@ use crate::backup::engine::Engine;
 use crate::backup::lineage::{Repository, Target};
 use crate::goal::Password;
 use crate::id::{OperationId, ServiceId};
+use crate::import::Import;
 use crate::name;
 use crate::service::State;
 
@@ -71,6 +72,21 @@ pub enum Order {
         /// How far.
         target: Target,
         /// What the new members' archive is sealed with.
+        keys: Keys,
+    },
+    /// A new service from a foreign server.
+    Import {
+        /// Its name.
+        name: String,
+        /// Its kind's name.
+        kind: String,
+        /// Its plan's name; the kind's default if absent.
+        plan: Option<String>,
+        /// From where and how; the password in it is sealed.
+        import: Box<Import>,
+        /// The new owner's packed secret.
+        secret: Vec<u8>,
+        /// What its archive is sealed with.
         keys: Keys,
     },
     /// Have archives go to one repository more.

@@ -11,6 +11,7 @@ use crate::check::Result as CheckResult;
 use crate::digest::Digest;
 use crate::goal::{Identity, Refusal, StoreId};
 use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
+use crate::import;
 use crate::member;
 use crate::moment::Moment;
 use crate::pooler;
@@ -56,6 +57,9 @@ pub struct Member {
     /// Its archive, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Box<Archive>>,
+    /// Where its import is, while its goal has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Box<import::Told>>,
 }
 
 /// How a member's log gets to its archive, and what came of its job.

@@ -48,10 +48,33 @@ pub struct Service {
     pub failover: Option<Failover>,
     /// Its archive; none where it has none.
     pub backup: Option<Backup>,
+    /// The foreign server that it was made from; none where it was not.
+    pub import: Option<Import>,
     /// Its owner's role and the name of its database: its own name, or that of what it was restored from.
     pub owner: String,
     /// What is not as promised.
     pub findings: Vec<Finding>,
+}
+
+/// What a service is, or was, imported from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// From where, without a password.
+    pub source: String,
+    /// How: `base` or `dump`; `auto` before it was looked at.
+    pub method: String,
+    /// Why so; empty before it was looked at.
+    pub why: String,
+    /// Where it is, in words; none when it is over.
+    pub progress: Option<String>,
+    /// Bytes that are done of this stage.
+    pub done_bytes: u64,
+    /// Bytes that it has; 0: nobody knows.
+    pub total_bytes: u64,
+    /// What is other than in the source, and what a person should know.
+    pub changes: Vec<String>,
+    /// Why it failed for good.
+    pub failed: Option<String>,
 }
 
 /// A service's archive at a glance. Moments are RFC 3339, UTC.

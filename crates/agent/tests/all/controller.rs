@@ -51,6 +51,7 @@ pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
         archive: None,
         flush: 0,
         seed: None,
+        import: None,
         job: None,
     }
 }

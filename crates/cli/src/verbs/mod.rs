@@ -16,6 +16,7 @@ mod fork;
 mod gateway;
 mod handover;
 mod host;
+mod import;
 mod journal;
 mod kind;
 mod list;
@@ -58,6 +59,7 @@ pub enum Verb {
     Prove(backup::Prove),
     Fork(fork::Fork),
     Rollback(fork::Rollback),
+    Import(import::Import),
     Repository(repository::Repository),
     Host(host::Host),
     Kind(kind::Kind),
@@ -98,6 +100,7 @@ impl Verb {
             Self::Prove(verb) => verb.run(context),
             Self::Fork(verb) => verb.run(context),
             Self::Rollback(verb) => verb.run(context),
+            Self::Import(verb) => verb.run(context),
             Self::Repository(verb) => verb.run(context),
             Self::Host(verb) => verb.run(context),
             Self::Kind(verb) => verb.run(context),

@@ -43,6 +43,7 @@ pub fn service_page(service: &view::Service) {
         pooled(service),
         vec!["term".into(), service.term.to_string()],
         failover(service),
+        imported(service),
         disk(service),
     ]);
     backup(service);
@@ -70,6 +71,20 @@ fn pooled(service: &view::Service) -> Vec<String> {
     let (Some(url), Some(port)) = (&service.url, service.pooled_port) else { return Vec::new() };
     let place = url.rsplit_once(':').map_or("", |(place, _)| place);
     vec!["pooled endpoint".into(), format!("{place}:{port}")]
+}
+
+/// Where it comes from, for a service that was imported.
+fn imported(service: &view::Service) -> Vec<String> {
+    let says = |import: &view::Import| {
+        let view::Import { method, source, .. } = import;
+        let how = match (&import.failed, &import.progress) {
+            (Some(why), _) => format!("not, from {source}: {why}"),
+            (None, Some(progress)) => format!("by {method} from {source}; {progress}"),
+            (None, None) => format!("by {method} from {source}"),
+        };
+        vec!["imported".to_owned(), how]
+    };
+    service.import.as_ref().map_or_else(Vec::new, says)
 }
 
 /// How much room the primary has.

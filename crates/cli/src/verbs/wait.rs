@@ -26,6 +26,11 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// For a verb with bounds of its own.
+    pub const fn new(no_wait: bool, timeout: u64) -> Self {
+        Self { no_wait, timeout }
+    }
+
     /// Waits until a service is in a state and no operation is under way. `None`: it is gone, or
     /// nobody wants to wait.
     pub fn until(
@@ -59,6 +64,15 @@ impl Wait {
             if service.state == state && service.operation.is_none() {
                 progress.end();
                 return Ok(Some(service));
+            }
+            let failed = service.import.as_ref().and_then(|import| import.failed.as_ref());
+            if let Some(why) = failed.filter(|_| state == State::Available) {
+                progress.end();
+                let text = format!(
+                    "{name} is not imported: {why}; `evenkeel terminate {name} --confirm {name}` \
+                     removes what is left"
+                );
+                return Err(Failure::new(Kind::Failed, text));
             }
             progress.show(&describe(&service));
             if Instant::now() > end {

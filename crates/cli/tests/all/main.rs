@@ -6,6 +6,7 @@ mod damage;
 mod disks;
 mod fleet;
 mod ha;
+mod import;
 mod kills;
 mod life;
 mod offline;

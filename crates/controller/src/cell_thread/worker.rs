@@ -6,6 +6,7 @@
 //!   store, and every stream is ended so that agents and gateways report anew;
 //! - while the store takes no commits nothing is decided, and orders are refused with the cause.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +16,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
+use evenkeel_core::goal::{Goal, Password};
+use evenkeel_core::import::Secret;
 use evenkeel_core::journal::{self, Topic};
+use evenkeel_core::report::ToAgent;
 use evenkeel_core::row::Writes;
 use evenkeel_core::time::Time;
 use evenkeel_core::wire;
@@ -28,6 +32,7 @@ use super::outbox::Outbox;
 use super::record::{self, Record};
 use super::{Handle, INBOX_MAX, Recording, Seen, Unanswered};
 use crate::clock::{Clock, Wall};
+use crate::credential::FleetKey;
 use crate::failpoint::AbortAfter;
 use crate::recorder::Recorder;
 use crate::stats::Stats;
@@ -52,6 +57,8 @@ pub(crate) struct Setting {
     pub head: u64,
     /// Directory of the flight recorder.
     pub recordings: PathBuf,
+    /// Opens what only agents are to read.
+    pub key: Arc<FleetKey>,
     pub stats: Arc<Stats>,
     pub wall: Wall,
     pub abort_after: Option<AbortAfter>,
@@ -73,6 +80,7 @@ pub(crate) fn spawn(setting: Setting) -> io::Result<(Handle, JoinHandle<()>)> {
 
 struct Worker {
     setup: Setup,
+    key: Arc<FleetKey>,
     /// None while what is stored cannot even be read back.
     cell: Option<Cell>,
     record: Record,
@@ -109,6 +117,7 @@ impl Worker {
         Self {
             recorder: Recorder::new(&setting.recordings, &setting.setup),
             setup: setting.setup,
+            key: setting.key,
             cell: Some(setting.cell),
             record: Record::new(setting.store, Arc::clone(&stats), setting.abort_after),
             // The first turn looks at everything that is stored.
@@ -272,7 +281,10 @@ impl Worker {
     fn send(&mut self, turn: &Turn) {
         for send in &turn.sends {
             match send {
-                Send::Agent { link, message } => self.frame(*link, wire::encode(message)),
+                Send::Agent { link, message } => {
+                    let frame = wire::encode(&*unsealed(&self.key, message));
+                    self.frame(*link, frame);
+                }
                 Send::Gateway { link, message } => self.frame(*link, wire::encode(message)),
                 Send::Close { link } => {
                     if let Some(stream) = self.links.get_mut(link) {
@@ -359,6 +371,25 @@ impl Worker {
         self.halted = None;
         self.stats.cannot_record.set(0);
         self.recording.send_replace(None);
+    }
+}
+
+/// What goes to an agent, with the secrets that the cell keeps sealed open for it.
+fn unsealed<'a>(key: &FleetKey, message: &'a ToAgent) -> Cow<'a, ToAgent> {
+    let sealed = |goal: &Goal| goal.import.as_ref().is_some_and(|i| i.password.is_some());
+    match message {
+        ToAgent::Goals { whole, goals } if goals.iter().any(sealed) => {
+            let mut goals = goals.clone();
+            for import in goals.iter_mut().filter_map(|goal| goal.import.as_mut()) {
+                if let Some(Secret::Sealed(text)) = &import.password
+                    && let Some(open) = key.unseal(text)
+                {
+                    import.password = Some(Secret::Open(Password(open)));
+                }
+            }
+            Cow::Owned(ToAgent::Goals { whole: *whole, goals })
+        }
+        _ => Cow::Borrowed(message),
     }
 }
 

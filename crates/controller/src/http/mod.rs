@@ -8,6 +8,7 @@ mod failure;
 mod fleet;
 mod gate;
 mod hosts;
+mod imports;
 mod journal;
 mod kinds;
 mod metrics;
@@ -43,7 +44,7 @@ const BODY_MAX_BYTES: usize = 64 << 10;
 pub(crate) struct Inner {
     pub cell: Handle,
     pub token: Token,
-    pub key: FleetKey,
+    pub key: Arc<FleetKey>,
     /// Where the fleet's key lies, for `doctor`.
     pub key_path: PathBuf,
     /// Of archives that begin.
@@ -84,6 +85,7 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/services/{name}/give-up-log", post(backups::give_up)),
         (Post, "/v1/services/{name}/fork", post(backups::fork)),
         (Post, "/v1/services/{name}/rollback", post(backups::rollback)),
+        (Post, "/v1/imports", post(imports::begin)),
         (Get, "/v1/backups/{id}", get(backups::show)),
         (Get, "/v1/repositories", get(backups::repositories)),
         (Post, "/v1/repositories", post(backups::add_repository)),

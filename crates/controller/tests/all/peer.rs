@@ -182,6 +182,7 @@ fn obeyed(goal: &Goal) -> Member {
         identity: goal.identity.clone(),
         replication: None,
         archive: None,
+        import: None,
     }
 }
 

@@ -130,6 +130,7 @@ impl Member {
                 configured: None,
                 prepared: None,
                 archiving: Archiving::default(),
+                importing: super::importing::Importing::default(),
                 part: Part { primary: stored.primary, history: stored.history, ..Part::default() },
                 restarts: stored.restarts,
                 stop_failed: false,
@@ -389,6 +390,7 @@ impl Member {
         }
         let before = self.failing.take_if(|(failing, _)| failing == action).map_or(0, |(_, n)| n);
         self.failing = Some((action.clone(), before.saturating_add(1)));
+        self.port_taken |= matches!(error, driver::Error::PortTaken { .. });
         let step = match action {
             // Who makes its primary ready for it is another agent, and soon done.
             Action::Rejoin => RETRY_SOON,
@@ -403,12 +405,8 @@ impl Member {
         let wait = step.times(2 << before.min(10)).min(most);
         self.seen.not_before = now + wait;
         match action {
-            Action::Initialize | Action::Rejoin => self.event(Event::Died),
-            Action::Start => {
-                self.port_taken = matches!(error, driver::Error::PortTaken { .. });
-                self.event(Event::Died);
-                // Nothing ran: that is no death the budget counts.
-            }
+            // Nothing ran: that is no death the budget counts.
+            Action::Initialize | Action::Rejoin | Action::Start => self.event(Event::Died),
             Action::Stop(_) => (self.seen.stop_failed, self.seen.not_before) = (true, now),
             Action::Look => self.seen.look_after = self.seen.not_before,
             Action::Check => self.seen.checked = now,
@@ -609,6 +607,7 @@ impl Member {
             identity: goal.identity.clone(),
             replication: Part::report(goal, &self.seen, now),
             archive: self.seen.archiving.report(goal),
+            import: self.seen.importing.report(goal),
         }
     }
 }

@@ -11,6 +11,7 @@
 
 mod archiving;
 mod guarding;
+mod importing;
 mod member;
 mod part;
 mod perform;
@@ -30,6 +31,7 @@ use crate::check::{Check, Reading, Result as CheckResult};
 use crate::digest::Digest;
 use crate::goal::{Goal, StoreId};
 use crate::id::{MemberId, ServiceId};
+use crate::import;
 use crate::kind::Kind;
 use crate::member::State;
 use crate::policy::Policy;
@@ -109,6 +111,13 @@ pub enum Input {
         /// What came of it.
         outcome: Result<Done, String>,
     },
+    /// Where a member's import is.
+    Importing {
+        /// Of which member.
+        member: MemberId,
+        /// By its driver's word.
+        told: Box<import::Told>,
+    },
     /// A witness's look is done.
     Saw(Answer),
     /// The host was looked at: each host check's name with its reading.
@@ -156,6 +165,8 @@ pub struct Output {
     pub calls: Vec<Call>,
     /// Jobs beside them.
     pub jobs: Vec<JobCall>,
+    /// Imports that nobody wants any more, by their newest goals: they are to end soon.
+    pub interrupts: Vec<Goal>,
     /// Poolers to be kept on disk, or to be forgotten there, before anything else happens.
     pub save_poolers: Vec<(ServiceId, Option<Pooler>)>,
     /// Calls about poolers.
@@ -270,6 +281,12 @@ impl Brain {
             Input::Job { member, number, outcome } => {
                 if let Some(member) = self.members.get_mut(member) {
                     member.touched |= member.seen.archiving.ended(*number, outcome);
+                }
+            }
+            Input::Importing { member, told } => {
+                if let Some(member) = self.members.get_mut(member) {
+                    let unwanted = member.told((**told).clone());
+                    out.interrupts.extend(unwanted.then(|| member.goal().clone()));
                 }
             }
             Input::Saw(answer) => {

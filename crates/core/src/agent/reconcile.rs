@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::archiving::{self, Archiving};
+use super::importing::Importing;
 use super::part::{self, Part};
 use crate::backup::guard::Level;
 use crate::digest::Digest;
@@ -112,6 +113,8 @@ pub struct Seen {
     pub part: Part,
     /// Its archive.
     pub archiving: Archiving,
+    /// What it is made from.
+    pub importing: Importing,
     /// Ordered restarts done.
     pub restarts: u32,
     /// A stop was asked for and not obeyed.

@@ -347,6 +347,8 @@ impl Cell {
             Phase::Serving => health::Machine::deadline(row.health),
             // A restore takes as long as it does; its own step tells when it is late.
             Phase::Installing if Self::is_restored(service) => None,
+            // That one failed is told, and is for a person to end.
+            Phase::Installing if Self::is_imported(service) => None,
             other => phase::Machine::deadline(other),
         };
         let Some(limit) = limit.filter(|_| !row.paged) else { return };

@@ -121,6 +121,10 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
             .and_then(|own| own.origin.as_ref())
             .filter(|_| at == 0)
             .map(|origin| Box::new(origin.seed.clone())),
+        import: own
+            .and_then(|own| own.import.as_ref())
+            .filter(|imported| at == 0 && !imported.over && member.want == Want::Running)
+            .map(|imported| Box::new(imported.import.clone())),
         job: own
             .and_then(|own| own.job.as_ref())
             .filter(|running| running.member == member.id)

@@ -246,8 +246,12 @@ impl Cell {
         let checks = self.state.shared(report.checks.clone());
         let data_dir = self.data_dir(host, report);
         let Some(service) = self.state.services.get_mut(&id) else { return };
-        let rare =
-            Rare { trouble: report.trouble.clone(), refused: report.refused.clone(), data_dir };
+        let rare = Rare {
+            trouble: report.trouble.clone(),
+            refused: report.refused.clone(),
+            data_dir,
+            import: report.import.clone(),
+        };
         let before = service.seen[at].take();
         if at == 0 && before.as_ref().is_some_and(|seen| seen.deaths < report.deaths) {
             work.died.insert(id);

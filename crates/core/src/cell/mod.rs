@@ -17,6 +17,7 @@ mod compact;
 mod drain;
 mod goals;
 mod handover;
+mod import;
 mod learn;
 pub mod load;
 mod operate;

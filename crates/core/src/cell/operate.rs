@@ -27,6 +27,7 @@ impl Cell {
         self.keep_promise(id, work);
         self.note_lacks(id, work.now);
         self.hold(id, work);
+        self.hear_import(id, work);
         self.free_port(id, work);
         self.advance(id, work);
         self.tend(id, work);
@@ -282,7 +283,13 @@ impl Cell {
     }
 
     /// Ends the operation under way and moves the phase.
-    fn end(&mut self, id: ServiceId, event: Option<phase::Event>, how: &str, work: &mut Work) {
+    pub(super) fn end(
+        &mut self,
+        id: ServiceId,
+        event: Option<phase::Event>,
+        how: &str,
+        work: &mut Work,
+    ) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(operation) = service.row.operation.take() else { return };
         let hosts: Vec<HostId> = service.row.members.iter().map(|m| m.host).collect();
@@ -294,8 +301,10 @@ impl Cell {
         if let Some(event) = event {
             self.phase_event(id, event, work);
         }
-        if operation.kind == Kind::Fork {
-            self.restored(id, work);
+        match operation.kind {
+            Kind::Fork => self.restored(id, work),
+            Kind::Import => self.end_import(id, work),
+            _ => {}
         }
         self.release(&operation, work);
         if matches!(operation.kind, Kind::Switchover | Kind::Failover) {

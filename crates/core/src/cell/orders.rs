@@ -58,6 +58,10 @@ impl Cell {
                 let wanted = Wanted { source: name, name: None, target, keys, secret: &[] };
                 self.fork(by, &wanted, work)
             }
+            Order::Import { name, kind, plan, import, secret, keys } => {
+                let offer = (kind.as_str(), plan.as_deref());
+                self.import(by, name, offer, import, (secret, keys), work)
+            }
             Order::AddRepository { repository } => self.add_repository(repository, work),
             Order::Restart { name } => self.operate(by, name, Kind::Restart, work),
             Order::Retire { name } => self.operate(by, name, Kind::Retire, work),
@@ -399,6 +403,9 @@ impl Cell {
         if let Some(host) = self.state.hosts.get_mut(&host) {
             host.waiting.remove(&id);
         }
+        if dropped.kind == Kind::Import {
+            self.end_import(id, work);
+        }
         if matches!(dropped.kind, Kind::Switchover | Kind::Failover) {
             // Whoever waited for it waits no more.
             work.routes.insert(id);
@@ -442,6 +449,7 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::GiveUpLog { name, .. } => (name, "that log is given up"),
         Order::Fork { source, .. } => (source, "a fork"),
         Order::Rollback { name, .. } => (name, "a rollback"),
+        Order::Import { name, .. } => (name, "an import"),
         Order::AddRepository { repository } => (&repository.name, "a repository"),
         Order::Restart { name } => (name, "restart"),
         Order::Retire { name } => (name, "retire"),

@@ -187,6 +187,7 @@ impl Cell {
                 .map(|o| steps::show(o, self.missing(service, o, now), now)),
             failover: self.show_failover(service),
             backup: self.show_backup(service, now),
+            import: self.show_import(service),
             owner: row.owner().to_owned(),
             findings: self.findings(row.id, now),
         }
@@ -257,6 +258,9 @@ impl Cell {
             add("operation-late", Severity::Page, &name, text, now.since(operation.begun));
         }
         for (check, severity, text) in self.endpoint_findings(row) {
+            add(check, severity, &name, text, since);
+        }
+        if let Some((check, severity, text)) = Self::import_finding(row) {
             add(check, severity, &name, text, since);
         }
         for (check, severity, text, since) in self.archive_findings(service, now) {

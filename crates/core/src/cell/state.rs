@@ -16,6 +16,7 @@ use crate::digest::Digest;
 use crate::goal::Refusal;
 use crate::host;
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
+use crate::import;
 use crate::knowing::Doubt;
 use crate::member;
 use crate::pooler;
@@ -201,6 +202,8 @@ pub struct Rare {
     pub refused: Option<Refusal>,
     /// Its directory, where it is not where its host's others are.
     pub data_dir: Option<String>,
+    /// Where its import is.
+    pub import: Option<Box<import::Told>>,
 }
 
 /// A gateway on its stream.

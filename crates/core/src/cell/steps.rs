@@ -111,6 +111,7 @@ impl Cell {
             Proof::Paused => return self.unpaused(service),
             Proof::Gone if service.row.is_bare() => return Vec::new(),
             Proof::Flushed => return self.unflushed(service).into_iter().collect(),
+            Proof::Chosen => return self.unchosen(service),
             _ => {}
         }
         let members = service.row.members.iter().zip(&service.seen);
@@ -227,7 +228,9 @@ pub(super) fn all_failed(service: &Service, operation: &Operation) -> bool {
 /// Why a member's report does not prove a step.
 fn unproven(member: &rows::Member, seen: &Seen, proof: Proof, first: bool) -> Option<String> {
     let trouble = || {
-        let words = seen.rare.as_ref().and_then(|r| r.trouble.as_deref());
+        let rare = seen.rare.as_ref();
+        let import = rare.and_then(|r| r.import.as_ref()).map(|told| told.progress());
+        let words = import.or_else(|| rare.and_then(|r| r.trouble.clone()));
         words.map_or(String::new(), |words| format!(" ({words})"))
     };
     if seen.incarnation != member.incarnation {
@@ -259,6 +262,7 @@ fn unproven(member: &rows::Member, seen: &Seen, proof: Proof, first: bool) -> Op
         | Proof::HandedOver
         | Proof::Paused
         | Proof::Flushed
+        | Proof::Chosen
         | Proof::HostClosed
         | Proof::HostEmpty => true,
     };

@@ -8,6 +8,7 @@ mod archive;
 mod drain;
 mod failover;
 mod fork;
+mod import;
 mod install;
 mod rebuild;
 mod recover;
@@ -49,6 +50,8 @@ pub enum Kind {
     Terminate,
     /// Make a service from another's archive.
     Fork,
+    /// Make a service from a foreign server.
+    Import,
     /// Empty a host.
     Drain,
     /// Another member takes the primary's place, which is lost.
@@ -131,6 +134,8 @@ pub enum Proof {
     Covered,
     /// Every gateway that is heard took the routes.
     Routed,
+    /// Its agent looked at the foreign server and says how it is imported.
+    Chosen,
     /// Its source's log is archived up to when the step began; or its source does not serve.
     Flushed,
     /// Every member applied the goal and is stopped.
@@ -214,6 +219,7 @@ pub struct Spec {
 pub const SPECS: &[&Spec] = &[
     &install::SPEC,
     &fork::SPEC,
+    &import::SPEC,
     &restart::SPEC,
     &recover::SPEC,
     &retire::SPEC,
@@ -321,6 +327,7 @@ pub const fn preempts(order: Kind, running: Kind) -> bool {
         Kind::Switchover | Kind::Restart | Kind::Recover => beside,
         Kind::Install
         | Kind::Fork
+        | Kind::Import
         | Kind::Archive
         | Kind::Relax
         | Kind::Drain
@@ -339,6 +346,7 @@ mod tests {
         let kinds = [
             Kind::Install,
             Kind::Fork,
+            Kind::Import,
             Kind::Restart,
             Kind::Recover,
             Kind::Retire,

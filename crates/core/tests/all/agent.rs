@@ -17,7 +17,7 @@ use crate::world::Toy;
 
 const MEMBER: MemberId = MemberId(1);
 
-fn config() -> Config {
+pub fn config() -> Config {
     Config {
         hello: Hello {
             host: "h1".into(),
@@ -69,6 +69,7 @@ pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
         archive: None,
         flush: 0,
         seed: None,
+        import: None,
         job: None,
     }
 }
@@ -497,6 +498,7 @@ pub fn seen(
         prepared: None,
         part: Default::default(),
         archiving: Default::default(),
+        importing: Default::default(),
         restarts: 0,
         stop_failed: false,
         not_before: Time(0),

@@ -2,6 +2,7 @@
 mod agent;
 mod cell;
 mod golden;
+mod import;
 mod machines;
 mod poolers;
 mod promise;

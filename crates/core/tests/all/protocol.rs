@@ -41,6 +41,7 @@ fn goal(term: u32, revision: u32) -> Goal {
         archive: None,
         flush: 0,
         seed: None,
+        import: None,
         job: None,
     }
 }

@@ -8,6 +8,7 @@ use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::check::Check;
 use evenkeel_core::goal::{Goal, StoreId, Want};
 use evenkeel_core::id::{CellId, MemberId, ServiceId, Term};
+use evenkeel_core::import::{Chosen, Method, Stage, Told};
 use evenkeel_core::kind::{Kind, Plan};
 use evenkeel_core::label::Label;
 use evenkeel_core::member;
@@ -409,14 +410,31 @@ impl World {
     }
 }
 
+/// What an import came to: one from a host named "wrong" fails for good.
+fn importing(goal: &Goal) -> Option<Box<Told>> {
+    let import = goal.import.as_ref()?;
+    let failed = import.source.host == "wrong";
+    let chosen = Chosen { method: Method::Dump, why: "it is asked for".to_owned() };
+    Some(Box::new(Told {
+        stage: Stage::Done,
+        chosen: Some(chosen).filter(|_| !failed),
+        changes: vec!["role boss is no superuser any more".to_owned()],
+        failed: failed.then(|| "password authentication failed".to_owned()),
+        ..Told::default()
+    }))
+}
+
 fn reached(goal: &Goal) -> Member {
+    let import = importing(goal);
+    let failed = import.as_ref().is_some_and(|told| told.failed.is_some());
     let state = match goal.want {
+        Want::Running if failed => member::State::Failed,
         Want::Running => member::State::Ready,
         Want::Stopped => member::State::Stopped,
         Want::Sealed => member::State::Sealed,
         Want::Removed => member::State::Gone,
     };
-    let running = goal.want == Want::Running;
+    let running = goal.want == Want::Running && !failed;
     Member {
         member: goal.member,
         incarnation: goal.incarnation,
@@ -435,6 +453,7 @@ fn reached(goal: &Goal) -> Member {
         identity: goal.identity.clone(),
         replication: None,
         archive: None,
+        import,
     }
 }
 

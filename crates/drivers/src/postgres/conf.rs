@@ -240,7 +240,7 @@ pub fn socket(root: &Path, port: u16) -> std::path::PathBuf {
 }
 
 /// The name of the user this process runs as: servers know their peers by it.
-fn user_name() -> Result<String, Error> {
+pub fn user_name() -> Result<String, Error> {
     let uid = rustix::process::getuid().as_raw();
     if uid == 0 {
         let text = "PostgreSQL does not run as root; start Evenkeel as another user";

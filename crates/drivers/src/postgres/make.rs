@@ -14,7 +14,7 @@ use evenkeel_core::driver::Error;
 use evenkeel_core::goal::{Goal, Role};
 
 use super::layout::{Layout, Marker};
-use super::{copy, image, restore};
+use super::{copy, image, import, restore};
 use crate::Setup;
 use crate::files::{fault, sync_parent, write_synced};
 
@@ -25,7 +25,7 @@ const SEGMENT_MIB: &str = "4";
 /// What is Evenkeel's own in every server: a database with a row to write probes to, and a role that
 /// may do that, look at statistics and read the rules for clients; the term of the newest promotion, so
 /// that it is in the log; and what a former primary reads of another to be rewound.
-const OWN: &str = "
+pub const OWN: &str = "
 CREATE ROLE evenkeel_probe LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 GRANT pg_monitor TO evenkeel_probe;
 REVOKE ALL ON DATABASE evenkeel FROM PUBLIC;
@@ -58,16 +58,18 @@ fn make_dir(path: &Path) -> Result<(), Error> {
 /// Makes a member's directory, from the pool where one is ready.
 pub fn initialize(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<(), Error> {
     begin(setup, layout, goal)?;
-    match (&goal.role, &goal.seed) {
-        (Role::Standby { upstream }, _) => copy::whole(setup, layout, upstream)?,
-        (_, Some(seed)) => restore::whole(setup, layout, goal, seed)?,
-        (Role::Primary { .. } | Role::Recruit, None) => {
-            if !take(&setup.pool_dir, &layout.data) {
-                build(setup, &layout.data)?;
-            }
-        }
+    match (&goal.role, &goal.seed, &goal.import) {
+        (Role::Standby { upstream }, _, _) => copy::whole(setup, layout, upstream)?,
+        (_, Some(seed), _) => restore::whole(setup, layout, goal, seed)?,
+        (_, None, Some(from)) => import::whole(setup, layout, goal, from)?,
+        (Role::Primary { .. } | Role::Recruit, None, None) => fresh(setup, layout)?,
     }
     complete(layout, goal)
+}
+
+/// Fills a directory with what every server begins with.
+pub fn fresh(setup: &Setup, layout: &Layout) -> Result<(), Error> {
+    if take(&setup.pool_dir, &layout.data) { Ok(()) } else { build(setup, &layout.data) }
 }
 
 /// From here on the directory is half made.

@@ -6,6 +6,7 @@ mod conf;
 mod copy;
 mod give_up;
 mod guard;
+pub mod import;
 mod layout;
 mod make;
 mod prepare;
@@ -23,6 +24,7 @@ use evenkeel_core::backup::lineage::BackupId;
 use evenkeel_core::check::Reading;
 use evenkeel_core::driver::{Answer, Archived, Directory, Driver, Error, Process, Replication};
 use evenkeel_core::goal::{Goal, StopMode};
+use evenkeel_core::import::Told;
 use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Position;
 
@@ -119,6 +121,14 @@ impl Driver for Postgres {
         }
     }
 
+    fn importing(&mut self, goal: &Goal) -> Option<Told> {
+        import::told(&self.layout(goal), goal)
+    }
+
+    fn interrupt(&mut self, goal: &Goal) -> Result<(), Error> {
+        import::interrupt(&self.layout(goal))
+    }
+
     fn rejoin(&mut self, goal: &Goal) -> Result<u64, Error> {
         let layout = self.layout(goal);
         match layout.look(goal)? {
@@ -137,6 +147,7 @@ impl Driver for Postgres {
         match layout.look(goal)? {
             Directory::Absent => Ok(()),
             Directory::Partial => {
+                import::end_tools(&layout)?;
                 // A server that replays has it as its own until it is killed.
                 server::kill(&layout.data)?;
                 let root = &layout.root;
@@ -344,6 +355,7 @@ impl Driver for Postgres {
             .map_err(fault("cannot write", tombstone))?;
         // The name goes first, at once: half a directory is never taken for a whole one.
         restore::clear(&layout)?;
+        import::forget(&layout)?;
         crate::files::remove_dir(&layout.proof).map_err(fault("cannot remove", &layout.proof))?;
         let (root, aside) = (&layout.root, &layout.removing);
         let _ = fs::remove_dir_all(aside);

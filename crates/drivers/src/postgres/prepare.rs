@@ -14,7 +14,8 @@ use crate::sql::{connect, in_words, runtime};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an owner is not (DESIGN 12): a superuser, a maker of roles, a reader of other servers' log.
-const LIMITS: &str = "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS INHERIT";
+pub const LIMITS: &str =
+    "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS INHERIT";
 
 /// Makes roles and databases as the goal wants them; safe to repeat.
 pub fn prepare(setup: &Setup, goal: &Goal) -> Result<(), Error> {
@@ -91,7 +92,7 @@ pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     // Verifiers have no backslash; with standard strings one would mean nothing.
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -48,7 +48,7 @@ const UNREACHED: &str = "recovery ended before configured recovery target was re
 /// Most of a log that is read for the reason of an end.
 const WORDS_MAX: u64 = 64 << 10;
 /// What must be at least as large as where the log was written.
-const SHARED: [(&str, &str); 5] = [
+pub const SHARED: [(&str, &str); 5] = [
     ("max_connections", "max_connections setting"),
     ("max_worker_processes", "max_worker_processes setting"),
     ("max_wal_senders", "max_wal_senders setting"),
@@ -75,7 +75,7 @@ impl Control {
         Ok(control)
     }
 
-    fn value(&self, name: &str) -> Result<&str, Error> {
+    pub fn value(&self, name: &str) -> Result<&str, Error> {
         let of =
             |line: &'_ str| line.strip_prefix(name)?.trim_start().strip_prefix(':').map(str::len);
         let found = self
@@ -463,7 +463,7 @@ fn target(target: &Target) -> Option<(&'static str, String)> {
 
 /// What a server that ended said last, but for its answers to our own questions; what stood in the way of
 /// its log goes first.
-fn last_words(log: &Path, from: u64) -> String {
+pub fn last_words(log: &Path, from: u64) -> String {
     let mut words = Vec::new();
     if let Ok(mut file) = fs::File::open(log) {
         let length = file.metadata().map_or(0, |found| found.len());

@@ -6,6 +6,7 @@ mod archive;
 mod bucket;
 mod contract;
 mod engine;
+mod import;
 mod replication;
 mod storage;
 
@@ -136,6 +137,7 @@ impl Place {
             archive: None,
             flush: 0,
             seed: None,
+            import: None,
             job: None,
         }
     }
@@ -270,6 +272,22 @@ real!(two_servers_archive_one_log, engine::two_servers_archive_one_log);
 real!(two_histories_never_share_a_lineage, archive::two_histories_never_share_a_lineage);
 real!(a_stopped_part_keeps_a_set_unproven, replication::a_stopped_part_keeps_a_set_unproven);
 real!(torn_settings_are_made_whole, replication::torn_settings_are_made_whole);
+real!(
+    all_of_a_foreign_server_becomes_a_services,
+    import::all_of_a_foreign_server_becomes_a_services
+);
+real!(
+    a_foreign_database_is_read_into_a_fresh_server,
+    import::a_foreign_database_is_read_into_a_fresh_server
+);
+real!(
+    what_stands_in_an_imports_way_is_told_with_its_fix,
+    import::what_stands_in_an_imports_way_is_told_with_its_fix
+);
+real!(
+    an_import_is_ended_by_order_and_begun_anew_after_a_kill,
+    import::an_import_is_ended_by_order_and_begun_anew_after_a_kill
+);
 real!(
     who_stops_waiting_has_no_acknowledgement,
     replication::who_stops_waiting_has_no_acknowledgement

@@ -47,6 +47,7 @@ fn goal() -> Goal {
         archive: None,
         flush: 0,
         seed: None,
+        import: None,
         job: None,
     }
 }

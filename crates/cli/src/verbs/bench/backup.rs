@@ -151,6 +151,7 @@ impl Bench {
             archive: archive.map(Box::new),
             flush: 0,
             seed: None,
+            import: None,
             job: None,
         }
     }

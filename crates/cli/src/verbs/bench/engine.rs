@@ -221,5 +221,6 @@ fn ready(goal: &Goal) -> Member {
         identity: goal.identity.clone(),
         replication: None,
         archive: None,
+        import: None,
     }
 }

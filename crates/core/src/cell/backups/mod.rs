@@ -328,7 +328,8 @@ impl Cell {
 
     /// Whether an operation keeps its service from being looked after until it is over for long.
     pub(super) fn is_restored(service: &Service) -> bool {
-        let of = |operation: &operation::Operation| operation.kind == operation::Kind::Fork;
+        use operation::Kind;
+        let of = |running: &operation::Operation| matches!(running.kind, Kind::Fork | Kind::Import);
         service.row.operation.as_deref().is_some_and(of)
     }
 }
@@ -352,6 +353,7 @@ impl Archive {
             origin: None,
             holes: Vec::new(),
             give_up: Vec::new(),
+            import: None,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::backup::job::{Backup, Job, Proof};
 use crate::backup::lineage::Seed;
 use crate::goal::Password;
 use crate::id::{MemberId, ServiceId};
+use crate::import::{Import, Told};
 use crate::moment::Moment;
 use crate::name::ServiceName;
 use crate::time::Time;
@@ -57,6 +58,9 @@ pub struct Archive {
     /// Members that are still to give up theirs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub give_up: Vec<MemberId>,
+    /// The foreign server that its service was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Box<Imported>>,
 }
 
 /// What cannot be restored, though there are backups from before and after: its log was given up.
@@ -71,6 +75,17 @@ pub struct Hole {
     pub by: String,
     /// Why.
     pub reason: String,
+}
+
+/// What a service is, or was, imported from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// From where and how; without a password when it is over.
+    pub import: Import,
+    /// What its agent said that is worth keeping.
+    pub told: Told,
+    /// Whether nothing more is read from there.
+    pub over: bool,
 }
 
 /// What a service is being made from.
