@@ -107,11 +107,20 @@ impl FleetKey {
         Keys { key: Password(hex(&key)), wrapped }
     }
 
-    fn wrapping(&self) -> XChaCha20Poly1305 {
+    /// What hosts' seals are derived from, by which a successor of a lost store proves itself.
+    pub fn seal(&self) -> Password {
+        Password(self.derived(b"succession").iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn derived(&self, what: &[u8]) -> [u8; 32] {
         let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0)
             .expect("HMAC takes keys of every length");
-        mac.update(b"archive");
-        XChaCha20Poly1305::new(&mac.finalize().into_bytes())
+        mac.update(what);
+        mac.finalize().into_bytes().into()
+    }
+
+    fn wrapping(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&self.derived(b"archive").into())
     }
 }
 

@@ -73,10 +73,12 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let Parts { store, kinds, remedies } = parts;
     let policy = options.policy;
     let setup = Setup { cell: CELL, store: store.id(), policy, kinds, remedies };
-    let (cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
+    let (mut cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
     let head = cell_thread::head(&*store)?;
     let key_path = options.dir.join("fleet.key");
     let key = FleetKey::open(&key_path, fleet_exists)?;
+    let seal = key.seal();
+    cell.entrust(seal.clone());
     let token = Token::open(&options.dir.join("token"))?;
     let listener = TcpListener::bind(options.listen).await;
     let listen = |source| Error::Listen { address: options.listen, source };
@@ -86,6 +88,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let recordings = options.dir.join("recordings");
     let setting = Setting {
         setup,
+        seal,
         cell,
         store,
         head,

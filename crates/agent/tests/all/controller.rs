@@ -149,7 +149,13 @@ impl Stream {
 
     pub fn welcome(&mut self, store: &str, sequence: u64) {
         let store = (StoreId(store.to_owned()), sequence);
-        self.send(&ToAgent::Welcome { host: HostId(1), store, beat: Span::millis(100) });
+        self.send(&ToAgent::Welcome {
+            host: HostId(1),
+            store,
+            beat: Span::millis(100),
+            seal: None,
+            succession: None,
+        });
     }
 
     pub fn goals(&mut self, goals: &[Goal]) {

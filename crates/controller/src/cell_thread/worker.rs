@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
+use evenkeel_core::goal::Password;
 use evenkeel_core::journal::{self, Topic};
 use evenkeel_core::row::Writes;
 use evenkeel_core::time::Time;
@@ -46,6 +47,8 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// What a cell's thread begins with.
 pub(crate) struct Setting {
     pub setup: Setup,
+    /// What the cell proves itself by to hosts of stores before it.
+    pub seal: Password,
     pub cell: Cell,
     pub store: Box<dyn Store>,
     /// Position of the journal's newest entry.
@@ -73,6 +76,7 @@ pub(crate) fn spawn(setting: Setting) -> io::Result<(Handle, JoinHandle<()>)> {
 
 struct Worker {
     setup: Setup,
+    seal: Password,
     /// None while what is stored cannot even be read back.
     cell: Option<Cell>,
     record: Record,
@@ -109,6 +113,7 @@ impl Worker {
         Self {
             recorder: Recorder::new(&setting.recordings, &setting.setup),
             setup: setting.setup,
+            seal: setting.seal,
             cell: Some(setting.cell),
             record: Record::new(setting.store, Arc::clone(&stats), setting.abort_after),
             // The first turn looks at everything that is stored.
@@ -316,7 +321,7 @@ impl Worker {
         }
         self.recorder.end();
         // What people see meanwhile is what is stored, not what was never committed.
-        self.cell = record::load(&*self.record.store, &self.setup).ok().map(|(cell, _)| cell);
+        self.cell = self.load().ok();
         self.wake_at = None;
         self.stats.cannot_record.set(1);
         self.recording.send_replace(Some(Arc::clone(&cause)));
@@ -326,6 +331,13 @@ impl Worker {
             retry_at: Instant::now() + RETRY_FIRST,
             backoff: RETRY_FIRST,
         });
+    }
+
+    /// The cell as it was committed last.
+    fn load(&self) -> Result<Cell, record::Error> {
+        let (mut cell, _) = record::load(&*self.record.store, &self.setup)?;
+        cell.entrust(self.seal.clone());
+        Ok(cell)
     }
 
     /// Goes on if the store takes a commit again: the note that it does.
@@ -342,8 +354,8 @@ impl Worker {
             now.since(halted.since)
         );
         let note = Writes { rows: Vec::new(), journal: vec![note(now, text, &halted.cause)] };
-        let cell = match record::load(&*self.record.store, &self.setup) {
-            Ok((cell, _)) => cell,
+        let cell = match self.load() {
+            Ok(cell) => cell,
             Err(error) => {
                 tracing::error!(error = crate::chain(&error), "the store cannot be read back");
                 return;

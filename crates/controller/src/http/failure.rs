@@ -42,7 +42,11 @@ impl From<order::Error> for Failure {
             | E::NoSuchStandby { .. }
             | E::NoReason
             | E::Unconfirmed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            E::NoArchive { .. }
+            E::Recovering { .. }
+            | E::NotRecovering
+            | E::OtherHosts { .. }
+            | E::Succeeded { .. }
+            | E::NoArchive { .. }
             | E::NoRepository
             | E::RepositoryTaken { .. }
             | E::NoBackup { .. }

@@ -75,7 +75,7 @@ impl<'a> Around<'a> {
 pub fn archive(setup: &Setup, around: Around<'_>, row: &rows::Service) -> Option<Archive> {
     let own = row.archive.as_ref().filter(|_| !around.repositories.is_empty())?;
     Some(Archive {
-        lineage: Lineage::of(&setup.store, row.id, own.generation),
+        lineage: Lineage::of(own.home.as_ref().unwrap_or(&setup.store), row.id, own.generation),
         key: own.key.clone(),
         wrapped: own.wrapped.clone(),
         repositories: around.repositories.to_vec(),

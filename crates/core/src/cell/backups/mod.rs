@@ -313,6 +313,7 @@ impl Archive {
     /// An archive that nothing is in yet.
     pub fn new(keys: &Keys) -> Self {
         Self {
+            home: None,
             generation: 1,
             key: keys.key.clone(),
             wrapped: keys.wrapped.clone(),
