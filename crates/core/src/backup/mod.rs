@@ -12,3 +12,4 @@ pub mod job;
 pub mod lineage;
 pub mod retention;
 pub mod schedule;
+pub mod snapshot;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::load::Error;
 use super::super::rows as stored;
 use super::rows::Recovery;
 use crate::goal::StoreId;
@@ -50,6 +51,10 @@ pub struct FoundService {
 pub struct Found {
     /// Until when it tells.
     pub as_of: Time,
+    /// Its sequence.
+    pub sequence: u64,
+    /// The stores that it succeeded itself.
+    pub succeeds: Vec<StoreId>,
     /// Services.
     pub services: Vec<FoundService>,
     /// Hosts.
@@ -60,17 +65,9 @@ pub struct Found {
 ///
 /// # Errors
 /// The first row that cannot be read.
-pub fn begin(source: &Source<'_>) -> Result<(Writes, Found), super::super::load::Error> {
-    let bad = |key: Key| move |source| super::super::load::Error::Row { key, source };
-    let (mut cell, mut hosts) = (stored::Cell::default(), Vec::<stored::Host>::new());
-    let mut services = Vec::<stored::Service>::new();
-    for (key, body) in source.rows {
-        match key.table {
-            Table::Cell => cell = decode(body).map_err(bad(*key))?,
-            Table::Host => hosts.push(decode(body).map_err(bad(*key))?),
-            Table::Service => services.push(decode(body).map_err(bad(*key))?),
-        }
-    }
+pub fn begin(source: &Source<'_>) -> Result<(Writes, Found), Error> {
+    let (mut cell, hosts, services) = read(source.rows)?;
+    let found = found(&cell, &hosts, &services);
     let as_of = cell.clock;
     let from = if source.rows.is_empty() { FIRST } else { as_of };
     let ahead = u32::try_from(source.now.since(from).0 / Span::secs(1).0).unwrap_or(u32::MAX);
@@ -82,7 +79,6 @@ pub fn begin(source: &Source<'_>) -> Result<(Writes, Found), super::super::load:
     succeeds.extend(of_before.into_iter().filter(|store| !source.succeeds.contains(store)));
     let (open, hosts_wanted) = (source.open, source.hosts);
     cell.recovery = Some(Box::new(Recovery { succeeds, open, hosts: hosts_wanted, done: false }));
-    let found = found(as_of, &hosts, &services);
     let mut rows =
         vec![Write { key: Key { table: Table::Cell, id: 0 }, body: Some(encode(&cell)) }];
     for mut service in services {
@@ -110,7 +106,31 @@ pub fn begin(source: &Source<'_>) -> Result<(Writes, Found), super::super::load:
     Ok((Writes { rows, journal: vec![entry] }, found))
 }
 
-fn found(as_of: Time, hosts: &[stored::Host], services: &[stored::Service]) -> Found {
+/// What is in a store.
+///
+/// # Errors
+/// The first row that cannot be read.
+pub fn look(rows: &[(Key, Vec<u8>)]) -> Result<Found, Error> {
+    let (cell, hosts, services) = read(rows)?;
+    Ok(found(&cell, &hosts, &services))
+}
+
+type Rows = (stored::Cell, Vec<stored::Host>, Vec<stored::Service>);
+
+fn read(rows: &[(Key, Vec<u8>)]) -> Result<Rows, Error> {
+    let bad = |key: Key| move |source| Error::Row { key, source };
+    let (mut cell, mut hosts, mut services) = (stored::Cell::default(), Vec::new(), Vec::new());
+    for (key, body) in rows {
+        match key.table {
+            Table::Cell => cell = decode(body).map_err(bad(*key))?,
+            Table::Host => hosts.push(decode(body).map_err(bad(*key))?),
+            Table::Service => services.push(decode(body).map_err(bad(*key))?),
+        }
+    }
+    Ok((cell, hosts, services))
+}
+
+fn found(cell: &stored::Cell, hosts: &[stored::Host], services: &[stored::Service]) -> Found {
     let name = |id: HostId| {
         let host = hosts.iter().find(|host| host.id == id);
         host.map_or_else(|| id.to_string(), |host| host.name.clone())
@@ -125,5 +145,11 @@ fn found(as_of: Time, hosts: &[stored::Host], services: &[stored::Service]) -> F
     let there = services.iter().filter(|row| row.phase != Phase::Terminated);
     let mut services: Vec<FoundService> = there.map(service).collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
-    Found { as_of, services, hosts: hosts.iter().map(|host| host.name.clone()).collect() }
+    Found {
+        as_of: cell.clock,
+        sequence: cell.sequence,
+        succeeds: cell.recovery.as_ref().map_or_else(Vec::new, |r| r.succeeds.clone()),
+        services,
+        hosts: hosts.iter().map(|host| host.name.clone()).collect(),
+    }
 }

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use begin::{Found, FoundService, Source, begin};
+pub use begin::{Found, FoundService, Source, begin, look};
 
 use super::turn::Work;
 use super::{Cell, Link, Send};
