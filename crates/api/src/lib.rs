@@ -31,6 +31,6 @@ pub use events::Events;
 pub use openapi::openapi;
 pub use types::{
     CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, JournalEntry,
-    JournalQuery, KindPage, KindSummary, NewRepository, NewService, PlanSummary, RepositoryPage,
-    RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
+    JournalQuery, KindPage, KindSummary, NewRepository, NewService, PlanSummary, RecoveryEnd,
+    RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
 };

@@ -84,7 +84,16 @@ pub(crate) const SCHEMAS: &[Schema] = &[
     schema("RestoreTarget", &[("at", "string?"), ("lsn", "string?"), ("point", "string?")]),
     schema("ForkOrder", &[("name", "string"), ("target", "RestoreTarget")]),
     schema("RollbackOrder", &[("target", "RestoreTarget")]),
-    schema("RepositoryPage", &[("name", "string"), ("place", "string")]),
+    schema(
+        "RepositoryPage",
+        &[
+            ("name", "string"),
+            ("place", "string"),
+            ("store_saved_at", "string?"),
+            ("store_trouble", "string?"),
+        ],
+    ),
+    schema("RecoveryEnd", &[("hosts", "integer")]),
     schema("NewRepository", &[("name", "string"), ("directory", "string?"), ("bucket", "Bucket?")]),
     schema(
         "Bucket",

@@ -130,7 +130,7 @@ pub enum Error {
 }
 
 /// Takes whole copies of a store, beside whoever commits to it.
-pub trait Copies: Send {
+pub trait Copies: Send + Sync {
     /// Writes a copy as of one commit to a new file, which another file of that name makes room for. No
     /// commit waits for it.
     ///

@@ -30,6 +30,7 @@ impl Controller {
         let options = evenkeel_controller::Options {
             listen: self.listen,
             allowed_hosts: self.allow_host.clone(),
+            vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
             ..evenkeel_controller::Options::new(dir.clone())
         };
         crate::up::runtime()?.block_on(async {

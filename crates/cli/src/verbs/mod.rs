@@ -17,9 +17,11 @@ mod gateway;
 mod handover;
 mod host;
 mod journal;
+pub mod key;
 mod kind;
 mod list;
 mod operate;
+mod recover;
 mod replay;
 pub mod repository;
 mod show;
@@ -62,6 +64,8 @@ pub enum Verb {
     Host(host::Host),
     Kind(kind::Kind),
     Journal(journal::Journal),
+    Key(key::Key),
+    Recover(recover::Recover),
     Doctor(doctor::Doctor),
     Replay(replay::Replay),
     Store(store::Store),
@@ -102,6 +106,8 @@ impl Verb {
             Self::Host(verb) => verb.run(context),
             Self::Kind(verb) => verb.run(context),
             Self::Journal(verb) => verb.run(context),
+            Self::Key(verb) => verb.run(context),
+            Self::Recover(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
             Self::Replay(verb) => verb.run(context),
             Self::Store(verb) => verb.run(context),

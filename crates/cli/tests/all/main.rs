@@ -10,4 +10,5 @@ mod life;
 mod offline;
 mod partitions;
 mod pooled;
+mod recover;
 mod stops;

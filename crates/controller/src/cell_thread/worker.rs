@@ -65,10 +65,11 @@ pub(crate) fn spawn(setting: Setting) -> io::Result<(Handle, JoinHandle<()>)> {
     let (items, inbox) = mpsc::channel(INBOX_MAX);
     let (recording_out, recording) = watch::channel(None);
     let (head_out, head) = watch::channel(setting.head);
-    let handle = Handle { items, recording, head, links: Arc::new(AtomicU64::new(1)) };
+    let (changed_out, changed) = watch::channel(0);
+    let handle = Handle { items, recording, head, changed, links: Arc::new(AtomicU64::new(1)) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new().name("cell".to_owned()).spawn(move || {
-        let worker = Worker::new(setting, recording_out, head_out);
+        let worker = Worker::new(setting, recording_out, head_out, changed_out);
         runtime.block_on(worker.run(inbox));
     })?;
     Ok((handle, thread))
@@ -91,6 +92,7 @@ struct Worker {
     halted: Option<Halted>,
     recording: watch::Sender<Recording>,
     head: watch::Sender<u64>,
+    changed: watch::Sender<u64>,
 }
 
 /// The store takes no commits.
@@ -106,6 +108,7 @@ impl Worker {
         setting: Setting,
         recording: watch::Sender<Recording>,
         head: watch::Sender<u64>,
+        changed: watch::Sender<u64>,
     ) -> Self {
         let clock = Clock::new(setting.cell.clock(), setting.wall);
         let stats = setting.stats;
@@ -126,6 +129,7 @@ impl Worker {
             halted: None,
             recording,
             head,
+            changed,
         }
     }
 
@@ -268,6 +272,7 @@ impl Worker {
             return Ok(());
         }
         let head = self.record.commit(&self.setup, writes)?;
+        self.changed.send_modify(|commits| *commits += 1);
         if !writes.journal.is_empty() {
             self.head.send_replace(head);
         }
