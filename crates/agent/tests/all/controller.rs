@@ -23,6 +23,7 @@ pub const STORE: &str = "store";
 pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
     Goal {
         store: StoreId(STORE.to_owned()),
+        succeeds: Vec::new(),
         identity: Identity {
             service: ServiceId(member),
             name: ServiceName::new("orders").expect("a good name"),

@@ -122,7 +122,7 @@ impl Cell {
     pub(super) fn settle(&mut self, id: ServiceId, work: &mut Work) {
         let State { services, hosts, row, .. } = &mut self.state;
         let Some(service) = services.get_mut(&id) else { return };
-        let around = Around { hosts, images: &row.images, repositories: &row.repositories };
+        let around = Around::new(hosts, row);
         let changed = goals::settle(&self.setup, around, &mut service.row);
         if !changed.is_empty() {
             work.record(id);

@@ -44,6 +44,7 @@ fn config() -> Config {
 pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
     Goal {
         store: StoreId("s".into()),
+        succeeds: Vec::new(),
         identity: Identity {
             service: ServiceId(1),
             name: ServiceName::new("orders").expect("a good name"),

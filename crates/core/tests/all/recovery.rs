@@ -126,6 +126,10 @@ fn from_its_hosts_alone_everything_is_as_it_was() {
         world.pass(Span::secs(60));
         assert_eq!(shape(&world), before, "{name}");
         assert_eq!(world.routes, routes, "{name}");
+        // What was made by order of an earlier store stays their own.
+        let goals = world.agents.iter().flat_map(|agent| agent.goals.values());
+        let known = |goal: &evenkeel_core::goal::Goal| goal.succeeds.contains(&setup().store);
+        assert!(goals.into_iter().all(known), "{name}");
     }
     world.order(Order::Failover { name: "pay".into(), reason: "again".into() }).unwrap();
     world.order(Order::Revive { name: "orders".into(), keys: None }).unwrap();
