@@ -3,7 +3,7 @@
 //! ```text
 //! <dir>/lock              held as long as the agent lives; its process id inside
 //! <dir>/pid.json          who the agent is: process id and start
-//! <dir>/store.json        the store obeyed and its highest sequence
+//! <dir>/store.json        whom it obeys: the store, its highest sequence, those obeyed before
 //! <dir>/goals/<n>.json    the goal of member n and its fences
 //! <dir>/goals/*.damaged   set aside: could not be read
 //! <dir>/poolers/<n>.json  the pooler of service n
@@ -16,10 +16,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use evenkeel_core::agent::Stored;
-use evenkeel_core::goal::StoreId;
 use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::pooler::Pooler;
 use evenkeel_core::row;
+use evenkeel_core::succession::Allegiance;
 use evenkeel_drivers::files::{sync_parent, write_synced};
 use evenkeel_drivers::process::Identity;
 use serde::de::DeserializeOwned;
@@ -66,8 +66,8 @@ impl Error {
 pub(crate) struct Kept {
     /// Goals and fences, in order of member.
     pub members: Vec<Stored>,
-    /// The store obeyed and its highest sequence.
-    pub store: Option<(StoreId, u64)>,
+    /// The store obeyed.
+    pub store: Option<Allegiance>,
     /// Poolers, in order of service.
     pub poolers: Vec<Pooler>,
 }
@@ -80,7 +80,7 @@ pub(crate) struct Owed {
     /// Members to forget.
     pub forgotten: BTreeSet<MemberId>,
     /// The store obeyed, to write.
-    pub store: Option<(StoreId, u64)>,
+    pub store: Option<Allegiance>,
     /// Poolers to write, or to forget.
     pub poolers: BTreeMap<ServiceId, Option<Pooler>>,
 }
@@ -262,6 +262,8 @@ fn read<T: DeserializeOwned>(path: &Path, fits: impl Fn(&T) -> bool) -> Result<O
 
 #[cfg(test)]
 mod tests {
+    use evenkeel_core::goal::StoreId;
+
     use super::*;
 
     #[test]
@@ -284,10 +286,12 @@ mod tests {
         {
             fs::write(goals.join(name), bytes).unwrap();
         }
+        // As it was written before there were successors.
         fs::write(dir.path().join("store.json"), b"\x01[\"s\",7]").unwrap();
+        let store = Allegiance::from((StoreId("s".into()), 7));
         for round in 1..3 {
             let kept = disk.load().unwrap();
-            assert_eq!((kept.members, kept.store), (Vec::new(), Some((StoreId("s".into()), 7))));
+            assert_eq!((kept.members, kept.store), (Vec::new(), Some(store.clone())));
             assert_eq!(Disk::damaged(&goals), 2 + round);
             fs::write(goals.join("3.json"), b"again").unwrap();
         }
@@ -297,7 +301,7 @@ mod tests {
     fn what_cannot_be_written_stays_owed() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::open(dir.path()).unwrap();
-        let store = Some((StoreId("s".into()), 7));
+        let store = Some(Allegiance::from((StoreId("s".into()), 7)));
         let mut owed = Owed { store: store.clone(), ..Owed::default() };
         fs::create_dir(dir.path().join("store.json")).unwrap();
         let error = disk.write(&mut owed).unwrap_err().to_string();

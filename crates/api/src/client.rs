@@ -13,8 +13,8 @@ use ureq::{Agent, Body};
 use crate::events::Events;
 use crate::{
     DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder, ImportOrder,
-    JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService, RepositoryPage,
-    RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
+    JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService, RecoveryEnd,
+    RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.
@@ -284,6 +284,14 @@ impl Client {
     /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
     pub fn add_repository(&self, new: &NewRepository) -> Result<Accepted, Error> {
         self.post("/v1/repositories", new)
+    }
+
+    /// Orders a recovered control plane to go on with the hosts that have shown what they keep.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn end_recovery(&self, hosts: u32) -> Result<Accepted, Error> {
+        self.post("/v1/recovery", &RecoveryEnd { hosts })
     }
 
     /// Orders a service to be stopped, its disks kept.

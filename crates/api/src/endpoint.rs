@@ -195,5 +195,9 @@ pub const ENDPOINTS: &[Endpoint] = &[
              Resumes by `after` or the header `Last-Event-ID`.",
         )
     },
+    Endpoint {
+        request: Some("RecoveryEnd"),
+        ..order("/v1/recovery", "Goes on with the hosts that have shown what they keep.")
+    },
     get("/v1/doctor", "[DoctorItem]", "Whether the control plane is well, and what to do."),
 ];

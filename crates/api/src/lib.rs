@@ -32,6 +32,6 @@ pub use openapi::openapi;
 pub use types::{
     CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
     ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService,
-    PlanSummary, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
-    UrlAnswer,
+    PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder,
+    Termination, UrlAnswer,
 };

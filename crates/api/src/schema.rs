@@ -108,7 +108,16 @@ pub(crate) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema("RollbackOrder", &[("target", "RestoreTarget")]),
-    schema("RepositoryPage", &[("name", "string"), ("place", "string")]),
+    schema(
+        "RepositoryPage",
+        &[
+            ("name", "string"),
+            ("place", "string"),
+            ("store_saved_at", "string?"),
+            ("store_trouble", "string?"),
+        ],
+    ),
+    schema("RecoveryEnd", &[("hosts", "integer")]),
     schema("NewRepository", &[("name", "string"), ("directory", "string?"), ("bucket", "Bucket?")]),
     schema(
         "Bucket",

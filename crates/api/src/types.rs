@@ -127,6 +127,20 @@ pub struct RepositoryPage {
     pub name: String,
     /// Where it is, in words; never what opens it.
     pub place: String,
+    /// When the newest snapshot of the control plane's own store in it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_saved_at: Option<String>,
+    /// Since when it takes none, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_trouble: Option<String>,
+}
+
+/// The body of an order to go on with the hosts that have shown what they keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryEnd {
+    /// How many have, by whoever says so.
+    pub hosts: u32,
 }
 
 /// The body of an order for a repository: a directory or a bucket.

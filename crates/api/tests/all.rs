@@ -17,7 +17,8 @@ use serde::Serialize;
 use evenkeel_api::{
     CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
     ImportOrder, JournalEntry, KindPage, KindSummary, NewRepository, NewService, PlanSummary,
-    RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer, openapi,
+    RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
+    UrlAnswer, openapi,
 };
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::Bucket;
@@ -289,7 +290,16 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("RestoreTarget", json(&target)),
         ("ForkOrder", json(&ForkOrder { name: text(), target: target.clone() })),
         ("RollbackOrder", json(&RollbackOrder { target })),
-        ("RepositoryPage", json(&RepositoryPage { name: text(), place: text() })),
+        (
+            "RepositoryPage",
+            json(&RepositoryPage {
+                name: text(),
+                place: text(),
+                store_saved_at: Some(text()),
+                store_trouble: Some(text()),
+            }),
+        ),
+        ("RecoveryEnd", json(&RecoveryEnd::default())),
         (
             "NewRepository",
             json(&NewRepository { name: text(), directory: Some(text()), bucket: Some(bucket()) }),

@@ -11,6 +11,7 @@ mod lasting;
 mod print;
 mod stage;
 mod up;
+mod vault;
 mod verbs;
 
 use std::process::ExitCode;

@@ -12,12 +12,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, KeyInit};
 use evenkeel_core::backup::engine;
+use evenkeel_core::digest::Digest;
 use evenkeel_core::goal::Password;
 use evenkeel_core::order::Keys;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::private_file;
+
+/// First line of a copy of the fleet's key.
+const EXPORT: &str = "evenkeel fleet key 1";
 
 /// Characters of a password: 192 bits.
 const PASSWORD_LENGTH: usize = 32;
@@ -36,6 +40,22 @@ pub enum Error {
     )]
     KeyLost {
         /// Where it should be.
+        path: PathBuf,
+    },
+    /// There is no such file.
+    #[error("there is no key at {}; name the file that `evenkeel key export` wrote", path.display())]
+    NoKey {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A copy in which something was changed.
+    #[error(
+        "{} is a copy of a fleet's key, and its check digits do not fit: a character of it is wrong or \
+         missing; use another copy",
+        path.display()
+    )]
+    DamagedCopy {
+        /// Which file.
         path: PathBuf,
     },
     /// The file holds something else.
@@ -57,8 +77,9 @@ pub enum Error {
     },
 }
 
-/// 32 random bytes, the root of every password. Its debug output shows nothing.
-pub(crate) struct FleetKey([u8; 32]);
+/// 32 random bytes, the root of every password and of what the store's snapshots are sealed with: the fleet's
+/// recovery key. Its debug output shows nothing.
+pub struct FleetKey([u8; 32]);
 
 impl fmt::Debug for FleetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +90,7 @@ impl fmt::Debug for FleetKey {
 impl FleetKey {
     /// The key in a file. It is made when the fleet is: later, a missing key is an error, since a
     /// new one would fit none of the verifiers that servers hold.
-    pub fn open(path: &Path, fleet_exists: bool) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path, fleet_exists: bool) -> Result<Self, Error> {
         if let Some(bytes) = private_file::read(path)? {
             let length = bytes.len();
             let key = <[u8; 32]>::try_from(bytes);
@@ -84,7 +105,7 @@ impl FleetKey {
     }
 
     /// The password that belongs to a salt.
-    pub fn password(&self, salt: &[u8]) -> String {
+    pub(crate) fn password(&self, salt: &[u8]) -> String {
         let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0)
             .expect("HMAC takes keys of every length");
         mac.update(b"login");
@@ -98,7 +119,7 @@ impl FleetKey {
 impl FleetKey {
     /// A new key for a service's archive, and the same wrapped: whoever holds the fleet's key can read the
     /// archive though every other part of the control plane is lost.
-    pub fn archive_keys(&self, engine: engine::Engine) -> Keys {
+    pub(crate) fn archive_keys(&self, engine: engine::Engine) -> Keys {
         let key: [u8; 32] = rand::random();
         let nonce: [u8; 24] = rand::random();
         let sealed = self.wrapping().encrypt(&nonce.into(), &key[..]);
@@ -124,15 +145,82 @@ impl FleetKey {
         String::from_utf8(secret).ok()
     }
 
+    /// A key in a file: the fleet's own, or a copy as [`FleetKey::export`] writes it.
+    ///
+    /// # Errors
+    /// [`Error`] says whether there is none, or what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let missing = || Error::NoKey { path: path.to_owned() };
+        let bytes = private_file::read(path)?.ok_or_else(missing)?;
+        let (path, length) = (path.to_owned(), bytes.len());
+        if let Ok(key) = <[u8; 32]>::try_from(&bytes[..]) {
+            return Ok(Self(key));
+        }
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        if !text.starts_with(EXPORT) {
+            return Err(Error::NotAKey { path, length });
+        }
+        let line = |name| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+            lines.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
+        };
+        let (key, check) = (line("key").unwrap_or_default(), line("check").unwrap_or_default());
+        match Digest::try_from(key.to_ascii_lowercase()).map(|digest| Self(digest.0)) {
+            Ok(key) if key.digits() == check.to_ascii_lowercase() => Ok(key),
+            _ => Err(Error::DamagedCopy { path }),
+        }
+    }
+
+    /// The key as a text that can be printed, kept in a safe and typed in again.
+    #[must_use]
+    pub fn export(&self) -> String {
+        let key: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(
+            "{EXPORT}\n# Whoever holds this can read every archive of the fleet, and take it over.\n\
+             key: {key}\ncheck: {}\n",
+            self.digits()
+        )
+    }
+
+    /// Digits by which a copy is told to be of this key, and which tell nothing else of it.
+    #[must_use]
+    pub fn digits(&self) -> String {
+        self.derived(b"check")[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Puts the key where a controller finds it.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        Ok(private_file::replace(path, &self.0)?)
+    }
+
+    /// What snapshots of the store are sealed with: 32 bytes in hexadecimal.
+    #[must_use]
+    pub fn store_key(&self) -> Password {
+        Password(self.derived(b"store").iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// What hosts' seals are derived from, by which a successor of a lost store proves itself.
+    #[must_use]
+    pub fn succession(&self) -> Password {
+        Password(self.derived(b"succession").iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn derived(&self, what: &[u8]) -> [u8; 32] {
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0)
+            .expect("HMAC takes keys of every length");
+        mac.update(what);
+        mac.finalize().into_bytes().into()
+    }
+
     fn wrapping(&self) -> XChaCha20Poly1305 {
         self.cipher(b"archive")
     }
 
     fn cipher(&self, use_of: &[u8]) -> XChaCha20Poly1305 {
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0)
-            .expect("HMAC takes keys of every length");
-        mac.update(use_of);
-        XChaCha20Poly1305::new(&mac.finalize().into_bytes())
+        XChaCha20Poly1305::new(&self.derived(use_of).into())
     }
 }
 
@@ -178,6 +266,8 @@ impl Token {
 mod tests {
     use super::*;
 
+    const GOLDEN: &str = "105b62c92eaec8c8";
+
     /// Passwords of running services rest on this derivation: it can never change.
     #[test]
     fn golden_password_of_a_key_and_a_salt() {
@@ -215,6 +305,45 @@ mod tests {
         assert!(!sealed.contains("hidden") && sealed != mine.seal("hidden"));
         assert_eq!(other.unseal(&sealed), None);
         assert_eq!(mine.unseal("short"), None);
+    }
+
+    #[test]
+    fn a_copy_is_the_key_and_a_damaged_one_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = FleetKey([7; 32]);
+        let path = dir.path().join("copy");
+        std::fs::write(&path, key.export()).unwrap();
+        assert_eq!(FleetKey::read(&path).unwrap().0, key.0);
+        std::fs::write(
+            &path,
+            key.export()
+                .to_uppercase()
+                .replace("EVENKEEL FLEET KEY", "evenkeel fleet key")
+                .replace("KEY:", "key:")
+                .replace("CHECK:", "check:"),
+        )
+        .unwrap();
+        assert_eq!(FleetKey::read(&path).unwrap().0, key.0, "as somebody typed it in");
+        let damaged = [
+            key.export().replace("key: 07", "key: 17"),
+            key.export().replace("check: ", "check: 0"),
+            key.export()[..60].to_owned(),
+            "evenkeel fleet key 1".to_owned(),
+        ];
+        for text in damaged {
+            std::fs::write(&path, &text).unwrap();
+            let error = FleetKey::read(&path).unwrap_err();
+            assert!(matches!(error, Error::DamagedCopy { .. }), "{text}: {error:?}");
+        }
+        std::fs::write(&path, "hello").unwrap();
+        assert!(matches!(FleetKey::read(&path), Err(Error::NotAKey { length: 5, .. })));
+        let none = FleetKey::read(&dir.path().join("none")).unwrap_err();
+        assert!(none.to_string().contains("key export"), "{none}");
+        key.write(&path).unwrap();
+        assert_eq!(FleetKey::open(&path, true).unwrap().0, key.0);
+        assert_ne!(key.store_key(), key.succession());
+        // Snapshots are sealed with this: it can never change.
+        assert!(key.store_key().0.starts_with(GOLDEN), "{}", key.store_key().0);
     }
 
     #[test]

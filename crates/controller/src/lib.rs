@@ -26,11 +26,15 @@ mod http;
 mod lock;
 mod private_file;
 pub mod recorder;
+mod recover;
 mod running;
 mod stats;
+mod vault;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::kind::Kind;
@@ -39,11 +43,16 @@ use evenkeel_core::remedy::Remedy;
 use evenkeel_store::Store;
 
 pub use clock::{Wall, wall};
-pub use credential::Error as CredentialError;
+pub use credential::{Error as CredentialError, FleetKey};
 pub use failpoint::AbortAfter;
 pub use lock::Error as LockError;
 pub use private_file::Error as FileError;
+pub use recover::{Rows, recover, rows_of};
 pub use running::{Running, start, start_with};
+pub use vault::Vault;
+
+/// A change of the store is in the repositories about so long after it.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
 
 /// How a controller is started.
 #[derive(Clone, Debug)]
@@ -58,6 +67,10 @@ pub struct Options {
     pub backup_engine: Engine,
     /// Host names it answers to, beside addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
+    /// Where snapshots of its store go; `None`: nowhere.
+    pub vault: Option<Arc<dyn Vault>>,
+    /// They are taken no oftener than this.
+    pub save_every: Duration,
     /// For tests of crashes: dies at a commit.
     #[doc(hidden)]
     pub abort_after: Option<AbortAfter>,
@@ -76,6 +89,8 @@ impl Options {
             policy: Policy::default(),
             backup_engine: Engine::default(),
             allowed_hosts: Vec::new(),
+            vault: None,
+            save_every: SAVE_EVERY,
             abort_after: None,
             wall,
         }
@@ -123,6 +138,12 @@ pub enum Error {
         /// What is wrong, and what can be done.
         #[source]
         source: evenkeel_store::Error,
+    },
+    /// The directory has another key than the one that was named.
+    #[error("{} is another key than the one that was named; move it aside first", path.display())]
+    OtherKey {
+        /// Where it is.
+        path: PathBuf,
     },
     /// The store was opened and the cell in it cannot be had.
     #[error("the cell cannot be loaded from the store")]

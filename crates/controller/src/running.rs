@@ -16,10 +16,11 @@ use crate::credential::{FleetKey, Token};
 use crate::http::{self, Inner};
 use crate::lock::Lock;
 use crate::stats::Stats;
+use crate::vault::{Keeper, Standings};
 use crate::{Error, Options, Parts, private_file};
 
 /// The one cell of an embedded controller.
-const CELL: CellId = CellId(1);
+pub(crate) const CELL: CellId = CellId(1);
 
 /// A controller that runs. Dropping it ends it like a crash; [`Running::stop`] is kinder.
 pub struct Running {
@@ -32,6 +33,8 @@ pub struct Running {
     server: JoinSet<()>,
     stopping: watch::Sender<bool>,
     recordings: PathBuf,
+    keeper: Option<tokio::task::JoinHandle<()>>,
+    ending: watch::Sender<bool>,
     _lock: Lock,
 }
 
@@ -71,12 +74,15 @@ pub async fn start_with(options: Options, parts: Parts) -> Result<Running, Error
 
 async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Running, Error> {
     let Parts { store, kinds, remedies } = parts;
-    let policy = options.policy;
-    let setup = Setup { cell: CELL, store: store.id(), policy, kinds, remedies };
-    let (cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
+    let policy = options.policy.clone();
+    let (store_id, copies) = (store.id(), store.copies());
+    let setup = Setup { cell: CELL, store: store_id.clone(), policy, kinds, remedies };
+    let (mut cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
     let head = cell_thread::head(&*store)?;
     let key_path = options.dir.join("fleet.key");
     let key = Arc::new(FleetKey::open(&key_path, fleet_exists)?);
+    let seal = key.succession();
+    cell.entrust(seal.clone());
     let token = Token::open(&options.dir.join("token"))?;
     let listener = TcpListener::bind(options.listen).await;
     let listen = |source| Error::Listen { address: options.listen, source };
@@ -86,6 +92,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let recordings = options.dir.join("recordings");
     let setting = Setting {
         setup,
+        seal,
         cell,
         store,
         head,
@@ -96,6 +103,11 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         abort_after: options.abort_after,
     };
     let (cell, thread) = cell_thread::spawn(setting).map_err(Error::Thread)?;
+    let standings = Arc::new(Standings::default());
+    let (ending, end) = watch::channel(false);
+    let keeper = Keeper::of(&options, copies, store_id, &key, &cell, &standings);
+    let standings = keeper.is_some().then_some(standings);
+    let keeper = keeper.map(|keeper| tokio::spawn(keeper.run(cell.changed.clone(), end)));
     let (stopping, told) = watch::channel(false);
     let allowed_hosts =
         options.allowed_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -105,6 +117,8 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         key,
         key_path,
         engine: options.backup_engine,
+        standings,
+        wall: options.wall,
         kinds,
         allowed_hosts,
         stats,
@@ -116,7 +130,18 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     // Written last: whoever finds it finds a controller that answers.
     write_address(&options.dir, address, &token)?;
     tracing::info!(%address, "the controller answers");
-    Ok(Running { address, token, cell, thread, server, stopping, recordings, _lock: lock })
+    Ok(Running {
+        address,
+        token,
+        cell,
+        thread,
+        server,
+        stopping,
+        recordings,
+        keeper,
+        ending,
+        _lock: lock,
+    })
 }
 
 /// Tells agents, gateways and the CLI where the controller is.
@@ -145,7 +170,7 @@ impl Running {
         Error::CellEnded { recordings: self.recordings.clone() }
     }
 
-    /// Stops: answers what was asked, ends the streams, writes the recording, closes the store.
+    /// Stops: answers what was asked, ends the streams, writes the recording, closes the store and saves it.
     pub async fn stop(mut self) {
         self.stopping.send_replace(true);
         while self.server.join_next().await.is_some() {}
@@ -154,5 +179,9 @@ impl Running {
         let thread = self.thread;
         // A panic there was printed where it happened.
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        self.ending.send_replace(true);
+        if let Some(keeper) = self.keeper {
+            let _ = keeper.await;
+        }
     }
 }

@@ -154,6 +154,9 @@ pub struct RestartBudget {
 pub struct Goal {
     /// The store that issued it.
     pub store: StoreId,
+    /// The stores which that one succeeded: what was made by their order is its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub succeeds: Vec<StoreId>,
     /// Who the member belongs to.
     pub identity: Identity,
     /// The member.

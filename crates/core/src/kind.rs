@@ -102,6 +102,11 @@ pub trait Kind: Sync {
         let _ = secret;
         None
     }
+    /// The packed secret that a verifier was made of; `None` where it is no verifier of this kind.
+    fn secret_in(&self, verifier: &str) -> Option<Vec<u8>> {
+        let _ = verifier;
+        None
+    }
     /// The salt inside a packed secret, by which the password can be derived again.
     fn salt<'a>(&self, secret: &'a [u8]) -> Option<&'a [u8]> {
         secret.get(..16)

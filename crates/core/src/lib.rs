@@ -42,6 +42,7 @@ pub mod report;
 pub mod route;
 pub mod row;
 pub mod service;
+pub mod succession;
 pub mod time;
 pub mod view;
 pub mod wire;

@@ -17,6 +17,11 @@ use crate::service::State;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "order")]
 pub enum Order {
+    /// No more hosts will show what they keep: a recovered control plane goes on with those that did.
+    Recovered {
+        /// How many have, by whoever says so.
+        hosts: u32,
+    },
     /// A new service.
     Create {
         /// Its name.
@@ -197,6 +202,37 @@ pub struct Accepted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "error")]
 pub enum Error {
+    /// Hosts are still to show what they keep.
+    #[error("this control plane is being recovered, and orders nothing before it is: {waits}")]
+    Recovering {
+        /// What it waits for.
+        waits: String,
+    },
+    /// There is nothing to end.
+    #[error("no recovery is under way")]
+    NotRecovering,
+    /// Other hosts have shown what they keep than somebody thinks.
+    #[error(
+        "{named} hosts are named, and {shown} have shown what they keep ({waits}); look again, then name \
+         that many"
+    )]
+    OtherHosts {
+        /// As named.
+        named: u32,
+        /// That have.
+        shown: u32,
+        /// What it waits for.
+        waits: String,
+    },
+    /// Hosts obey another control plane.
+    #[error(
+        "store {store} has succeeded this control plane, which orders nothing any more; stop it, and go to \
+         the one that has that store"
+    )]
+    Succeeded {
+        /// Which.
+        store: String,
+    },
     /// The name cannot be used.
     #[error("{why}")]
     BadName {
@@ -373,6 +409,10 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Recovering { .. } => "recovering",
+            Self::NotRecovering => "not_recovering",
+            Self::OtherHosts { .. } => "other_hosts",
+            Self::Succeeded { .. } => "succeeded",
             Self::BadName { .. } => "bad_name",
             Self::NameTaken { .. } => "name_taken",
             Self::NoSuchService { .. } => "no_such_service",

@@ -5,17 +5,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::Stored;
 use crate::backup::guard::Level;
 use crate::backup::job;
 use crate::check::Result as CheckResult;
 use crate::digest::Digest;
-use crate::goal::{Identity, Refusal, StoreId};
+use crate::goal::{Identity, Password, Refusal, StoreId};
 use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::import;
 use crate::member;
 use crate::moment::Moment;
 use crate::pooler;
 use crate::promise::{Copy, Recruit};
+use crate::succession::Succession;
 use crate::time::Span;
 
 /// One member as its agent sees it.
@@ -221,6 +223,19 @@ pub struct Answer {
     pub sight: Sight,
 }
 
+/// What an agent keeps on its disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The store that it obeys.
+    pub store: StoreId,
+    /// The host's id there, if it was told.
+    pub host: Option<HostId>,
+    /// Members' goals and fences.
+    pub members: Vec<Stored>,
+    /// Poolers beside its gateway.
+    pub poolers: Vec<pooler::Pooler>,
+}
+
 /// What an agent sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -255,6 +270,13 @@ pub enum FromAgent {
     Answers(Vec<Answer>),
     /// Poolers of which there is news; all of them on a new stream.
     Poolers(Vec<pooler::News>),
+    /// What it keeps on its disk, for a store that comes after the one that wrote it.
+    Kept(Kept),
+    /// It shows nothing: what it was asked by proves nothing.
+    Unconvinced {
+        /// For people.
+        reason: String,
+    },
     /// A planned absence: not silence until it is over.
     Absence {
         /// How long at most.
@@ -276,6 +298,19 @@ pub enum ToAgent {
         store: (StoreId, u64),
         /// Interval of beats.
         beat: Span,
+        /// What the host holds a later successor's proof against.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seal: Option<Password>,
+        /// To a host that obeys another store: that this one comes after it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        succession: Option<Succession>,
+    },
+    /// Show what you keep: this store comes after the one you obey, and is to know of it.
+    Show {
+        /// The controller's store.
+        store: StoreId,
+        /// The proof.
+        succession: Succession,
     },
     /// New goals.
     Goals {

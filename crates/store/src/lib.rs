@@ -74,6 +74,12 @@ pub enum Error {
         /// The store's file.
         file: PathBuf,
     },
+    /// There is a store where one was to be made.
+    #[error("{file} exists; move that controller's directory aside first")]
+    Exists {
+        /// The store's file.
+        file: PathBuf,
+    },
     /// There is no store.
     #[error("there is no store at {file}; name the data directory with --data")]
     Missing {
@@ -123,10 +129,25 @@ pub enum Error {
     },
 }
 
+/// Takes whole copies of a store, beside whoever commits to it.
+pub trait Copies: Send + Sync {
+    /// Writes a copy as of one commit to a new file, which another file of that name makes room for. No
+    /// commit waits for it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn copy(&self, to: &std::path::Path) -> Result<(), Error>;
+}
+
 /// A place for rows and the journal.
 pub trait Store: Send {
     /// Its identity, drawn when it was made: a store put in another's place is seen.
     fn id(&self) -> StoreId;
+
+    /// What takes copies of it; `None`: it has no file.
+    fn copies(&self) -> Option<Box<dyn Copies>> {
+        None
+    }
 
     /// Every row of a cell, in order of key.
     ///

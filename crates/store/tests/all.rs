@@ -79,6 +79,44 @@ fn only_one_process_has_it_open_and_only_its_owner_reads_it() {
 }
 
 #[test]
+fn copies_are_whole_while_commits_go_on_and_begin_another_store() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, file) = place();
+    let mut store = sqlite::open(&file).expect("a new store");
+    store.commit(CELL, &writes(1)).expect("commits");
+    let copies = store.copies().expect("it has a file");
+    let copy = dir.path().join("copy");
+    let to = copy.clone();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let copier = std::thread::spawn(move || {
+        for _ in 0..20 {
+            copies.copy(&to).expect("copied");
+            let copied = sqlite::open_existing(&to).expect("a store").verify().expect("sound");
+            sender.send(copied.entries).expect("waited for");
+        }
+    });
+    let mut last = 1;
+    while !copier.is_finished() {
+        last += 1;
+        store.commit(CELL, &writes(last)).expect("no commit waits for a copy");
+    }
+    copier.join().expect("it ended well");
+    let seen: Vec<u64> = receiver.try_iter().collect();
+    assert!(seen.is_sorted() && seen[0] < *seen.last().expect("20"), "{seen:?}");
+    assert_eq!(fs::metadata(&copy).expect("there").permissions().mode() & 0o777, 0o600);
+    let entries = *seen.last().expect("20");
+    let next = dir.path().join("next.db");
+    let id = sqlite::succeed(&next, Some(&copy), CELL, &writes(entries + 1)).expect("another");
+    assert!(matches!(sqlite::succeed(&next, None, CELL, &writes(1)), Err(Error::Exists { .. })));
+    let other = sqlite::open(&next).expect("a store");
+    assert_eq!((other.id(), other.verify().expect("sound").entries), (id, entries + 1));
+    assert_ne!(other.id(), store.id());
+    let fresh = dir.path().join("fresh.db");
+    sqlite::succeed(&fresh, None, CELL, &writes(1)).expect("from nothing");
+    assert_eq!(sqlite::open(&fresh).expect("a store").verify().expect("sound").entries, 1);
+}
+
+#[test]
 fn foreign_files_newer_layouts_and_nothing_at_all_are_refused_by_name() {
     let (dir, file) = place();
     assert!(matches!(sqlite::open_existing(&file), Err(Error::Missing { .. })));

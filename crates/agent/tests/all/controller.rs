@@ -23,6 +23,7 @@ pub const STORE: &str = "store";
 pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
     Goal {
         store: StoreId(STORE.to_owned()),
+        succeeds: Vec::new(),
         identity: Identity {
             service: ServiceId(member),
             name: ServiceName::new("orders").expect("a good name"),
@@ -150,7 +151,13 @@ impl Stream {
 
     pub fn welcome(&mut self, store: &str, sequence: u64) {
         let store = (StoreId(store.to_owned()), sequence);
-        self.send(&ToAgent::Welcome { host: HostId(1), store, beat: Span::millis(100) });
+        self.send(&ToAgent::Welcome {
+            host: HostId(1),
+            store,
+            beat: Span::millis(100),
+            seal: None,
+            succession: None,
+        });
     }
 
     pub fn goals(&mut self, goals: &[Goal]) {

@@ -78,6 +78,7 @@ async fn serve(
     let setup = evenkeel_controller::Options {
         listen: options.listen,
         backup_engine: options.backup_engine,
+        vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
         ..evenkeel_controller::Options::new(data.join("controller"))
     };
     let mut running = evenkeel_controller::start(setup).await.map_err(failed)?;
@@ -90,6 +91,14 @@ async fn serve(
     print::line(&format!("  evenkeel create postgres orders{hint}"));
     print::line(&format!("  psql \"$(evenkeel url orders{hint})\""));
     print::line(&format!("  evenkeel list{hint}"));
+    if crate::verbs::key::unsaved(context) {
+        print::line(
+            "nobody has a copy of this fleet's key yet, without which no archive can be read:",
+        );
+        print::line(&format!(
+            "  evenkeel key export --to FILE{hint}; evenkeel key confirm --file COPY{hint}"
+        ));
+    }
     let ended = tokio::select! {
         () = signals() => Ok(()),
         error = running.failed() => Err(failed(error)),

@@ -35,6 +35,7 @@ impl Controller {
             listen: self.listen,
             backup_engine: self.backup_engine,
             allowed_hosts: self.allow_host.clone(),
+            vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
             ..evenkeel_controller::Options::new(dir.clone())
         };
         crate::up::runtime()?.block_on(async {

@@ -18,9 +18,11 @@ mod handover;
 mod host;
 mod import;
 mod journal;
+pub mod key;
 mod kind;
 mod list;
 mod operate;
+mod recover;
 mod replay;
 pub mod repository;
 mod show;
@@ -64,6 +66,8 @@ pub enum Verb {
     Host(host::Host),
     Kind(kind::Kind),
     Journal(journal::Journal),
+    Key(key::Key),
+    Recover(recover::Recover),
     Doctor(doctor::Doctor),
     Replay(replay::Replay),
     Store(store::Store),
@@ -105,6 +109,8 @@ impl Verb {
             Self::Host(verb) => verb.run(context),
             Self::Kind(verb) => verb.run(context),
             Self::Journal(verb) => verb.run(context),
+            Self::Key(verb) => verb.run(context),
+            Self::Recover(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
             Self::Replay(verb) => verb.run(context),
             Self::Store(verb) => verb.run(context),

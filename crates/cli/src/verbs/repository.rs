@@ -46,33 +46,35 @@ enum Verb {
     },
 }
 
+/// Where a repository is, by flags.
 #[derive(Debug, Args)]
-struct Place {
+pub struct Place {
     /// A directory that every host sees under this path; it is made where it is not there.
     #[arg(long, value_name = "DIR", required_unless_present = "bucket", conflicts_with = "bucket")]
-    directory: Option<PathBuf>,
+    pub directory: Option<PathBuf>,
     /// A bucket of object storage that speaks S3; everything is put below PREFIX.
     #[arg(long, value_name = "BUCKET[/PREFIX]", requires = "endpoint")]
-    bucket: Option<String>,
+    pub bucket: Option<String>,
     /// The object storage's server: https://host[:port].
     #[arg(long, value_name = "URL", requires = "bucket")]
-    endpoint: Option<String>,
+    pub endpoint: Option<String>,
     /// The region that requests are signed for.
     #[arg(long, default_value = "us-east-1")]
-    region: String,
+    pub region: String,
     /// The bucket is part of the server's name, and not of the path.
     #[arg(long, requires = "bucket")]
-    virtual_host: bool,
+    pub virtual_host: bool,
     /// Certificates to believe instead of the public ones, as PEM.
     #[arg(long, value_name = "FILE", requires = "bucket")]
-    ca: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
     /// A file with lines `aws_access_key_id = ...` and `aws_secret_access_key = ...`.
     #[arg(long, value_name = "FILE", requires = "bucket")]
-    credentials: Option<PathBuf>,
+    pub credentials: Option<PathBuf>,
 }
 
 impl Place {
-    fn named(&self, name: &str) -> Result<NewRepository, Failure> {
+    /// The repository of this name that the flags describe.
+    pub fn named(&self, name: &str) -> Result<NewRepository, Failure> {
         let mut new = NewRepository { name: name.to_owned(), ..NewRepository::default() };
         if let Some(directory) = &self.directory {
             new.directory = Some(std::path::absolute(directory)?.display().to_string());
@@ -168,8 +170,13 @@ fn list(context: &Context, all: &[RepositoryPage]) -> Result<(), Failure> {
     if context.json {
         return print::json(&all);
     }
-    let mut rows = vec![vec!["REPOSITORY".to_owned(), "PLACE".to_owned()]];
-    let row = |r: &RepositoryPage| vec![r.name.clone(), r.place.clone()];
+    let head = ["REPOSITORY", "PLACE", "STORE SAVED"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let saved = |r: &RepositoryPage| match (&r.store_saved_at, &r.store_trouble) {
+        (at, Some(why)) => format!("{}, failing {why}", at.as_deref().unwrap_or("never")),
+        (at, None) => at.clone().unwrap_or_else(|| "not yet".to_owned()),
+    };
+    let row = |r: &RepositoryPage| vec![r.name.clone(), r.place.clone(), saved(r)];
     rows.extend(all.iter().map(row));
     print::table(&rows);
     Ok(())

@@ -13,6 +13,7 @@ mod offline;
 mod outage;
 mod partitions;
 mod pooled;
+mod recover;
 mod stops;
 #[path = "../../../drivers/tests/all/storage.rs"]
 mod storage;

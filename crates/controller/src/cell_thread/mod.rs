@@ -76,6 +76,8 @@ pub(crate) struct Handle {
     pub recording: watch::Receiver<Recording>,
     /// Position of the journal's newest entry.
     pub head: watch::Receiver<u64>,
+    /// Counts commits.
+    pub changed: watch::Receiver<u64>,
     links: Arc<AtomicU64>,
 }
 

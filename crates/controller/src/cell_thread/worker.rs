@@ -51,6 +51,8 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// What a cell's thread begins with.
 pub(crate) struct Setting {
     pub setup: Setup,
+    /// What the cell proves itself by to hosts of stores before it.
+    pub seal: Password,
     pub cell: Cell,
     pub store: Box<dyn Store>,
     /// Position of the journal's newest entry.
@@ -69,10 +71,11 @@ pub(crate) fn spawn(setting: Setting) -> io::Result<(Handle, JoinHandle<()>)> {
     let (items, inbox) = mpsc::channel(INBOX_MAX);
     let (recording_out, recording) = watch::channel(None);
     let (head_out, head) = watch::channel(setting.head);
-    let handle = Handle { items, recording, head, links: Arc::new(AtomicU64::new(1)) };
+    let (changed_out, changed) = watch::channel(0);
+    let handle = Handle { items, recording, head, changed, links: Arc::new(AtomicU64::new(1)) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new().name("cell".to_owned()).spawn(move || {
-        let worker = Worker::new(setting, recording_out, head_out);
+        let worker = Worker::new(setting, recording_out, head_out, changed_out);
         runtime.block_on(worker.run(inbox));
     })?;
     Ok((handle, thread))
@@ -81,6 +84,7 @@ pub(crate) fn spawn(setting: Setting) -> io::Result<(Handle, JoinHandle<()>)> {
 struct Worker {
     setup: Setup,
     key: Arc<FleetKey>,
+    seal: Password,
     /// None while what is stored cannot even be read back.
     cell: Option<Cell>,
     record: Record,
@@ -95,6 +99,7 @@ struct Worker {
     halted: Option<Halted>,
     recording: watch::Sender<Recording>,
     head: watch::Sender<u64>,
+    changed: watch::Sender<u64>,
 }
 
 /// The store takes no commits.
@@ -110,6 +115,7 @@ impl Worker {
         setting: Setting,
         recording: watch::Sender<Recording>,
         head: watch::Sender<u64>,
+        changed: watch::Sender<u64>,
     ) -> Self {
         let clock = Clock::new(setting.cell.clock(), setting.wall);
         let stats = setting.stats;
@@ -118,6 +124,7 @@ impl Worker {
             recorder: Recorder::new(&setting.recordings, &setting.setup),
             setup: setting.setup,
             key: setting.key,
+            seal: setting.seal,
             cell: Some(setting.cell),
             record: Record::new(setting.store, Arc::clone(&stats), setting.abort_after),
             // The first turn looks at everything that is stored.
@@ -130,6 +137,7 @@ impl Worker {
             halted: None,
             recording,
             head,
+            changed,
         }
     }
 
@@ -272,6 +280,7 @@ impl Worker {
             return Ok(());
         }
         let head = self.record.commit(&self.setup, writes)?;
+        self.changed.send_modify(|commits| *commits += 1);
         if !writes.journal.is_empty() {
             self.head.send_replace(head);
         }
@@ -328,7 +337,7 @@ impl Worker {
         }
         self.recorder.end();
         // What people see meanwhile is what is stored, not what was never committed.
-        self.cell = record::load(&*self.record.store, &self.setup).ok().map(|(cell, _)| cell);
+        self.cell = self.load().ok();
         self.wake_at = None;
         self.stats.cannot_record.set(1);
         self.recording.send_replace(Some(Arc::clone(&cause)));
@@ -338,6 +347,13 @@ impl Worker {
             retry_at: Instant::now() + RETRY_FIRST,
             backoff: RETRY_FIRST,
         });
+    }
+
+    /// The cell as it was committed last.
+    fn load(&self) -> Result<Cell, record::Error> {
+        let (mut cell, _) = record::load(&*self.record.store, &self.setup)?;
+        cell.entrust(self.seal.clone());
+        Ok(cell)
     }
 
     /// Goes on if the store takes a commit again: the note that it does.
@@ -354,8 +370,8 @@ impl Worker {
             now.since(halted.since)
         );
         let note = Writes { rows: Vec::new(), journal: vec![note(now, text, &halted.cause)] };
-        let cell = match record::load(&*self.record.store, &self.setup) {
-            Ok((cell, _)) => cell,
+        let cell = match self.load() {
+            Ok(cell) => cell,
             Err(error) => {
                 tracing::error!(error = crate::chain(&error), "the store cannot be read back");
                 return;

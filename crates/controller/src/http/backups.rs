@@ -90,9 +90,14 @@ pub(crate) async fn repositories(
     State(app): State<App>,
 ) -> Result<Json<Vec<RepositoryPage>>, Failure> {
     let all = app.cell.ask(|seen| seen.cell.repositories().to_vec()).await?;
+    let standing = |name: &str| app.standings.as_ref().map(|standings| standings.of(name));
     let page = |repository: Repository| RepositoryPage {
-        name: repository.name,
         place: repository.location.to_string(),
+        store_saved_at: standing(&repository.name).and_then(|s| s.saved).map(|at| at.to_string()),
+        store_trouble: standing(&repository.name)
+            .and_then(|s| s.failing)
+            .map(|(since, why)| format!("since {since}: {why}")),
+        name: repository.name,
     };
     Ok(Json(all.into_iter().map(page).collect()))
 }

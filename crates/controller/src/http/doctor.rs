@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use evenkeel_api::DoctorItem;
+use evenkeel_core::moment::Moment;
+use evenkeel_core::time::Span;
 use evenkeel_core::{host, view};
 
 use super::App;
@@ -10,11 +12,12 @@ use super::failure::Failure;
 
 /// `GET /v1/doctor`
 pub(crate) async fn examine(State(app): State<App>) -> Result<Json<Vec<DoctorItem>>, Failure> {
-    let (fleet, store) = app
+    let (fleet, store, repositories) = app
         .cell
         .ask(|seen| {
             let verified = seen.store.verify().map_err(|error| crate::chain(&error));
-            (seen.cell.fleet(seen.now), verified)
+            let repositories = seen.cell.repositories().iter().map(|place| place.name.clone());
+            (seen.cell.fleet(seen.now), verified, repositories.collect::<Vec<String>>())
         })
         .await?;
     let store = match store {
@@ -29,6 +32,7 @@ pub(crate) async fn examine(State(app): State<App>) -> Result<Json<Vec<DoctorIte
     };
     let mut items = vec![store, posture(&app, &fleet), agents(&fleet), images(&fleet)];
     items.extend([gateways(&fleet), recorder(&app), key(&app)]);
+    items.extend(saved(&app, &repositories));
     Ok(Json(items))
 }
 
@@ -46,6 +50,16 @@ fn posture(app: &App, fleet: &view::Fleet) -> DoctorItem {
             "posture",
             posture,
             "make room on the disk or repair it; recording is tried again by itself",
+        ),
+        None if fleet.posture.starts_with("recovering") => ill(
+            "posture",
+            fleet.posture.clone(),
+            "start the agents that are missing; if no more will come: `evenkeel recover --go-on --hosts N`",
+        ),
+        None if fleet.posture.starts_with("succeeded") => ill(
+            "posture",
+            fleet.posture.clone(),
+            "stop this controller: another one took its place",
         ),
         None => well("posture", fleet.posture.clone()),
     }
@@ -110,7 +124,41 @@ fn key(app: &App) -> DoctorItem {
     if saved.exists() {
         return well("fleet key", "a person said that it is saved elsewhere");
     }
-    let (key, saved) = (app.key_path.display(), saved.display());
-    let fix = format!("copy {key} to a safe place, then say so: `touch {saved}`");
-    ill("fleet key", "nobody has said that it is saved elsewhere", &fix)
+    let fix = "`evenkeel key export --to FILE`, put that file where no disk of this fleet is, then \
+               `evenkeel key confirm --file FILE` with the copy";
+    ill("fleet key", "nobody has said that it is saved elsewhere", fix)
+}
+
+/// Whether the store itself is in the repositories.
+fn saved(app: &App, repositories: &[String]) -> Option<DoctorItem> {
+    let name = "store backups";
+    let standings = app.standings.as_ref()?;
+    if repositories.is_empty() {
+        let fix = "`evenkeel repository add`: without one a burnt store can only be rebuilt from its hosts";
+        return Some(ill(name, "there is no repository that it could go to", fix));
+    }
+    let now = Moment::of_millis(u64::try_from((app.wall)()).unwrap_or(0));
+    let (mut wrong, mut told) = (false, Vec::new());
+    for repository in repositories {
+        let standing = standings.of(repository);
+        let last = match standing.saved {
+            Some(at) => format!("{repository}: {} ago", rounded(now.since(at))),
+            None => format!("{repository}: not yet"),
+        };
+        told.push(match standing.failing {
+            None => last,
+            Some((since, why)) => {
+                wrong = true;
+                format!("{last}, and it takes none since {since}: {why}")
+            }
+        });
+    }
+    let text = told.join("; ");
+    let fix = "mend that repository, or add another one; it is tried again by itself";
+    Some(if wrong { ill(name, text, fix) } else { well(name, text) })
+}
+
+/// To the second: nobody needs more of an age.
+fn rounded(age: Span) -> Span {
+    Span::secs(age.0 / 1000)
 }

@@ -43,7 +43,11 @@ impl From<order::Error> for Failure {
             | E::NoReason
             | E::Unconfirmed { .. }
             | E::Unsure { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            E::NoArchive { .. }
+            E::Recovering { .. }
+            | E::NotRecovering
+            | E::OtherHosts { .. }
+            | E::Succeeded { .. }
+            | E::NoArchive { .. }
             | E::NoRepository
             | E::RepositoryTaken { .. }
             | E::NoBackup { .. }

@@ -2,10 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use evenkeel_api::RecoveryEnd;
+use evenkeel_core::order::{Accepted, Order};
 use evenkeel_core::view;
 
 use super::App;
+use super::body::Body;
 use super::failure::Failure;
 
 /// Whether this process answers. Says nothing of the fleet: whoever restarts controllers by this
@@ -26,6 +30,14 @@ pub(crate) async fn show(State(app): State<App>) -> Result<Json<view::Fleet>, Fa
         fleet.posture = posture;
     }
     Ok(Json(fleet))
+}
+
+/// `POST /v1/recovery`
+pub(crate) async fn end_recovery(
+    State(app): State<App>,
+    Body(end): Body<RecoveryEnd>,
+) -> Result<(StatusCode, Json<Accepted>), Failure> {
+    app.give(Order::Recovered { hosts: end.hosts }).await
 }
 
 impl super::Inner {

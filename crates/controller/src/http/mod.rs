@@ -31,8 +31,10 @@ use evenkeel_core::wire::{AGENT_PATH, GATEWAY_PATH};
 use tokio::sync::watch;
 
 use crate::cell_thread::Handle;
+use crate::clock::Wall;
 use crate::credential::{FleetKey, Token};
 use crate::stats::Stats;
+use crate::vault::Standings;
 use failure::Failure;
 
 pub(crate) use serve::serve;
@@ -49,6 +51,9 @@ pub(crate) struct Inner {
     pub key_path: PathBuf,
     /// Of archives that begin.
     pub engine: Engine,
+    /// How repositories stand to the store's snapshots, where any are taken.
+    pub standings: Option<Arc<Standings>>,
+    pub wall: Wall,
     pub kinds: &'static [&'static dyn Kind],
     /// Host names answered to beside addresses and `localhost`, in lower case.
     pub allowed_hosts: Vec<String>,
@@ -102,6 +107,7 @@ fn routes() -> Vec<Route> {
         (Get, "/v1/kinds/{name}", get(kinds::show)),
         (Get, "/v1/journal", get(journal::list)),
         (Get, "/v1/events", get(events::follow)),
+        (Post, "/v1/recovery", post(fleet::end_recovery)),
         (Get, "/v1/doctor", get(doctor::examine)),
     ]
 }

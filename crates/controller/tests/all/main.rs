@@ -9,4 +9,5 @@ mod recording;
 mod store;
 mod streams;
 mod toy;
+mod vault;
 mod world;

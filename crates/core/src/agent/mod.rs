@@ -36,7 +36,8 @@ use crate::kind::Kind;
 use crate::member::State;
 use crate::policy::Policy;
 use crate::pooler::Pooler;
-use crate::report::{self, Answer, FromAgent, Hello, Question, ToAgent};
+use crate::report::{self, Answer, FromAgent, Hello, Kept, Question, ToAgent};
+use crate::succession::{Allegiance, Succession};
 use crate::time::{Span, Time};
 use member::Member;
 use poolers::Poolers;
@@ -157,8 +158,8 @@ pub struct JobCall {
 pub struct Output {
     /// To be on disk before anything else here happens.
     pub save: Vec<(MemberId, Stored)>,
-    /// The store obeyed and its highest sequence, to be on disk too.
-    pub save_store: Option<(StoreId, u64)>,
+    /// The store obeyed, to be on disk too.
+    pub save_store: Option<Allegiance>,
     /// Members that are gone and not wanted any more: forgotten on disk too.
     pub forget: Vec<MemberId>,
     /// Driver calls.
@@ -189,7 +190,7 @@ pub struct Brain {
     config: Config,
     members: BTreeMap<MemberId, Member>,
     poolers: Poolers,
-    store: Option<(StoreId, u64)>,
+    store: Option<Allegiance>,
     /// Whether the controller on the stream is the one to obey.
     obeys: bool,
     open: bool,
@@ -209,7 +210,7 @@ impl Brain {
         config: Config,
         stored: Vec<Stored>,
         poolers: Vec<Pooler>,
-        store: Option<(StoreId, u64)>,
+        store: Option<Allegiance>,
     ) -> Self {
         let members = stored.into_iter().map(|s| (s.applied.goal.member, Member::new(s))).collect();
         Self {
@@ -251,7 +252,7 @@ impl Brain {
                 (self.open, self.obeys, self.beats, self.beat) = (true, false, 0, now);
                 self.unanswered.clear();
                 let mut hello = self.config.hello.clone();
-                hello.store.clone_from(&self.store);
+                hello.store = self.store.as_ref().map(|s| (s.store.clone(), s.sequence));
                 out.send.push(FromAgent::Hello(hello));
                 self.report_all(now, out);
             }
@@ -306,10 +307,21 @@ impl Brain {
 
     fn hear(&mut self, now: Time, message: &ToAgent, out: &mut Output) {
         match message {
-            ToAgent::Welcome { store: (store, sequence), beat, .. } => {
+            ToAgent::Welcome { host, store: (store, sequence), beat, seal, succession } => {
                 self.config.policy.beat = *beat;
-                self.welcome(store, *sequence, out);
+                let refused = match &self.store {
+                    Some(mine) => mine.follows(store, *sequence, succession.as_ref()).err(),
+                    None => None,
+                };
+                self.obey(refused.map(|refused| refused.to_string()), out);
+                if self.obeys {
+                    let first = || Allegiance::from((store.clone(), *sequence));
+                    let mine = self.store.get_or_insert_with(first);
+                    mine.take(store, *sequence, *host, seal.as_ref());
+                    out.save_store.clone_from(&self.store);
+                }
             }
+            ToAgent::Show { store, succession } => self.show(store, succession, out),
             // Goals of a controller that is not to be obeyed are as if never sent.
             ToAgent::Goals { whole, goals } if self.obeys => self.take(now, *whole, goals, out),
             ToAgent::Poolers { routes, whole, changed, gone } if self.obeys => {
@@ -326,25 +338,29 @@ impl Brain {
         }
     }
 
-    /// A controller shows its store: the one obeyed so far, no older than seen, or nobody's.
-    fn welcome(&mut self, store: &StoreId, sequence: u64, out: &mut Output) {
-        let refused = match &self.store {
-            Some((mine, _)) if mine != store => Some(format!(
-                "it keeps another store ({}) than the one this host belongs to ({})",
-                store.0, mine.0
-            )),
-            Some((_, seen)) if *seen > sequence => Some(format!(
-                "its store is at {sequence}, and this host has seen {seen}: it was put back"
-            )),
-            _ => None,
-        };
+    /// The controller on the stream is obeyed from now on, unless it is refused.
+    fn obey(&mut self, refused: Option<String>, out: &mut Output) {
         self.obeys = refused.is_none();
         self.poolers.hear(self.obeys);
         out.refused = refused;
-        if self.obeys {
-            self.store = Some((store.clone(), sequence));
-            out.save_store.clone_from(&self.store);
+    }
+
+    /// A store says that it comes after the one obeyed. Who proves it is shown what is kept; it is not
+    /// obeyed before it says welcome.
+    fn show(&self, store: &StoreId, succession: &Succession, out: &mut Output) {
+        let Some(mine) = &self.store else { return };
+        if let Err(refused) = mine.believes(store, Some(succession)) {
+            let reason = refused.to_string();
+            out.refused = Some(reason.clone());
+            out.send.push(FromAgent::Unconvinced { reason });
+            return;
         }
+        out.send.push(FromAgent::Kept(Kept {
+            store: mine.store.clone(),
+            host: mine.host,
+            members: self.members.values().map(|member| member.stored.clone()).collect(),
+            poolers: self.poolers.wanted(),
+        }));
     }
 
     fn take(&mut self, now: Time, whole: bool, goals: &[Goal], out: &mut Output) {

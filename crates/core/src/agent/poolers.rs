@@ -158,6 +158,12 @@ impl Poolers {
         save
     }
 
+    /// Every pooler that is wanted.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<Pooler> {
+        self.held.values().filter_map(|held| held.wanted.clone()).collect()
+    }
+
     /// A pooler's process is gone.
     pub fn died(&mut self, service: ServiceId) {
         if let Some(held) = self.held.get_mut(&service) {

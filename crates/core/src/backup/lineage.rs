@@ -25,6 +25,14 @@ impl Lineage {
     pub fn of(store: &StoreId, service: ServiceId, generation: u32) -> Self {
         Self(format!("{}/{}-{generation}", store.0, service.0))
     }
+
+    /// The store and the generation that it was named by.
+    #[must_use]
+    pub fn parts(&self) -> Option<(StoreId, u32)> {
+        let (store, rest) = self.0.split_once('/')?;
+        let (_, generation) = rest.split_once('-')?;
+        Some((StoreId(store.to_owned()), generation.parse().ok()?))
+    }
 }
 
 impl fmt::Display for Lineage {

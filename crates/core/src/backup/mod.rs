@@ -14,3 +14,4 @@ pub mod lineage;
 pub mod pace;
 pub mod retention;
 pub mod schedule;
+pub mod snapshot;

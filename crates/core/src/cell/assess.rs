@@ -24,6 +24,16 @@ pub enum Posture {
         /// Why.
         why: String,
     },
+    /// Hosts are still to show what they keep: nothing is sent, decided or ordered.
+    Recovering {
+        /// What it waits for.
+        why: String,
+    },
+    /// Hosts of this store obey another one: it commands nobody any more.
+    Succeeded {
+        /// Which store.
+        by: String,
+    },
     /// Archives take nothing: no backup is begun, nothing is let go, services serve.
     StorageDown {
         /// Why.
@@ -36,6 +46,8 @@ impl std::fmt::Display for Posture {
         match self {
             Self::Normal => f.write_str("normal"),
             Self::ObserverSuspect { why } => write!(f, "observer-suspect: {why}"),
+            Self::Recovering { why } => write!(f, "recovering: {why}"),
+            Self::Succeeded { by } => write!(f, "succeeded: hosts obey store {by} now"),
             Self::StorageDown { why } => write!(f, "storage-down: {why}"),
         }
     }
@@ -46,6 +58,12 @@ impl Cell {
     #[must_use]
     pub fn posture(&self, now: Time) -> Posture {
         let suspect = |why: String| Posture::ObserverSuspect { why };
+        if let Some(store) = &self.state.recovery.left_for {
+            return Posture::Succeeded { by: store.0.clone() };
+        }
+        if let Some(why) = self.awaits() {
+            return Posture::Recovering { why };
+        }
         if self.state.restored {
             return suspect("the store was put back to an older state".to_owned());
         }

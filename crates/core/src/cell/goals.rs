@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Setup, rows, state};
 use crate::backup::lineage::{Archive, Lineage, Repository};
-use crate::goal::{Follower, Goal, Identity, Login, RestartBudget, Role, Upstream, Want};
+use crate::goal::{Follower, Goal, Identity, Login, RestartBudget, Role, StoreId, Upstream, Want};
 use crate::id::{HostId, Revision, ServiceId};
 use crate::kind::{Kind, Plan};
 use crate::operation::{self, Effect};
@@ -61,13 +61,20 @@ pub struct Around<'a> {
     pub images: &'a [String],
     /// The cell's repositories.
     pub repositories: &'a [Repository],
+    /// The stores before this one.
+    pub succeeds: &'a [StoreId],
 }
 
 impl<'a> Around<'a> {
+    /// What a cell's hosts and its own row have.
+    pub fn new(hosts: &'a BTreeMap<HostId, state::Host>, row: &'a rows::Cell) -> Self {
+        let succeeds = row.recovery.as_ref().map_or(&[][..], |recovery| &recovery.succeeds);
+        Self { hosts, images: &row.images, repositories: &row.repositories, succeeds }
+    }
+
     /// What a cell has.
     pub fn of(state: &'a state::State) -> Self {
-        let (images, repositories) = (&state.row.images, &state.row.repositories);
-        Self { hosts: &state.hosts, images, repositories }
+        Self::new(&state.hosts, &state.row)
     }
 }
 
@@ -75,7 +82,7 @@ impl<'a> Around<'a> {
 pub fn archive(setup: &Setup, around: Around<'_>, row: &rows::Service) -> Option<Archive> {
     let own = row.archive.as_ref().filter(|_| !around.repositories.is_empty())?;
     Some(Archive {
-        lineage: Lineage::of(&setup.store, row.id, own.generation),
+        lineage: Lineage::of(own.home.as_ref().unwrap_or(&setup.store), row.id, own.generation),
         engine: own.engine,
         key: own.key.clone(),
         wrapped: own.wrapped.clone(),
@@ -90,6 +97,7 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
     let own = row.archive.as_deref();
     Goal {
         store: setup.store.clone(),
+        succeeds: around.succeeds.to_vec(),
         identity: Identity {
             service: row.id,
             name: row.name.clone(),

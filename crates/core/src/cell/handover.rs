@@ -241,7 +241,7 @@ impl Cell {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let name = service.row.name.as_str().to_owned();
         let Some(promise) = service.row.promise.as_mut() else { return };
-        if promise.set == wanted {
+        if promise.set == wanted || promise.unknown {
             return;
         }
         let text = match promise.change(wanted) {

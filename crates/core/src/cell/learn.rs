@@ -52,11 +52,16 @@ impl Cell {
         if let FromAgent::Hello(hello) = message {
             return self.hello(link, hello, work);
         }
+        match message {
+            FromAgent::Kept(kept) => return self.shown(link, kept, work),
+            FromAgent::Unconvinced { reason } => return self.unconvinced(link, reason, work),
+            _ => {}
+        }
         // A stream that was replaced, or never said hello, has no say.
         let Some(&id) = self.state.links.get(&link) else { return };
         self.heard(id, work);
         match message {
-            FromAgent::Hello(_) => {}
+            FromAgent::Hello(_) | FromAgent::Kept(_) | FromAgent::Unconvinced { .. } => {}
             FromAgent::Beat { number, digest, answer } => {
                 let beat = Beat { link, number: *number, digest: *digest, answer: *answer };
                 self.beat(&beat, work);
@@ -77,6 +82,9 @@ impl Cell {
     }
 
     fn hello(&mut self, link: Link, hello: &Hello, work: &mut Work) {
+        if self.asks_to_show(link, hello, work) {
+            return;
+        }
         if let Some(reason) = self.unwelcome(hello, work) {
             let message = ToAgent::Refused { reason };
             work.sends.push(Send::Agent { link, message });
@@ -87,7 +95,13 @@ impl Cell {
             Some(host) => host.row.id,
             None => self.join(hello, work),
         };
-        let host = self.state.hosts.get_mut(&id).expect("found or joined above");
+        self.attach(id, link, hello, work);
+        self.welcome(id, link, work);
+    }
+
+    /// A host's agent speaks on this stream from now on.
+    pub(super) fn attach(&mut self, id: HostId, link: Link, hello: &Hello, work: &mut Work) {
+        let Some(host) = self.state.hosts.get_mut(&id) else { return };
         if let Some(old) = host.link.replace(link) {
             self.state.links.remove(&old);
             work.sends.push(Send::Close { link: old });
@@ -106,11 +120,7 @@ impl Cell {
             host.row.zone.clone_from(&hello.zone);
             work.record_host(id);
         }
-        let store = (self.setup.store.clone(), self.state.row.sequence);
-        let message = ToAgent::Welcome { host: id, store, beat: self.setup.policy.beat };
-        work.sends.push(Send::Agent { link, message });
-        work.whole.insert(id);
-        if moved {
+        if moved && !self.recovers() {
             let services: BTreeSet<_> = self.services_on(id).collect();
             services.iter().for_each(|&service| self.settle(service, work));
             work.routes.extend(services);
@@ -118,10 +128,35 @@ impl Cell {
         self.heard(id, work);
     }
 
+    /// Welcomes a host: from now on it obeys, and gets its goals.
+    pub(super) fn welcome(&mut self, id: HostId, link: Link, work: &mut Work) {
+        let Some(host) = self.state.hosts.get(&id) else { return };
+        let succession = host.hello.as_deref().and_then(|hello| self.succession(hello));
+        let message = ToAgent::Welcome {
+            host: id,
+            store: (self.setup.store.clone(), self.state.row.sequence),
+            beat: self.setup.policy.beat,
+            seal: self.seal(&host.row.name),
+            succession,
+        };
+        work.sends.push(Send::Agent { link, message });
+        work.whole.insert(id);
+        // Gateways wait for the first: a store that its hosts left must not lead clients anywhere.
+        work.gateways.extend(self.state.gateways.keys().copied());
+    }
+
     /// Why an agent's stream is not taken.
     fn unwelcome(&mut self, hello: &Hello, work: &mut Work) -> Option<String> {
+        if let Some(waits) = self.awaits() {
+            return Some(format!(
+                "this control plane is being recovered ({waits}); what joins anew does so afterwards"
+            ));
+        }
         let (store, sequence) = hello.store.as_ref()?;
         if *store != self.setup.store {
+            if self.state.host_named(&hello.host).is_some() {
+                self.left_for(&hello.host, store, work);
+            }
             return Some(format!(
                 "host {} belongs to another control plane (store {}); start its agent with a \
                  directory of its own, or point it at the controller it belongs to",
@@ -172,6 +207,7 @@ impl Cell {
     }
 
     fn agent_closed(&mut self, link: Link, work: &mut Work) {
+        self.state.recovery.asked.remove(&link);
         let Some(id) = self.state.links.remove(&link) else { return };
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
         host.link = None;

@@ -23,6 +23,7 @@ pub mod load;
 mod operate;
 mod orders;
 mod ports;
+pub mod recovery;
 mod redundancy;
 mod rows;
 mod show;

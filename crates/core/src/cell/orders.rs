@@ -37,6 +37,8 @@ impl Cell {
     ) -> Result<Accepted, Error> {
         let (subject, what) = words(order);
         let result = match order {
+            Order::Recovered { hosts } => self.order_end(*hosts, work),
+            _ if let Some(error) = self.orders_nothing() => Err(error),
             Order::Create { name, kind, plan, secret, keys } => {
                 let offer = (kind.as_str(), plan.as_deref());
                 self.install(by, name, offer, secret, keys.as_ref(), work)
@@ -443,6 +445,7 @@ impl Cell {
 /// Whom an order is about, and what it is, in words.
 fn words(order: &Order) -> (&str, &'static str) {
     match order {
+        Order::Recovered { .. } => ("fleet", "the end of the recovery"),
         Order::Create { name, .. } => (name, "create"),
         Order::Backup { name, .. } => (name, "a backup"),
         Order::Prove { name } => (name, "a proof"),

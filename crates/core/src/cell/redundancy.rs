@@ -94,6 +94,9 @@ impl Cell {
 
     /// Whether the primary could be lost right now at no more than the plan's cost.
     pub(super) fn safe(&self, service: &Service, promise: &Promise) -> Result<(), Missing> {
+        if promise.unknown {
+            return self.all_there(service, promise);
+        }
         let forgiven = self.forgivable(service);
         promise.safe_without_primary(&self.answering(service), forgiven.as_deref())
     }
@@ -162,6 +165,7 @@ impl Cell {
         if news {
             work.record(id);
         }
+        self.know_again(id, work);
         self.let_go(id, work);
     }
 
@@ -262,7 +266,8 @@ impl Cell {
             |since: Option<Time>, limit: Span| since.is_some_and(|at| now.since(at) >= limit);
         let wanted = self.wanted_set(service);
         let adds = |wanted: &Set| promise.set.standbys().iter().all(|copy| wanted.names(*copy));
-        let other = wanted.filter(|wanted| *wanted != promise.set);
+        // What is not known is not changed.
+        let other = wanted.filter(|wanted| *wanted != promise.set && !promise.unknown);
         let room = service.row.members.iter().filter(|m| m.want == Want::Running).count();
         let plan = goals::plan(&self.setup, &service.row).1;
         Some(Redundancy {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::backups::rows::Archive;
+use super::recovery::rows::Recovery;
 use crate::backup::lineage::Repository;
 use crate::decide::Run;
 use crate::goal::{StopMode, Want};
@@ -50,6 +51,9 @@ pub struct Cell {
     /// Where archives go.
     #[serde(default)]
     pub repositories: Vec<Repository>,
+    /// That this store comes after others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Box<Recovery>>,
 }
 
 /// A host.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::compact::{self, Ports, Sorted};
-use super::{Link, rows};
+use super::{Link, recovery, rows};
 use crate::check;
 use crate::digest::Digest;
 use crate::goal::Refusal;
@@ -70,6 +70,9 @@ pub struct State {
     pub questions: u64,
     /// An agent has seen a later sequence of this store than it holds: it was put back.
     pub restored: bool,
+    /// What is known of the stores before this one, or after it.
+    #[serde(default)]
+    pub recovery: recovery::Soft,
 }
 
 /// What a timer is about.

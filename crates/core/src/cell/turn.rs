@@ -93,7 +93,9 @@ impl Cell {
             if let Some(host) = work.hosts.pop_first() {
                 self.assess_host(host, &mut work);
             } else if let Some(service) = work.services.pop_first() {
-                self.look(service, &mut work);
+                if !self.recovers() {
+                    self.look(service, &mut work);
+                }
             } else {
                 break;
             }
@@ -106,6 +108,9 @@ impl Cell {
         self.state.began = work.now;
         work.services.extend(self.state.services.keys());
         work.hosts.extend(self.state.hosts.keys().copied());
+        if self.recovers() {
+            return;
+        }
         // A newer release may want more of members than the one that wrote the rows.
         let services = self.state.services.values();
         let ordered = services.filter(|service| service.row.primary().revision.0 > 0);
@@ -117,7 +122,7 @@ impl Cell {
     pub(super) fn settle(&mut self, id: ServiceId, work: &mut Work) {
         let State { services, hosts, row, .. } = &mut self.state;
         let Some(service) = services.get_mut(&id) else { return };
-        let around = Around { hosts, images: &row.images, repositories: &row.repositories };
+        let around = Around::new(hosts, row);
         let changed = goals::settle(&self.setup, around, &mut service.row);
         if !changed.is_empty() {
             work.record(id);
@@ -172,6 +177,9 @@ impl Cell {
     }
 
     fn send_goals(&self, work: &Work, turn: &mut Turn) {
+        if self.recovers() {
+            return;
+        }
         let around = Around::of(&self.state);
         let goal = |member: &MemberId| {
             let service = self.state.services.get(self.state.of_member.get(member)?)?;
@@ -207,6 +215,9 @@ impl Cell {
 
     /// Every pooler to agents that are new here and keep them, to the others what changed.
     fn send_poolers(&self, work: &Work, turn: &mut Turn) {
+        if self.recovers() {
+            return;
+        }
         let routes = self.state.row.routes;
         for id in self.state.poolers.keys() {
             let Some(link) = self.state.hosts.get(id).and_then(|host| host.link) else { continue };
@@ -224,6 +235,9 @@ impl Cell {
 
     /// Every route to gateways that are new here, to the others what changed.
     fn send_routes(&mut self, work: &Work, turn: &mut Turn) {
+        if !self.commands() {
+            return;
+        }
         let routes = self.state.row.routes;
         let links: Vec<Link> = self.state.gateways.keys().copied().collect();
         let (mut all, mut some) = (None, None);

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use evenkeel_core::agent::reconcile::{self, Next};
 use evenkeel_core::agent::{Action, Brain, Call, Config, Input, Outcome, Stored};
 use evenkeel_core::driver::{Answer, Directory, Error, Process};
-use evenkeel_core::goal::{Goal, Identity, Refusal, RestartBudget, Role, StopMode, StoreId, Want};
+use evenkeel_core::goal::{
+    Goal, Identity, Password, Refusal, RestartBudget, Role, StopMode, StoreId, Want,
+};
 use evenkeel_core::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
 use evenkeel_core::member::State;
 use evenkeel_core::name::ServiceName;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::report::{FromAgent, Hello, Member, ToAgent};
+use evenkeel_core::succession::{self, Succession, seal_of};
 use evenkeel_core::time::{Span, Time};
 
 use crate::world::Toy;
@@ -41,6 +44,7 @@ pub fn config() -> Config {
 pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
     Goal {
         store: StoreId("s".into()),
+        succeeds: Vec::new(),
         identity: Identity {
             service: ServiceId(1),
             name: ServiceName::new("orders").expect("a good name"),
@@ -117,7 +121,13 @@ impl Host {
     fn connect(&mut self) {
         self.turn(&[Input::Opened]);
         let store = (StoreId("s".into()), 1);
-        let welcome = ToAgent::Welcome { host: HostId(1), store, beat: Span::secs(1) };
+        let welcome = ToAgent::Welcome {
+            host: HostId(1),
+            store,
+            beat: Span::secs(1),
+            seal: None,
+            succession: None,
+        };
         self.turn(&[Input::Message(welcome)]);
     }
 
@@ -277,7 +287,8 @@ impl Host {
     fn restart_agent(&mut self) {
         self.pending.clear();
         let stored = self.disk_of_agent.clone().into_iter().collect();
-        self.brain = Brain::new(config(), stored, Vec::new(), Some((StoreId("s".into()), 1)));
+        self.brain =
+            Brain::new(config(), stored, Vec::new(), Some((StoreId("s".into()), 1).into()));
         self.connect();
     }
 
@@ -716,12 +727,73 @@ fn goals_are_enforced_alone_and_of_one_store_only() {
     assert_eq!(host.state(), State::Ready, "no controller was needed");
     host.turn(&[Input::Opened]);
     let store = (StoreId("another".into()), 9);
-    let welcome = ToAgent::Welcome { host: HostId(1), store, beat: Span::secs(1) };
+    let welcome = ToAgent::Welcome {
+        host: HostId(1),
+        store,
+        beat: Span::secs(1),
+        seal: None,
+        succession: None,
+    };
     let goals = vec![goal(99, Want::Removed, 0)];
     let messages = [welcome, ToAgent::Goals { whole: true, goals }];
     host.turn(&messages.map(Input::Message));
     host.heal(Span::secs(5));
     assert_eq!(host.state(), State::Ready);
+}
+
+#[test]
+fn a_successor_is_shown_what_is_kept_and_obeyed_for_good() {
+    let fleet = Password("the fleet's".into());
+    let (first, second) = (StoreId("s".into()), StoreId("t".into()));
+    let seal = Some(seal_of(&fleet, "h1"));
+    let welcome = |store: &StoreId, succession: Option<Succession>| ToAgent::Welcome {
+        host: HostId(3),
+        store: (store.clone(), 5),
+        beat: Span::secs(1),
+        seal: seal.clone(),
+        succession,
+    };
+    let prove = |fleet: &Password| {
+        let seal = seal_of(fleet, "h1");
+        succession::prove(&seal, &second, std::slice::from_ref(&first))
+    };
+    let mut host = ready();
+    host.turn(&[Input::Message(welcome(&first, None)), Input::Closed, Input::Opened]);
+    let wrong = prove(&Password("another's".into()));
+    host.sent.clear();
+    for (succession, believed) in [(wrong, false), (prove(&fleet), true)] {
+        let show = ToAgent::Show { store: second.clone(), succession };
+        host.turn(&[Input::Message(show)]);
+        match host.sent.pop().expect("it answers") {
+            FromAgent::Kept(kept) => {
+                assert!(believed);
+                assert_eq!((kept.store, kept.host), (first.clone(), Some(HostId(3))));
+                assert_eq!(kept.members.len(), 1);
+                assert_eq!(kept.members[0].applied.goal, goal(1, Want::Running, 0));
+            }
+            FromAgent::Unconvinced { reason } => assert!(!believed, "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    // It obeys nobody yet: to show is not to follow.
+    let order =
+        |revision, want| ToAgent::Goals { whole: false, goals: vec![goal(revision, want, 0)] };
+    host.turn(&[Input::Message(order(2, Want::Stopped))]);
+    host.heal(Span::secs(5));
+    assert_eq!(host.state(), State::Ready);
+    host.turn(&[Input::Message(welcome(&second, Some(prove(&fleet))))]);
+    host.turn(&[Input::Message(order(2, Want::Stopped))]);
+    host.want = Want::Stopped;
+    host.heal(Span::secs(5));
+    assert_eq!(host.state(), State::Stopped);
+    // Nothing leads back.
+    let back = succession::prove(&seal_of(&fleet, "h1"), &first, &[second]);
+    for input in [Input::Closed, Input::Opened, Input::Message(welcome(&first, Some(back)))] {
+        host.turn(&[input]);
+    }
+    host.turn(&[Input::Message(order(3, Want::Running))]);
+    host.heal(Span::secs(5));
+    assert_eq!(host.state(), State::Stopped);
 }
 
 #[test]

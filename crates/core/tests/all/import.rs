@@ -113,7 +113,13 @@ fn an_agent_tells_how_far_an_import_is_and_ends_one_that_nobody_wants() {
     let now = Time(1_000_000);
     let mut brain = Brain::new(config(), Vec::new(), Vec::new(), None);
     let store = (StoreId("s".into()), 1);
-    let welcome = ToAgent::Welcome { host: HostId(1), store, beat: Span::secs(1) };
+    let welcome = ToAgent::Welcome {
+        host: HostId(1),
+        store,
+        beat: Span::secs(1),
+        seal: None,
+        succession: None,
+    };
     brain.turn(now, &[Input::Opened, Input::Message(welcome)]);
     let mut wanted = crate::agent::goal(1, Want::Running, 0);
     wanted.import = Some(Box::new(Import {

@@ -7,6 +7,7 @@ mod machines;
 mod poolers;
 mod promise;
 mod protocol;
+mod recovery;
 mod redundancy;
 mod runbooks;
 mod small_world;

@@ -13,6 +13,7 @@ use evenkeel_core::time::Span;
 fn goal(term: u32, revision: u32) -> Goal {
     Goal {
         store: StoreId("a".into()),
+        succeeds: Vec::new(),
         identity: Identity {
             service: ServiceId(1),
             name: ServiceName::new("orders").expect("a good name"),

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use evenkeel_core::agent::Stored;
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::check::Check;
-use evenkeel_core::goal::{Goal, StoreId, Want};
+use evenkeel_core::goal::{Applied, Goal, Login, Password, Role, StoreId, Want, accept};
 use evenkeel_core::id::{CellId, MemberId, ServiceId, Term};
 use evenkeel_core::import::{Chosen, Method, Stage, Told};
 use evenkeel_core::kind::{Kind, Plan};
@@ -15,11 +16,13 @@ use evenkeel_core::member;
 use evenkeel_core::operation;
 use evenkeel_core::order::{Accepted, Error, Order};
 use evenkeel_core::policy::Policy;
+use evenkeel_core::promise::{Copy, Position, Recruit};
 use evenkeel_core::remedy::{Budget, Guard, Level, Remedy};
-use evenkeel_core::report::{self, Answer, FromAgent, Hello, Member, Sight, ToAgent};
+use evenkeel_core::report::{self, Answer, FromAgent, Hello, Member, Sender, Sight, ToAgent};
 use evenkeel_core::route::{self, FromGateway, Route, ToGateway};
 use evenkeel_core::row::Key;
 use evenkeel_core::service::State;
+use evenkeel_core::succession::Allegiance;
 use evenkeel_core::time::{Span, Time};
 use evenkeel_core::view;
 
@@ -34,7 +37,9 @@ impl Kind for Toy {
         "a kind for tests"
     }
     fn plans(&self) -> &'static [Plan] {
-        const PLANS: &[Plan] = &[Plan {
+        const PLANS: &[Plan] =
+            &[DEV, Plan { name: "pair", members: 2, acks: 1, fast: true, ..DEV }];
+        const DEV: Plan = Plan {
             name: "dev",
             summary: "one member",
             members: 1,
@@ -45,8 +50,12 @@ impl Kind for Toy {
             connections_max: 10,
             pool: None,
             keep: None,
-        }];
+        };
         PLANS
+    }
+    fn replication(&self, _: &[u8], copy: Copy) -> Option<(Login, Password)> {
+        let role = format!("copy_{copy}");
+        Some((Login { role, verifier: String::new() }, Password(String::new())))
     }
     fn leaves_out(&self, _: &Plan) -> BTreeMap<State, State> {
         BTreeMap::from([(State::Archived, State::Retired)])
@@ -69,6 +78,10 @@ const REMEDIES: &[Remedy] = &[
     remedy("restart", Guard::MemberDied, operation::Kind::Restart),
     remedy("crash-loop", Guard::CrashLooping, operation::Kind::Recover),
     remedy("hung", Guard::Hung, operation::Kind::Recover),
+    remedy("failover", Guard::PrimaryLost, operation::Kind::Failover),
+    remedy("relax", Guard::SetLacks, operation::Kind::Relax),
+    remedy("restore", Guard::StandbyUncounted, operation::Kind::Restore),
+    remedy("rejoin", Guard::MemberWaits, operation::Kind::Rejoin),
 ];
 
 const fn remedy(name: &'static str, guard: Guard, operation: operation::Kind) -> Remedy {
@@ -92,6 +105,8 @@ pub struct Agent {
     pub works: bool,
     pub link: Option<Link>,
     pub beats: u64,
+    /// Whom it obeys.
+    pub store: Option<Allegiance>,
     pub goals: BTreeMap<MemberId, Goal>,
     pub members: BTreeMap<MemberId, Member>,
 }
@@ -100,6 +115,8 @@ pub struct Agent {
 #[derive(Clone)]
 pub struct World {
     pub cell: Cell,
+    /// The store it records in.
+    pub cell_store: StoreId,
     pub now: Time,
     pub rows: BTreeMap<Key, Vec<u8>>,
     pub journal: Vec<String>,
@@ -120,6 +137,11 @@ pub struct World {
     pub terminates: bool,
     /// The rules, and with them how finely time passes: half a beat.
     pub policy: Policy,
+}
+
+/// What the fleet's key gives.
+pub fn key() -> Password {
+    Password("the fleet's".to_owned())
 }
 
 pub fn setup() -> Setup {
@@ -149,11 +171,13 @@ impl World {
             works: true,
             link: None,
             beats: 0,
+            store: None,
             goals: BTreeMap::new(),
             members: BTreeMap::new(),
         };
         let mut world = Self {
             cell: Cell::new(setup_with(policy.clone())),
+            cell_store: setup().store,
             now: Time(1000),
             rows: BTreeMap::new(),
             journal: Vec::new(),
@@ -171,6 +195,7 @@ impl World {
             terminates: false,
             policy,
         };
+        world.cell.entrust(key());
         world.dial();
         world.turn();
         world
@@ -198,7 +223,7 @@ impl World {
                 boot: "b".into(),
                 release: "0".into(),
                 image: Some("image".into()),
-                store: None,
+                store: agent.store.as_ref().map(|s| (s.store.clone(), s.sequence)),
                 checks: Vec::new(),
                 poolers: false,
             };
@@ -284,10 +309,22 @@ impl World {
                 let answers = questions.into_iter().map(answer).collect();
                 self.inbox.push(Entry::Agent { link, message: FromAgent::Answers(answers) });
             }
-            ToAgent::Welcome { .. }
-            | ToAgent::Refused { .. }
-            | ToAgent::Heard { .. }
-            | ToAgent::Poolers { .. } => {}
+            ToAgent::Welcome { host, store: (store, sequence), seal, succession, .. } => {
+                let new = || Allegiance::from((store.clone(), sequence));
+                let mine = self.agents[at].store.get_or_insert_with(new);
+                let follows = mine.follows(&store, sequence, succession.as_ref());
+                follows.expect("whoever is welcomed follows");
+                mine.take(&store, sequence, host, seal.as_ref());
+            }
+            ToAgent::Show { store, succession } => {
+                let mine = self.agents[at].store.as_ref().expect("asked of whom it succeeds");
+                let message = match mine.believes(&store, Some(&succession)) {
+                    Ok(()) => FromAgent::Kept(kept(&self.agents[at])),
+                    Err(refused) => FromAgent::Unconvinced { reason: refused.to_string() },
+                };
+                self.inbox.push(Entry::Agent { link, message });
+            }
+            ToAgent::Refused { .. } | ToAgent::Heard { .. } | ToAgent::Poolers { .. } => {}
         }
     }
 
@@ -299,6 +336,8 @@ impl World {
             let key = (goal.member, goal.term, goal.revision.0);
             let known = self.sent.entry(key).or_insert_with(|| goal.clone());
             assert_eq!(known, goal, "one (term, revision) has one content");
+            let applied = self.agents[at].goals.get(&goal.member).map(applied);
+            accept(applied.as_ref(), goal).expect("nothing is ordered that is not obeyed");
         }
         let agent = &mut self.agents[at];
         if whole {
@@ -356,6 +395,7 @@ impl World {
         let rows: Vec<_> = self.rows.iter().map(|(k, v)| (*k, v.clone())).collect();
         self.cell = Cell::load(setup_with(self.policy.clone()), &rows)
             .expect("what was recorded can be loaded");
+        self.cell.entrust(key());
         self.agents.iter_mut().for_each(|agent| agent.link = None);
         self.gateway = None;
         self.inbox.clear();
@@ -401,7 +441,11 @@ impl World {
     }
 
     pub fn create(&mut self, name: &str) -> Result<Accepted, Error> {
-        let (kind, plan, secret) = ("toy".to_owned(), None, Vec::new());
+        self.create_as(name, None)
+    }
+
+    pub fn create_as(&mut self, name: &str, plan: Option<&str>) -> Result<Accepted, Error> {
+        let (kind, plan, secret) = ("toy".to_owned(), plan.map(str::to_owned), Vec::new());
         self.order(Order::Create { name: name.to_owned(), kind, plan, secret, keys: None })
     }
 
@@ -424,11 +468,53 @@ fn importing(goal: &Goal) -> Option<Box<Told>> {
     }))
 }
 
+/// What is on a host's disk of a goal that was reached.
+fn applied(goal: &Goal) -> Applied {
+    Applied { incarnation: goal.incarnation, pledged: goal.term, goal: goal.clone() }
+}
+
+/// What a host shows to a successor.
+pub fn kept(agent: &Agent) -> report::Kept {
+    let mine = agent.store.as_ref().expect("it obeys somebody");
+    let stored = |goal: &Goal| Stored { applied: applied(goal), ..Stored::first(goal.clone()) };
+    report::Kept {
+        store: mine.store.clone(),
+        host: mine.host,
+        members: agent.goals.values().map(stored).collect(),
+        poolers: Vec::new(),
+    }
+}
+
+/// A member's part, done at once. All logs are of one length.
+fn part(goal: &Goal) -> Option<Box<report::Replication>> {
+    let none = report::Replication::default();
+    let part = match &goal.role {
+        Role::Primary { change, followers, .. } => report::Replication {
+            confirmed: Some((goal.term, *change)),
+            promoted: Some(goal.term),
+            senders: followers
+                .iter()
+                .map(|f| Sender { copy: f.copy, streaming: true, lag_bytes: 0 })
+                .collect(),
+            ..none
+        },
+        Role::Standby { .. } => report::Replication { streams: true, ..none },
+        Role::Recruit => {
+            let (copy, history) = (goal.copy(), Term(0));
+            let recruit = Recruit { copy, history, flushed: Position(1) };
+            report::Replication { recruited: Some((goal.term, recruit)), ..none }
+        }
+    };
+    (goal.identity.members.len() > 1).then(|| Box::new(part))
+}
+
 fn reached(goal: &Goal) -> Member {
+    let leads = matches!(goal.role, Role::Primary { .. });
     let import = importing(goal);
     let failed = import.as_ref().is_some_and(|told| told.failed.is_some());
     let state = match goal.want {
         Want::Running if failed => member::State::Failed,
+        Want::Running if !leads => member::State::Following,
         Want::Running => member::State::Ready,
         Want::Stopped => member::State::Stopped,
         Want::Sealed => member::State::Sealed,
@@ -444,14 +530,14 @@ fn reached(goal: &Goal) -> Member {
         pid: running.then_some(100 + goal.restarts),
         restarts: goal.restarts,
         deaths: 0,
-        write_proven: running,
+        write_proven: running && leads,
         trouble: None,
         refused: None,
         port_taken: false,
         data_dir: format!("/data/{}/pg", goal.member.0),
         checks: Vec::new(),
         identity: goal.identity.clone(),
-        replication: None,
+        replication: part(goal),
         archive: None,
         import,
     }
@@ -463,7 +549,7 @@ fn stuck(goal: &Goal, before: Option<&Member>) -> Member {
     let trouble = Some("nothing works here".to_owned());
     let write_proven = before.is_some_and(|m| m.write_proven);
     let pid = before.and_then(|m| m.pid);
-    Member { state, trouble, write_proven, pid, restarts: 0, ..reached(goal) }
+    Member { state, trouble, write_proven, pid, restarts: 0, replication: None, ..reached(goal) }
 }
 
 /// A label, for tests that name remedies.

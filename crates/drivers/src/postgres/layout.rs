@@ -52,10 +52,13 @@ impl Marker {
         serde_json::to_vec_pretty(self).expect("a marker is JSON")
     }
 
-    /// Whether it marks a goal's member, in whichever of its lives.
+    /// Whether it marks a goal's member, in whichever of its lives, by order of whichever of the stores that
+    /// came one after another.
     fn is_of(&self, goal: &Goal) -> bool {
         let mine = Self::of(goal);
-        (self.service, self.member, &self.store) == (mine.service, mine.member, &mine.store)
+        let ours =
+            self.store == mine.store || goal.succeeds.iter().any(|before| before.0 == self.store);
+        (self.service, self.member) == (mine.service, mine.member) && ours
     }
 }
 

@@ -109,6 +109,7 @@ impl Place {
         let verifier = kind.verifier(&secret).expect("its own secret");
         Goal {
             store: StoreId("store".into()),
+            succeeds: Vec::new(),
             identity: Identity {
                 service: ServiceId(member),
                 name: ServiceName::new("orders-2").expect("a good name"),

@@ -148,6 +148,10 @@ impl Kind for Postgres {
     fn verifier(&self, packed: &[u8]) -> Option<String> {
         secret::verifier(packed)
     }
+
+    fn secret_in(&self, verifier: &str) -> Option<Vec<u8>> {
+        secret::packed(verifier)
+    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,17 @@ pub fn verifier(packed: &[u8]) -> Option<String> {
     verifier_of(packed, ITERATIONS)
 }
 
+/// What a verifier was written from.
+pub fn packed(verifier: &str) -> Option<Vec<u8>> {
+    let rest = verifier.strip_prefix(&format!("SCRAM-SHA-256${ITERATIONS}:"))?;
+    let (salt, keys) = rest.split_once('$')?;
+    let (stored, server) = keys.split_once(':')?;
+    let parts = [salt, stored, server].map(|part| STANDARD.decode(part));
+    let [Ok(salt), Ok(stored), Ok(server)] = parts else { return None };
+    let packed = [salt, stored, server].concat();
+    (packed.len() == SALT + 2 * KEY).then_some(packed)
+}
+
 /// The same, of what was packed in so many rounds.
 pub fn verifier_of(packed: &[u8], rounds: u32) -> Option<String> {
     if packed.len() != SALT + 2 * KEY {
@@ -64,5 +75,10 @@ mod tests {
                         wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
         assert_eq!(verifier(&packed).unwrap(), expected);
         assert_eq!(verifier(&packed[1..]), None);
+        assert_eq!(super::packed(expected), Some(packed), "and back");
+        for wrong in ["", "md5abc", &expected[..expected.len() - 4], &expected.replace("4096", "1")]
+        {
+            assert_eq!(super::packed(wrong), None, "{wrong}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::world::Weather;
 fn goal() -> Goal {
     Goal {
         store: StoreId("store".into()),
+        succeeds: Vec::new(),
         identity: Identity {
             service: ServiceId(1),
             name: ServiceName::new("orders").expect("a good name"),

@@ -15,12 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use evenkeel_core::agent::{self, Brain, Call, Input, Stored};
 use evenkeel_core::cell::{Cell, Entry, Link};
 use evenkeel_core::digest::Digest;
-use evenkeel_core::goal::StoreId;
 use evenkeel_core::id::{CellId, MemberId, Revision, ServiceId, Term};
 use evenkeel_core::policy::Policy;
 use evenkeel_core::pooler::Pooler;
 use evenkeel_core::report::ToAgent;
 use evenkeel_core::route::{Route, ToGateway};
+use evenkeel_core::succession::Allegiance;
 use evenkeel_core::time::{Span, Time};
 use evenkeel_core::view;
 use evenkeel_store::Store;
@@ -139,7 +139,7 @@ struct Host {
     waiting: Vec<(Link, ToAgent)>,
     link: Option<Link>,
     saved: BTreeMap<MemberId, Stored>,
-    store: Option<(StoreId, u64)>,
+    store: Option<Allegiance>,
     /// Whether the gateway is here, and with it the poolers.
     keeps_poolers: bool,
     /// Poolers that run.

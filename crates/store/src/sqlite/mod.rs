@@ -1,9 +1,11 @@
 //! The embedded store: one SQLite file, every commit synced.
 //!
 //! Write-ahead log with `synchronous = FULL`, so an answered commit survives a power cut. The file
-//! is held exclusively while it is open. Each row carries a checksum and the journal is a chain, as
+//! is held by one process while it is open (`store.db.lock` beside it), which may read whole copies of
+//! it beside its commits. Each row carries a checksum and the journal is a chain, as
 //! SQLite itself does not notice a bit that flipped inside a value.
 
+mod copy;
 mod migrations;
 mod open;
 
@@ -17,8 +19,9 @@ use evenkeel_core::journal::{Entry, GENESIS, chain};
 use evenkeel_core::row::{self, Key, Table, Writes};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
-use crate::{Error, Position, Recorded, Store, Verified, entry_line, row_line, write_line};
+use crate::{Copies, Error, Position, Recorded, Store, Verified, entry_line, row_line, write_line};
 
+pub use copy::succeed;
 pub use open::{open, open_existing};
 
 /// An open store file.
@@ -29,6 +32,8 @@ pub struct Sqlite {
     connection: Connection,
     position: Position,
     head: Digest,
+    /// After the connection: held until that is closed.
+    _lock: std::fs::File,
 }
 
 /// A row's checksum: a flipped bit, or a row under another key, does not fit.
@@ -183,6 +188,10 @@ fn write(
 impl Store for Sqlite {
     fn id(&self) -> StoreId {
         self.id.clone()
+    }
+
+    fn copies(&self) -> Option<Box<dyn Copies>> {
+        Some(Box::new(copy::Copier(self.file.clone())))
     }
 
     fn load_cell(&self, cell: CellId) -> Result<Vec<(Key, Vec<u8>)>, Error> {

@@ -38,10 +38,9 @@ pub fn open(file: &Path) -> Result<Sqlite, Error> {
 /// As [`open`], and [`Error::Missing`].
 pub fn open_existing(file: &Path) -> Result<Sqlite, Error> {
     look(file)?;
+    let held = hold(file)?;
     let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let failed = |error| fault(file, "cannot be opened", error);
-    // Exclusive for as long as it is open; taken by the first read below.
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(failed)?;
     let application: i64 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
     if application != APPLICATION {
@@ -56,7 +55,33 @@ pub fn open_existing(file: &Path) -> Result<Sqlite, Error> {
         .query_row("SELECT value FROM meta WHERE key = 'store'", [], |row| row.get(0))
         .map_err(|_| corrupt(file, "it has no identity".to_owned()))?;
     let (position, head) = end(&connection, file)?;
-    Ok(Sqlite { file: file.to_owned(), id: StoreId(id), connection, position, head })
+    Ok(Sqlite { file: file.to_owned(), id: StoreId(id), connection, position, head, _lock: held })
+}
+
+/// Holds a store for this process, by a file beside it: SQLite's own exclusive mode would let nobody read a
+/// copy beside the commits.
+fn hold(file: &Path) -> Result<fs::File, Error> {
+    let lock = beside(file, "lock");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let held = options.open(&lock).map_err(|source| io(&lock, "cannot be opened", source))?;
+    match held.try_lock() {
+        Ok(()) => Ok(held),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::InUse { file: file.to_owned() }),
+        Err(fs::TryLockError::Error(source)) => Err(io(&lock, "cannot be locked", source)),
+    }
+}
+
+/// A new store's identity.
+pub(super) fn new_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// Writes a file that only its owner may read.
+pub(super) fn write_private(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let made = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(file);
+    let written = made.and_then(|mut made| std::io::Write::write_all(&mut made, bytes));
+    written.map_err(|source| io(file, "cannot be written", source))
 }
 
 /// Runs one of SQLite's own checks.
@@ -71,7 +96,7 @@ fn corrupt(file: &Path, what: String) -> Error {
     Error::Corrupt { file: file.to_owned(), what }
 }
 
-fn io(file: &Path, what: &str, source: std::io::Error) -> Error {
+pub(super) fn io(file: &Path, what: &str, source: std::io::Error) -> Error {
     let file = file.to_owned();
     if source.kind() == std::io::ErrorKind::StorageFull {
         return Error::DiskFull { file };
@@ -118,7 +143,7 @@ fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, Error> {
 }
 
 /// Makes a new store beside its place and moves it there whole.
-fn make(file: &Path) -> Result<(), Error> {
+pub(super) fn make(file: &Path) -> Result<(), Error> {
     let new = beside(file, "new");
     remove(&new)?;
     let made = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new);
@@ -127,20 +152,19 @@ fn make(file: &Path) -> Result<(), Error> {
     let mut connection = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
     migrate(&mut connection, &new)?;
-    let id = format!("{:032x}", rand::random::<u128>());
-    connection.execute("INSERT INTO meta VALUES ('store', ?)", [id]).map_err(failed)?;
+    connection.execute("INSERT INTO meta VALUES ('store', ?)", [new_id()]).map_err(failed)?;
     drop(connection);
     settle(&new, file)
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);
     PathBuf::from(name)
 }
 
-fn remove(file: &Path) -> Result<(), Error> {
+pub(super) fn remove(file: &Path) -> Result<(), Error> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(io(file, "cannot be removed", error))
@@ -150,7 +174,7 @@ fn remove(file: &Path) -> Result<(), Error> {
 }
 
 /// Syncs a whole file and gives it its name, which is synced too.
-fn settle(new: &Path, file: &Path) -> Result<(), Error> {
+pub(super) fn settle(new: &Path, file: &Path) -> Result<(), Error> {
     let synced = fs::File::open(new).and_then(|opened| opened.sync_all());
     synced.map_err(|source| io(new, "cannot be synced", source))?;
     fs::rename(new, file).map_err(|source| io(file, "cannot be put in place", source))?;

@@ -152,6 +152,7 @@ impl Bench {
             flush: 0,
             seed: None,
             import: None,
+            succeeds: Vec::new(),
             job: None,
         }
     }

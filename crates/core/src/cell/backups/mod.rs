@@ -338,6 +338,7 @@ impl Archive {
     /// An archive that nothing is in yet.
     pub fn new(keys: &Keys) -> Self {
         Self {
+            home: None,
             generation: 1,
             engine: keys.engine,
             key: keys.key.clone(),

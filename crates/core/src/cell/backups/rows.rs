@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::backup::engine::Engine;
 use crate::backup::job::{Backup, Job, Proof};
 use crate::backup::lineage::Seed;
-use crate::goal::Password;
+use crate::goal::{Password, StoreId};
 use crate::id::{MemberId, ServiceId};
 use crate::import::{Import, Told};
 use crate::moment::Moment;
@@ -16,6 +16,9 @@ use crate::time::Time;
 /// A service's archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archive {
+    /// The store whose name its lineages are under; `None`: this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<StoreId>,
     /// Which of its lineages is written to.
     pub generation: u32,
     /// Who packs what is written to it.
