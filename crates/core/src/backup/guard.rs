@@ -128,7 +128,7 @@ mod tests {
         let limits = Limits::default();
         let within = |free| limits.look_within(Room { total: 100 * GIB, free });
         assert!(within(90 * GIB) > Span::secs(60));
-        assert_eq!(within(7 * GIB), Span::secs(1), "a gibibyte above the reserve of six");
+        assert_eq!(within(7 * GIB), Span::millis(1024), "a gibibyte above the reserve of six");
         assert_eq!(within(6 * GIB), LOOK_MIN);
         assert_eq!(within(0), LOOK_MIN);
     }

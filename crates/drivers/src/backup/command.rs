@@ -34,7 +34,7 @@ pub const LEVEL: &str = "guard.level";
 /// A repository that refused nothing for so long takes everything: log is sent once a minute at least.
 const OVER_AFTER: Span = Span::secs(150);
 /// Longest error that is left for the agent.
-const ERROR_MAX: usize = 300;
+const ERROR_MAX: usize = 500;
 
 /// What the commands go by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,8 +149,10 @@ fn push(settings: &Path, path: &Path, name: &str) -> Result<Archived, Error> {
         }
         Ok(stored)
     });
-    let error =
-        stored.as_ref().err().map(|error| error.to_string().chars().take(ERROR_MAX).collect());
+    // Each repository has its own trouble, and a person must know of all.
+    let all: Vec<String> = pace.failed().into_iter().map(|(_, why)| why).collect();
+    let told = |error: &Error| if all.len() > 1 { all.join("; ") } else { error.to_string() };
+    let error = stored.as_ref().err().map(|error| told(error).chars().take(ERROR_MAX).collect());
     leave(settings, &Last { name: name.to_owned(), at: now(), error });
     stored
 }
@@ -183,12 +185,12 @@ fn put_missed(settings: &Path, all: &BTreeMap<String, Moment>) -> std::io::Resul
 }
 
 /// One that cannot be written down is found at the next failure, when all is compared.
-fn note_missed(settings: &Path, failed: &[String]) {
+fn note_missed(settings: &Path, failed: &[(String, String)]) {
     if failed.is_empty() {
         return;
     }
     let mut all = all_missed(settings);
-    all.extend(failed.iter().map(|repository| (repository.clone(), now())));
+    all.extend(failed.iter().map(|(repository, _)| (repository.clone(), now())));
     if let Err(error) = put_missed(settings, &all) {
         eprintln!("archive: {}: {error}", missed_of(settings).display());
     }

@@ -27,7 +27,7 @@ use rustix::fs::{FlockOperation, flock};
 pub struct Paced {
     dir: Option<PathBuf>,
     room: Level,
-    failed: Mutex<Vec<String>>,
+    failed: Mutex<Vec<(String, String)>>,
 }
 
 impl Paced {
@@ -37,9 +37,9 @@ impl Paced {
         Self { dir: dir.map(Path::to_owned), room, failed: Mutex::default() }
     }
 
-    /// The repositories that took something not.
+    /// The repositories that did not take something, and why.
     #[must_use]
-    pub fn failed(&self) -> Vec<String> {
+    pub fn failed(&self) -> Vec<(String, String)> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -53,9 +53,9 @@ impl Paced {
         send: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
         let sent = self.paced(repository, send);
-        if sent.is_err() {
+        if let Err(error) = &sent {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.push(repository.to_owned());
+            failed.push((repository.to_owned(), error.to_string()));
         }
         sent
     }
@@ -201,7 +201,8 @@ mod tests {
         let differs = || Error::Differs { repository: "near".into(), name: "a".into() };
         assert_eq!(paced.send("near", || Err::<(), _>(differs())), Err(differs()));
         assert_eq!(paced.send("near", || Ok(8)), Ok(8));
-        assert_eq!(paced.failed(), ["far", "far", "near"]);
+        let names: Vec<String> = paced.failed().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["far", "far", "near"]);
     }
 
     #[test]
