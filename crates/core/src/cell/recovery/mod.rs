@@ -146,6 +146,8 @@ impl Cell {
         let Some(succession) = self.succession(&hello) else { return };
         if let Some(recovery) = self.state.row.recovery.as_mut() {
             recovery.succeeds.clone_from(&succession.succeeds);
+            let older = kept.past.iter().filter(|store| !succession.succeeds.contains(store));
+            recovery.succeeds.extend(older.cloned());
         }
         work.cell = true;
         let id = self.host_of(&hello, kept, work);
