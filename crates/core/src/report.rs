@@ -228,6 +228,9 @@ pub struct Answer {
 pub struct Kept {
     /// The store that it obeys.
     pub store: StoreId,
+    /// Stores that it obeyed before.
+    #[serde(default)]
+    pub past: Vec<StoreId>,
     /// The host's id there, if it was told.
     pub host: Option<HostId>,
     /// Members' goals and fences.

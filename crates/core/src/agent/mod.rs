@@ -357,6 +357,7 @@ impl Brain {
         }
         out.send.push(FromAgent::Kept(Kept {
             store: mine.store.clone(),
+            past: mine.past.clone(),
             host: mine.host,
             members: self.members.values().map(|member| member.stored.clone()).collect(),
             poolers: self.poolers.wanted(),

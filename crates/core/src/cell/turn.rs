@@ -93,7 +93,7 @@ impl Cell {
             if let Some(host) = work.hosts.pop_first() {
                 self.assess_host(host, &mut work);
             } else if let Some(service) = work.services.pop_first() {
-                if !self.recovers() {
+                if self.acts() {
                     self.look(service, &mut work);
                 }
             } else {
@@ -177,7 +177,7 @@ impl Cell {
     }
 
     fn send_goals(&self, work: &Work, turn: &mut Turn) {
-        if self.recovers() {
+        if !self.acts() {
             return;
         }
         let around = Around::of(&self.state);
@@ -215,7 +215,7 @@ impl Cell {
 
     /// Every pooler to agents that are new here and keep them, to the others what changed.
     fn send_poolers(&self, work: &Work, turn: &mut Turn) {
-        if self.recovers() {
+        if !self.acts() {
             return;
         }
         let routes = self.state.row.routes;

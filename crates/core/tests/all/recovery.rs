@@ -312,6 +312,25 @@ fn the_store_that_was_succeeded_commands_nobody() {
 }
 
 #[test]
+fn a_host_that_was_not_moved_yet_is_not_ordered_about_by_the_old_store() {
+    let mut world = fleet();
+    let (old, copy) = (world.cell_store.clone(), world.rows.clone());
+    world.agents[0].alive = false;
+    recover(&mut world, "second", Some(&copy), Some(2));
+    world.pass(Span::secs(20));
+    world.agents[0].alive = true;
+    (world.rows, world.cell_store) = (copy, old.clone());
+    start(&mut world, &key());
+    // The one that stayed is heard first, the others tell that they left.
+    let sent = world.sent.len();
+    let stayed = world.agents[0].store.as_ref().expect("it obeys").store.clone();
+    assert_eq!(stayed, old);
+    world.report(0, member::State::CrashLooping);
+    world.pass(Span::secs(120));
+    assert_eq!(world.sent.len(), sent, "nothing more was ordered");
+}
+
+#[test]
 fn a_store_with_another_key_is_shown_nothing() {
     let mut world = fleet();
     let copy = world.rows.clone();

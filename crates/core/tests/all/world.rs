@@ -479,6 +479,7 @@ pub fn kept(agent: &Agent) -> report::Kept {
     let stored = |goal: &Goal| Stored { applied: applied(goal), ..Stored::first(goal.clone()) };
     report::Kept {
         store: mine.store.clone(),
+        past: mine.past.clone(),
         host: mine.host,
         members: agent.goals.values().map(stored).collect(),
         poolers: Vec::new(),

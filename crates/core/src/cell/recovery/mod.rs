@@ -65,13 +65,16 @@ impl Cell {
         self.state.row.recovery.as_ref().is_some_and(|recovery| !recovery.done)
     }
 
+    /// Whether anything is decided, and sent to agents: every host has shown what it keeps, and none has left.
+    pub(super) fn acts(&self) -> bool {
+        !self.recovers() && self.state.recovery.left_for.is_none()
+    }
+
     /// Whether anything may be sent to gateways: hosts of this store were heard, and none has left it.
     pub(super) fn commands(&self) -> bool {
         let heard = |host: &super::state::Host| host.hello.is_some();
         let hosts = &self.state.hosts;
-        !self.recovers()
-            && self.state.recovery.left_for.is_none()
-            && (hosts.is_empty() || hosts.values().any(heard))
+        self.acts() && (hosts.is_empty() || hosts.values().any(heard))
     }
 
     /// What a recovery waits for, in words; `None`: nothing.
@@ -146,6 +149,8 @@ impl Cell {
         let Some(succession) = self.succession(&hello) else { return };
         if let Some(recovery) = self.state.row.recovery.as_mut() {
             recovery.succeeds.clone_from(&succession.succeeds);
+            let older = kept.past.iter().filter(|store| !succession.succeeds.contains(store));
+            recovery.succeeds.extend(older.cloned());
         }
         work.cell = true;
         let id = self.host_of(&hello, kept, work);
