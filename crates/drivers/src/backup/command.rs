@@ -61,7 +61,7 @@ pub fn tools_of(settings: &Path) -> PathBuf {
     settings.with_file_name("engine")
 }
 
-/// What came of the last file.
+/// What came of the last file, where it was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Last {
     /// Which.
@@ -128,9 +128,7 @@ fn push(settings: &Path, path: &Path, name: &str) -> Result<Archived, Error> {
     let (path, data) = (absolute(path)?, absolute(".".as_ref())?);
     let file = LogFile { name, path: &path, data: &data };
     let stored = read.engine(settings).and_then(|engine| engine.push(&file, read.term));
-    let error =
-        stored.as_ref().err().map(|error| error.to_string().chars().take(ERROR_MAX).collect());
-    leave(settings, &Last { name: name.to_owned(), at: now(), error });
+    leave(settings, name, stored.as_ref().err());
     stored
 }
 
@@ -140,11 +138,21 @@ pub fn last_of(settings: &Path) -> PathBuf {
     settings.with_extension("last.json")
 }
 
-/// What is lost of it with a crash is told again by the next file.
-fn leave(settings: &Path, last: &Last) {
-    let (place, new) = (last_of(settings), settings.with_extension("last.new"));
-    let text = serde_json::to_vec(last).expect("an outcome is JSON");
-    if let Err(error) = fs::write(&new, text).and_then(|()| fs::rename(&new, &place)) {
+/// What is lost of it with a crash is told again by the next file. After a file that was stored there is
+/// nothing to tell: to write that down each time would wait for the disk once more.
+fn leave(settings: &Path, name: &str, error: Option<&Error>) {
+    let place = last_of(settings);
+    let left = match error {
+        None => crate::files::remove_file(&place),
+        Some(error) => {
+            let error = error.to_string().chars().take(ERROR_MAX).collect();
+            let last = Last { name: name.to_owned(), at: now(), error: Some(error) };
+            let text = serde_json::to_vec(&last).expect("an outcome is JSON");
+            let new = settings.with_extension("last.new");
+            fs::write(&new, text).and_then(|()| fs::rename(&new, &place))
+        }
+    };
+    if let Err(error) = left {
         eprintln!("archive: {}: {error}", place.display());
     }
 }
