@@ -135,6 +135,7 @@ pub(crate) const SCHEMAS: &[Schema] = &[
     schema(
         "Backup",
         &[
+            ("engine", "BackupEngine"),
             ("last_at", "string?"),
             ("restorable_to", "string?"),
             ("proven_at", "string?"),

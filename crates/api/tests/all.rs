@@ -189,6 +189,7 @@ fn archives() -> Vec<(&'static str, serde_json::Value)> {
     let job = view::Job { id: String::new(), what: String::new(), since_ms: Span(1) };
     let failed = view::FailedJob { id: String::new(), why: String::new() };
     let backup = view::Backup {
+        engine: Engine::Native,
         last_at: None,
         restorable_to: None,
         proven_at: None,

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::engine::Engine;
 use crate::backup::guard::Level;
 use crate::check::Severity;
 use crate::decide::Decision;
@@ -80,6 +81,9 @@ pub struct Import {
 /// A service's archive at a glance. Moments are RFC 3339, UTC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Backup {
+    /// What packs its log and backups.
+    #[serde(default)]
+    pub engine: Engine,
     /// When the newest backup was complete.
     pub last_at: Option<String>,
     /// Everything that was acknowledged until then can be restored, as far as is known.

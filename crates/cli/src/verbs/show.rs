@@ -144,6 +144,7 @@ fn backup(service: &view::Service) {
         row("last backup", backup.last_at.clone().unwrap_or_else(none)),
         row("archive lag", lag),
         row("repositories", backup.repositories.join(", ")),
+        row("engine", backup.engine.to_string()),
     ];
     if let Some(job) = &backup.job {
         let since = print::span(job.since_ms);

@@ -4,7 +4,6 @@
 //! launcher. They live no longer than one file: a server's log goes on its way though every agent and
 //! controller is dead. What came of the last one is left beside the settings, for the agent to tell.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,17 +11,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use evenkeel_core::backup::archive::{self, Archived, Error};
 use evenkeel_core::backup::engine::Engine as Name;
 use evenkeel_core::backup::guard::Level;
-use evenkeel_core::backup::job::Missed;
 use evenkeel_core::backup::lineage::Archive;
 use evenkeel_core::id::Term;
 use evenkeel_core::moment::Moment;
-use evenkeel_core::time::Span;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{self, Engine, LogFile, Tools};
+use super::missed;
 use super::pace::Paced;
 use crate::Setup;
-use crate::files::write_synced;
 use crate::image::Image;
 
 /// The command to store.
@@ -31,8 +28,6 @@ pub const PUSH: &str = "archive-push";
 pub const FETCH: &str = "archive-fetch";
 /// What the disk guard leaves beside the settings.
 pub const LEVEL: &str = "guard.level";
-/// A repository that refused nothing for so long takes everything: log is sent once a minute at least.
-const OVER_AFTER: Span = Span::secs(150);
 /// Longest error that is left for the agent.
 const ERROR_MAX: usize = 500;
 
@@ -75,7 +70,7 @@ pub fn tools_of(settings: &Path) -> PathBuf {
     settings.with_file_name("engine")
 }
 
-/// What came of the last file.
+/// What came of the last file, where it was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Last {
     /// Which.
@@ -145,15 +140,14 @@ fn push(settings: &Path, path: &Path, name: &str) -> Result<Archived, Error> {
     let stored = read.engine(settings).and_then(|engine| {
         let stored = engine.push(&file, read.term, &pace)?;
         if engine.capabilities().evens {
-            note_missed(settings, &pace.failed());
+            missed::note(settings, &pace.failed());
         }
         Ok(stored)
     });
     // Each repository has its own trouble, and a person must know of all.
     let all: Vec<String> = pace.failed().into_iter().map(|(_, why)| why).collect();
     let told = |error: &Error| if all.len() > 1 { all.join("; ") } else { error.to_string() };
-    let error = stored.as_ref().err().map(|error| told(error).chars().take(ERROR_MAX).collect());
-    leave(settings, &Last { name: name.to_owned(), at: now(), error });
+    leave(settings, name, stored.as_ref().err().map(told));
     stored
 }
 
@@ -169,56 +163,21 @@ fn level(settings: &Path) -> Level {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-fn missed_of(settings: &Path) -> PathBuf {
-    settings.with_extension("missed.json")
-}
-
-/// When each repository last did not take what another took.
-fn all_missed(settings: &Path) -> BTreeMap<String, Moment> {
-    let text = fs::read(missed_of(settings)).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-fn put_missed(settings: &Path, all: &BTreeMap<String, Moment>) -> std::io::Result<()> {
-    let text = serde_json::to_vec(all).expect("moments are JSON");
-    write_synced(&missed_of(settings), &text)
-}
-
-/// One that cannot be written down is found at the next failure, when all is compared.
-fn note_missed(settings: &Path, failed: &[(String, String)]) {
-    if failed.is_empty() {
-        return;
-    }
-    let mut all = all_missed(settings);
-    all.extend(failed.iter().map(|(repository, _)| (repository.clone(), now())));
-    if let Err(error) = put_missed(settings, &all) {
-        eprintln!("archive: {}: {error}", missed_of(settings).display());
-    }
-}
-
-/// Repositories that did not take what others took.
-#[must_use]
-pub fn missed(settings: &Path) -> Vec<Missed> {
-    let all = all_missed(settings).into_iter();
-    let over = |at: Moment| now().since(at) > OVER_AFTER;
-    all.map(|(repository, at)| Missed { repository, over: over(at) }).collect()
-}
-
-/// They have everything that was stored until a moment.
-///
-/// # Errors
-/// Of the disk.
-pub fn forget_missed(settings: &Path, until: Moment) -> std::io::Result<()> {
-    let mut all = all_missed(settings);
-    all.retain(|_, at| *at > until);
-    put_missed(settings, &all)
-}
-
-/// What is lost of it with a crash is told again by the next file.
-fn leave(settings: &Path, last: &Last) {
-    let (place, new) = (last_of(settings), settings.with_extension("last.new"));
-    let text = serde_json::to_vec(last).expect("an outcome is JSON");
-    if let Err(error) = fs::write(&new, text).and_then(|()| fs::rename(&new, &place)) {
+/// What is lost of it with a crash is told again by the next file. After a file that was stored there is
+/// nothing to tell: to write that down each time would wait for the disk once more.
+fn leave(settings: &Path, name: &str, error: Option<String>) {
+    let place = last_of(settings);
+    let left = match error {
+        None => crate::files::remove_file(&place),
+        Some(error) => {
+            let error = error.chars().take(ERROR_MAX).collect();
+            let last = Last { name: name.to_owned(), at: now(), error: Some(error) };
+            let text = serde_json::to_vec(&last).expect("an outcome is JSON");
+            let new = settings.with_extension("last.new");
+            fs::write(&new, text).and_then(|()| fs::rename(&new, &place))
+        }
+    };
+    if let Err(error) = left {
         eprintln!("archive: {}: {error}", place.display());
     }
 }

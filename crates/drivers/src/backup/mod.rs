@@ -17,9 +17,11 @@
 //! Invariants: what is stored is durable before anybody is told so; nothing but a running backup's own
 //! data is overwritten; what is read is what was sealed, under the same name, or an error.
 
+mod ahead;
 pub mod command;
 pub mod engine;
 pub mod lineage;
+pub mod missed;
 pub mod pace;
 pub mod repository;
 pub mod sealed;

@@ -17,9 +17,10 @@ use super::layout::Layout;
 use super::restore::Control;
 use super::{image, replication};
 use crate::Setup;
-use crate::backup::command::{forget_missed, now, tools_of};
+use crate::backup::command::{now, tools_of};
 use crate::backup::engine::{self, Bounds, Engine, LogFile, Taken, Tools};
 use crate::backup::lineage::Manifest;
+use crate::backup::missed;
 use crate::backup::pace::Paced;
 use crate::files::fault;
 
@@ -144,7 +145,7 @@ pub fn even(setup: &Setup, layout: &Layout, goal: &Goal) -> Result<Done, Error> 
     let begun = now();
     let objects = engine(setup, &layout.root, goal.archive.as_deref())?.even()?;
     let settings = &layout.archive;
-    forget_missed(settings, begun).map_err(fault("cannot write beside", settings))?;
+    missed::forget(settings, begun).map_err(fault("cannot write beside", settings))?;
     Ok(Done::Evened { objects })
 }
 

@@ -255,7 +255,7 @@ impl Driver for Postgres {
             pending_bytes: bytes,
             behind_since: since.filter(long).map(moment),
             trouble: last.and_then(|last| last.error).filter(|_| bytes > 0),
-            missed: command::missed(&layout.archive),
+            missed: crate::backup::missed::all(&layout.archive),
             room: guard::room(&layout.data),
         })
     }

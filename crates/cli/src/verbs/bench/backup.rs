@@ -330,7 +330,7 @@ impl Hand {
         }
         let text = format!(
             "[global]\nrepo1-path={0}/repo\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=\
-             {1}\nrepo1-retention-full=2\ncompress-type=lz4\nprocess-max=2\nlog-level-file=off\n\
+             {1}\nrepo1-retention-full=2\ncompress-type=lz4\nrepo1-bundle=y\nprocess-max=2\nlog-level-file=off\n\
              log-level-console=off\nlog-level-stderr=error\nlog-path={0}\nlock-path={0}\n\
              spool-path={0}\n[hand]\npg1-path={2}\npg1-socket-path={3}\npg1-port={PORT}\n\
              pg1-user=evenkeel\npg1-database=postgres\n",

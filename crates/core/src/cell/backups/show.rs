@@ -33,6 +33,7 @@ impl Cell {
         let proof = archive.proof.as_ref().filter(|proof| proof.wrong.is_empty());
         let window = proof.and_then(|p| Some(p.begun.since(p.canary?).0 / 1000));
         Some(view::Backup {
+            engine: archive.engine,
             last_at: last.map(|backup| backup.ended.to_string()),
             restorable_to: self.restorable_to(service, archive, now).map(|m| m.to_string()),
             proven_at: proof.map(|proof| proof.begun.to_string()),

@@ -12,6 +12,7 @@ use evenkeel_core::driver;
 use evenkeel_core::id::Term;
 
 use super::{Engine, LogFile, Source, Taken, even};
+use crate::backup::ahead::Ahead;
 use crate::backup::lineage::{Entry, Lineage, Manifest, broken, nowhere};
 use crate::backup::pace::Paced;
 use crate::backup::repository::{Repository, Upload};
@@ -123,7 +124,7 @@ impl Engine for Native {
         let mut unsure = None;
         for repository in self.lineage.repositories() {
             let mut opened = match self.data(repository, id) {
-                Ok(opened) => opened,
+                Ok(opened) => Ahead::of(opened),
                 Err(error) => {
                     unsure = unsure.or(Some(error));
                     continue;

@@ -58,6 +58,8 @@ impl Tool {
             ("repo1-cipher-type", "aes-256-cbc".to_owned()),
             ("repo1-cipher-pass", archive.key.0.clone()),
             ("repo1-retention-full", RETAINED_MAX.to_string()),
+            // Small files in few objects: a request or a sync for each would be most of the work.
+            ("repo1-bundle", "y".to_owned()),
             ("compress-type", "lz4".to_owned()),
             ("process-max", "2".to_owned()),
             ("log-level-console", "off".to_owned()),
