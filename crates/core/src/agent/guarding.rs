@@ -60,7 +60,8 @@ impl Guarding {
         (self.in_force, self.tried) = (Some(level), Time(0));
     }
 
-    /// It could not be told.
+    /// It could not be told: it is tried again at this pace, and nothing else waits for it. A disk may be
+    /// too full for the guard's own file.
     pub fn failed(&mut self, now: Time) {
         self.tried = now;
     }
