@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backup::job::{Backup, Job, Proof};
-use crate::backup::lineage::Seed;
+use crate::backup::lineage::{BackupId, Seed};
 use crate::goal::Password;
 use crate::id::{MemberId, ServiceId};
 use crate::name::ServiceName;
@@ -25,6 +25,9 @@ pub struct Archive {
     /// The newest proof, whatever it showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
+    /// The newest backup that a restore showed to be right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<BackupId>,
     /// The job under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Running>,
