@@ -148,7 +148,8 @@ impl Clock for Two {
         for asking in asking {
             let own = machine.servers.get(&asking.member);
             let more = own.and_then(|own| machine.serves(&asking, now)?.after(&own.log));
-            let flushed = machine.stream(asking.member, more.as_ref());
+            let more = more.map(<[u64]>::to_vec);
+            let flushed = machine.stream(asking.member, more.as_deref());
             machine.heard(asking.of.member, asking.copy, flushed);
         }
         machine.keep_followers(&served);
