@@ -16,7 +16,7 @@ use evenkeel_core::time::{Span, Time};
 use super::{Asking, Log, Machine};
 use crate::world::Weather;
 
-fn goal() -> Goal {
+pub(super) fn goal() -> Goal {
     Goal {
         store: StoreId("store".into()),
         identity: Identity {

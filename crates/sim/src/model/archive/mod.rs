@@ -220,3 +220,147 @@ impl Repositories {
         restore::restore(&lineage, &seed, u32::MAX).map(|restored| restored.log)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use evenkeel_core::backup::job::{Done, Job, What};
+    use evenkeel_core::backup::lineage::{Lineage, Location, Repository};
+    use evenkeel_core::driver::Driver;
+    use evenkeel_core::goal::{Password, StopMode};
+    use evenkeel_core::id::Term;
+
+    use super::*;
+    use crate::model::contract::goal;
+    use crate::world::Weather;
+
+    /// A server with an archive in two repositories, and its goal.
+    fn archived() -> (Machine, Goal) {
+        let mut machine = Machine::new(7, "h1", Weather::Steady);
+        machine.now = Time(1_000_000);
+        let repository = |name: &str| {
+            open(&machine.repositories).add(name);
+            let location = Location::Directory { path: format!("/{name}") };
+            Repository { name: name.to_owned(), location }
+        };
+        let archive = Archive {
+            lineage: Lineage("store/1-1".to_owned()),
+            key: Password(String::new()),
+            wrapped: String::new(),
+            repositories: vec![repository("north"), repository("south")],
+        };
+        let goal = Goal { archive: Some(Box::new(archive)), settings: BTreeMap::new(), ..goal() };
+        machine.initialize(&goal).expect("it is made");
+        machine.configure(&goal).expect("it is set");
+        machine.start(&goal).expect("it starts");
+        pass(&mut machine, 1);
+        (machine, goal)
+    }
+
+    fn pass(machine: &mut Machine, seconds: u64) {
+        for _ in 0..seconds {
+            let now = machine.now + Span::secs(1);
+            machine.archive(now);
+        }
+    }
+
+    fn write(machine: &mut Machine, goal: &Goal, rows: u64) {
+        for _ in 0..rows {
+            machine.now = machine.now + Span::secs(1);
+            let row = crate::model::row_at(machine.now);
+            assert!(machine.write(goal.port, row, machine.now).is_some());
+        }
+    }
+
+    fn seed(goal: &Goal, target: Target) -> Seed {
+        let archive = goal.archive.as_deref().cloned().expect("it has one");
+        Seed { archive, backup: None, target, owner: String::new(), covered: false }
+    }
+
+    fn back_up(machine: &mut Machine, goal: &Goal, id: u32) {
+        let job = Job { id, what: What::Backup { rate_max: 0 } };
+        assert!(matches!(machine.job(goal, &job), Ok(Done::Backup(_))));
+    }
+
+    #[test]
+    fn what_was_archived_comes_back_to_any_moment_and_no_further() {
+        let (mut machine, goal) = archived();
+        back_up(&mut machine, &goal, 1);
+        write(&mut machine, &goal, 10);
+        let (middle, wanted) = (machine.now, Term(99));
+        write(&mut machine, &goal, 10);
+        pass(&mut machine, 65);
+        let later = Goal { term: wanted, ..goal.clone() };
+        let rows = |machine: &mut Machine, target| {
+            let restored = machine.restored(&later, &seed(&goal, target));
+            restored.map(|log| log.rows().count()).map_err(|error| error.to_string())
+        };
+        assert_eq!(rows(&mut machine, Target::Latest), Ok(20));
+        let moment = |time: Time| Target::Moment(Moment::of_millis(time.0));
+        assert_eq!(rows(&mut machine, moment(middle)), Ok(10));
+        let now = machine.now;
+        let beyond = rows(&mut machine, moment(now)).expect_err("nothing is known of then");
+        assert!(beyond.contains("before configured recovery target"), "{beyond}");
+        let before = rows(&mut machine, moment(BEFORE)).expect_err("nothing is from then");
+        assert!(before.contains("before its first backup"), "{before}");
+        let stale = machine.restored(&goal, &seed(&goal, Target::Latest));
+        assert!(stale.is_err_and(|error| error.to_string().contains("its term is 1")));
+    }
+
+    const BEFORE: Time = Time(1_000);
+
+    #[test]
+    fn log_waits_on_disk_while_no_repository_takes_it_and_goes_in_order_then() {
+        let (mut machine, goal) = archived();
+        back_up(&mut machine, &goal, 1);
+        for name in ["north", "south"] {
+            open(&machine.repositories).become_so(name, Condition::Unreachable);
+        }
+        let before = machine.room().free;
+        write(&mut machine, &goal, 10);
+        pass(&mut machine, 70);
+        let said = machine.archived(&goal).expect("it says");
+        assert!(said.pending_bytes > 0 && said.behind_since.is_none(), "{said:?}");
+        write(&mut machine, &goal, 10);
+        pass(&mut machine, 70);
+        let said = machine.archived(&goal).expect("it says");
+        assert!(said.behind_since.is_some() && said.trouble.is_some(), "{said:?}");
+        assert_eq!(before - machine.room().free, said.pending_bytes, "it is on its disk");
+        assert!(!machine.flush(&goal).expect("it ends its segment"));
+        // One of them is enough.
+        open(&machine.repositories).become_so("south", Condition::Up);
+        pass(&mut machine, 3);
+        assert!(machine.flush(&goal).expect("it ended it"));
+        assert_eq!(
+            (machine.archived(&goal).map(|s| s.pending_bytes), machine.room().free),
+            (Ok(0), before)
+        );
+        assert_eq!(open(&machine.repositories).broken, None);
+    }
+
+    #[test]
+    fn a_last_proof_takes_what_the_sealed_server_has_and_refuses_one_that_crashed() {
+        let (mut machine, goal) = archived();
+        back_up(&mut machine, &goal, 1);
+        for name in ["north", "south"] {
+            open(&machine.repositories).become_so(name, Condition::Unreachable);
+        }
+        write(&mut machine, &goal, 10);
+        machine.stop(&goal, StopMode::Fast).expect("it stops");
+        let last = Job { id: 2, what: What::Last(Box::new(seed(&goal, Target::Latest))) };
+        assert!(machine.job(&goal, &last).is_err(), "nobody takes it");
+        for name in ["north", "south"] {
+            open(&machine.repositories).become_so(name, Condition::Up);
+        }
+        let Ok(Done::Proof(proof)) = machine.job(&goal, &last) else { panic!("it is proven") };
+        assert_eq!(proof.wrong, Vec::<String>::new());
+        let service = goal.identity.service;
+        let log = open(&machine.repositories).restorable(service, None).expect("it is there");
+        assert_eq!(log.rows().count(), 10);
+        machine.start(&goal).expect("it starts");
+        assert!(machine.kill(goal.member));
+        let refused = machine.job(&goal, &last).expect_err("its end is not known");
+        assert!(refused.to_string().contains("not stopped cleanly"), "{refused}");
+    }
+}
