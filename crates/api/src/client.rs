@@ -278,6 +278,15 @@ impl Client {
         self.get("/v1/repositories")
     }
 
+    /// Orders that no archive goes to a repository any more, nor comes from there.
+    ///
+    /// # Errors
+    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
+    pub fn remove_repository(&self, name: &str, confirm: &str) -> Result<Accepted, Error> {
+        let body = Termination { confirm: confirm.to_owned() };
+        self.post(&path("/v1/repositories", name, "/remove"), &body)
+    }
+
     /// Orders that archives go to one repository more.
     ///
     /// # Errors

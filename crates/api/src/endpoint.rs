@@ -157,6 +157,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
         request: Some("NewRepository"),
         ..order("/v1/repositories", "Has every archive go to one repository more.")
     },
+    Endpoint {
+        request: Some("Termination"),
+        ..order(
+            "/v1/repositories/{name}/remove",
+            "Has no archive go to a repository any more, nor come from there; what is in it stays.",
+        )
+    },
     order("/v1/services/{name}/retire", "Stops a service and keeps its disks."),
     order("/v1/services/{name}/revive", "Makes a retired service serve again."),
     order("/v1/services/{name}/archive", "Keeps a retired service's archive only."),

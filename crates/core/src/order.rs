@@ -99,6 +99,13 @@ pub enum Order {
         /// Which.
         repository: Repository,
     },
+    /// Have no archive go to a repository any more, nor come from there. What is in it stays.
+    RemoveRepository {
+        /// Which.
+        name: String,
+        /// Its name again.
+        confirm: String,
+    },
     /// Restart its members in an orderly way.
     Restart {
         /// Which service.
@@ -310,6 +317,31 @@ pub enum Error {
         /// The service.
         name: String,
     },
+    /// No repository has that name.
+    #[error("no repository is named {name}; `evenkeel repository list` shows them")]
+    NoSuchRepository {
+        /// What was asked for.
+        name: String,
+    },
+    /// The confirmation is missing or differs.
+    #[error(
+        "nothing is restored from {name} any more once it is removed; confirm with `--confirm {name}`"
+    )]
+    RepositoryUnsure {
+        /// The repository.
+        name: String,
+    },
+    /// Services have nothing else.
+    #[error(
+        "{name} is the last repository, and of {services} nothing but their archive is left; add another \
+         and have it hold what this one does first"
+    )]
+    LastRepository {
+        /// The repository.
+        name: String,
+        /// Whose only place it is.
+        services: String,
+    },
     /// The service has no standbys by its plan.
     #[error("{name} has one member by its plan: there is nobody to take its place")]
     NoStandbys {
@@ -421,7 +453,11 @@ impl Error {
             Self::NoSuchPlan { .. } => "no_such_plan",
             Self::NotNow { .. } => "not_now",
             Self::Busy { .. } => "busy",
-            Self::Unconfirmed { .. } | Self::Unsure { .. } => "unconfirmed",
+            Self::Unconfirmed { .. } | Self::Unsure { .. } | Self::RepositoryUnsure { .. } => {
+                "unconfirmed"
+            }
+            Self::NoSuchRepository { .. } => "no_such_repository",
+            Self::LastRepository { .. } => "last_repository",
             Self::NoStandbys { .. } => "no_standbys",
             Self::NoSuchStandby { .. } => "no_such_standby",
             Self::Unsafe { .. } => "unsafe",

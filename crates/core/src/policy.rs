@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::retention::Keep;
 use crate::backup::schedule::Schedule;
 use crate::time::Span;
 
@@ -45,6 +46,8 @@ pub struct Policy {
     pub host_members_max: u32,
     /// When backups are taken.
     pub backup: Schedule,
+    /// Which are kept, instead of what plans say.
+    pub backup_keep: Option<Keep>,
     /// A new service's first backup is taken within this: services created together are spread over it.
     pub backup_first_within: Span,
     /// Bytes a second that a scheduled backup reads at most, beside clients; 0 for no limit. One that a
@@ -82,6 +85,7 @@ impl Default for Policy {
             port_last: 31_999,
             host_members_max: 2_000,
             backup: Schedule { every: DAY, from: Span(0), open: DAY },
+            backup_keep: None,
             backup_first_within: Span::secs(30),
             backup_rate_max: 64 << 20,
             backup_host_max: 1,

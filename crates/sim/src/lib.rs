@@ -10,14 +10,18 @@
 //! [`HEAL`] every service must rest or serve: *liveness*.
 
 mod model;
+mod mutation;
 mod predict;
 mod prng;
 pub mod scenario;
 mod swarm;
 mod world;
 
+pub use mutation::Mutation;
 pub use predict::{outages, predicted};
-pub use swarm::{Act, Failure, Plan, PlanError, Summary, Verb, What, Wrong, rerun, run, swarm};
+pub use swarm::{
+    Act, Failure, Plan, PlanError, Summary, Verb, What, Wrong, caught, rerun, run, swarm,
+};
 pub use world::Fault;
 
 use evenkeel_core::time::Span;

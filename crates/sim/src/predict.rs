@@ -9,6 +9,7 @@ use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::time::Span;
 
+use crate::model::SEGMENT_ROWS;
 use crate::prng::Prng;
 use crate::world::{BEGIN, Options, Process, Weather, World};
 
@@ -83,6 +84,10 @@ fn outage(seed: u64, role: &str, act: Act) -> Span {
         policy: Policy::default(),
         write_every: WRITE,
         chronicle: false,
+        repositories: 0,
+        disk_bytes: u64::MAX,
+        segment_rows: SEGMENT_ROWS,
+        mutation: None,
     });
     world.run(BEGIN + Span::secs(2));
     world.order(Order::Create {

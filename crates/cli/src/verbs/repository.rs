@@ -20,6 +20,7 @@ use crate::print;
   evenkeel repository add second --directory /mnt/backups
   evenkeel repository add far --bucket backups/fleet-1 --endpoint https://s3.example.com --region eu-1
   evenkeel repository show second
+  evenkeel repository remove second --confirm second
 
 A bucket's keys are read from --credentials, else from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 The same repository added again with other keys gets those.")]
@@ -38,6 +39,15 @@ enum Verb {
         name: String,
         #[command(flatten)]
         place: Place,
+    },
+    /// Have no archive go to one any more, nor come from there: it is lost for good, or was replaced. What
+    /// is in it stays.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Its name again.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        confirm: String,
     },
     /// One of them.
     Show {
@@ -144,6 +154,14 @@ impl Repository {
                     return print::json(&found);
                 }
                 list(context, &[found])
+            }
+            Verb::Remove { name, confirm } => {
+                let accepted = client.remove_repository(name, confirm)?;
+                if context.json {
+                    return print::json(&accepted);
+                }
+                print::line(&accepted.text);
+                Ok(())
             }
             Verb::Add { name, place } => {
                 let accepted = add(&client, &place.named(name)?)?;

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use evenkeel_api::{
     ForkOrder, GiveUpOrder, NewRepository, RepositoryPage, RestoreTarget, RollbackOrder,
+    Termination,
 };
 use evenkeel_core::backup::lineage::{Repository, Target};
 use evenkeel_core::order::{self, Accepted, Order};
@@ -83,6 +84,15 @@ pub(crate) async fn rollback(
     let target = target_of(target)?;
     let keys = app.key.archive_keys(app.engine);
     app.give(Order::Rollback { name, target, keys }).await
+}
+
+/// `POST /v1/repositories/{name}/remove`
+pub(crate) async fn remove_repository(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(Termination { confirm }): Body<Termination>,
+) -> Ordered {
+    app.give(Order::RemoveRepository { name, confirm }).await
 }
 
 /// `GET /v1/repositories`

@@ -36,13 +36,16 @@ impl From<order::Error> for Failure {
         use order::Error as E;
         let status = match &error {
             E::BadName { .. } => StatusCode::BAD_REQUEST,
-            E::NoSuchService { .. } | E::NoSuchHost { .. } => StatusCode::NOT_FOUND,
+            E::NoSuchService { .. } | E::NoSuchHost { .. } | E::NoSuchRepository { .. } => {
+                StatusCode::NOT_FOUND
+            }
             E::NoSuchKind { .. }
             | E::NoSuchPlan { .. }
             | E::NoSuchStandby { .. }
             | E::NoReason
             | E::Unconfirmed { .. }
-            | E::Unsure { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            | E::Unsure { .. }
+            | E::RepositoryUnsure { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             E::Recovering { .. }
             | E::NotRecovering
             | E::OtherHosts { .. }
@@ -50,6 +53,7 @@ impl From<order::Error> for Failure {
             | E::NoArchive { .. }
             | E::NoRepository
             | E::RepositoryTaken { .. }
+            | E::LastRepository { .. }
             | E::NoBackup { .. }
             | E::JobRunning { .. }
             | E::NoMember { .. }

@@ -94,6 +94,7 @@ fn routes() -> Vec<Route> {
         (Get, "/v1/backups/{id}", get(backups::show)),
         (Get, "/v1/repositories", get(backups::repositories)),
         (Post, "/v1/repositories", post(backups::add_repository)),
+        (Post, "/v1/repositories/{name}/remove", post(backups::remove_repository)),
         (Post, "/v1/services/{name}/retire", post(services::retire)),
         (Post, "/v1/services/{name}/revive", post(services::revive)),
         (Post, "/v1/services/{name}/archive", post(services::archive)),

@@ -71,7 +71,8 @@ impl Guarding {
         self.room.map_or(Span(0), |room| Limits::default().look_within(room))
     }
 
-    /// It could not be told.
+    /// It could not be told: it is tried again at this pace, and nothing else waits for it. A disk may be
+    /// too full for the guard's own file.
     pub fn failed(&mut self, now: Time) {
         self.tried = now;
     }

@@ -379,7 +379,7 @@ impl Member {
         match action {
             Action::Archived => return self.seen.archiving.unsaid(now),
             Action::Flush => return self.seen.archiving.flushed(0, false, now),
-            Action::Guard(_) => self.seen.archiving.guard.failed(now),
+            Action::Guard(_) => return self.seen.archiving.guard.failed(now),
             _ => self.trouble = Some(error.to_string()),
         }
         // What was only asked is asked again at its own pace.

@@ -273,7 +273,7 @@ impl Cell {
         if let Some(next) = next.and_then(|at| u8::try_from(at).ok()) {
             (operation.step, operation.ordered, operation.tries) = (next, work.now, 0);
             if flushed {
-                self.note_covered(id);
+                self.note_covered(id, work);
             }
             self.order_step(id, work);
         } else {

@@ -8,7 +8,6 @@ use super::backups::restore::Wanted;
 use super::backups::rows::Archive;
 use super::turn::Work;
 use super::{Cell, goals, rows, state};
-use crate::backup::lineage::Repository;
 use crate::host;
 use crate::id::{HostId, MemberId, ServiceId, Term};
 use crate::journal::Topic;
@@ -65,6 +64,9 @@ impl Cell {
                 self.import(by, name, offer, import, (secret, keys), work)
             }
             Order::AddRepository { repository } => self.add_repository(repository, work),
+            Order::RemoveRepository { name, confirm } => {
+                self.remove_repository(name, confirm, work)
+            }
             Order::Restart { name } => self.operate(by, name, Kind::Restart, work),
             Order::Retire { name } => self.operate(by, name, Kind::Retire, work),
             Order::Revive { name, keys } => self.revive(by, name, keys.as_ref(), work),
@@ -114,27 +116,6 @@ impl Cell {
         let hosts = members.iter().flatten().map(|member| self.state.host_name(member.host));
         let on = list(hosts);
         Ok(self.accepted(id, format!("{name} is being installed on {on}")))
-    }
-
-    /// Adds a repository; every archive goes there too from now on. One that is known gets the
-    /// credentials that are named now.
-    fn add_repository(&mut self, new: &Repository, work: &mut Work) -> Result<Accepted, Error> {
-        let name = ServiceName::new(&new.name)?.as_str().to_owned();
-        let known = &mut self.state.row.repositories;
-        match known.iter_mut().find(|known| known.name == name) {
-            Some(old) if old.location.is_same_place(&new.location) => *old = new.clone(),
-            Some(_) => return Err(Error::RepositoryTaken { name }),
-            None => known.push(new.clone()),
-        }
-        work.cell = true;
-        let archiving = self.state.services.values().filter(|s| s.row.archive.is_some());
-        let ids: Vec<ServiceId> = archiving.map(|service| service.row.id).collect();
-        for &id in &ids {
-            self.settle(id, work);
-            work.services.insert(id);
-        }
-        let text = format!("{} services archive to {name}, {}", ids.len(), new.location);
-        Ok(Accepted { service: None, operation: None, job: None, text })
     }
 
     /// Places a new service; its operation is the caller's to start.
@@ -454,6 +435,7 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::Rollback { name, .. } => (name, "a rollback"),
         Order::Import { name, .. } => (name, "an import"),
         Order::AddRepository { repository } => (&repository.name, "a repository"),
+        Order::RemoveRepository { name, .. } => (name, "that a repository is removed"),
         Order::Restart { name } => (name, "restart"),
         Order::Retire { name } => (name, "retire"),
         Order::Revive { name, .. } => (name, "revive"),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use evenkeel_core::agent::reconcile::{self, Next};
 use evenkeel_core::agent::{Action, Brain, Call, Config, Input, Outcome, Stored};
-use evenkeel_core::driver::{Answer, Directory, Error, Process};
+use evenkeel_core::backup::guard::{Level, Room};
+use evenkeel_core::backup::lineage::{Archive, Lineage};
+use evenkeel_core::driver::{Answer, Archived, Directory, Error, Process};
 use evenkeel_core::goal::{
     Goal, Identity, Password, Refusal, RestartBudget, Role, StopMode, StoreId, Want,
 };
@@ -702,6 +704,49 @@ fn an_idle_member_is_written_to_once_a_minute() {
         host.turn(&[]);
     }
     assert!((9..=10).contains(&writes), "{writes} writes in ten minutes");
+}
+
+#[test]
+fn a_guard_that_cannot_be_told_keeps_a_server_from_nothing_else() {
+    let mut host = ready();
+    host.revision += 1;
+    let archive = Archive {
+        lineage: Lineage("s/1-1".into()),
+        engine: evenkeel_core::backup::engine::Engine::Native,
+        key: Password("k".into()),
+        wrapped: String::new(),
+        repositories: Vec::new(),
+    };
+    let archive = Some(Box::new(archive));
+    let goals = vec![Goal { archive, ..goal(host.revision, Want::Running, 0) }];
+    host.turn(&[Input::Message(ToAgent::Goals { whole: false, goals })]);
+    let (mut guards, mut probed, mut longest) = (0, host.now, Span(0));
+    let end = host.now + Span::mins(5);
+    while host.now < end {
+        while let Some(call) = host.pending.pop() {
+            let outcome = match call.action {
+                Action::Archived => {
+                    let room = Some(Room { total: 100 << 30, free: 0 });
+                    Outcome::Archived(Archived { room, ..Archived::default() })
+                }
+                Action::Guard(level) => {
+                    guards += u32::from(level == Level::ReadOnly);
+                    failure(&call)
+                }
+                Action::Probe { .. } => {
+                    longest = longest.max(host.now.since(probed));
+                    probed = host.now;
+                    host.perform(&call)
+                }
+                _ => host.perform(&call),
+            };
+            host.turn(&[Input::Outcome { member: MEMBER, number: call.number, outcome }]);
+        }
+        host.now = host.now + Span::millis(250);
+        host.turn(&[]);
+    }
+    assert!(guards >= 50, "tried {guards} times in five minutes");
+    assert!(longest <= Span::secs(3), "its server was not asked for {longest}");
 }
 
 #[test]

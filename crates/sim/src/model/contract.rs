@@ -16,7 +16,7 @@ use evenkeel_core::time::{Span, Time};
 use super::{Asking, Log, Machine};
 use crate::world::Weather;
 
-fn goal() -> Goal {
+pub(super) fn goal() -> Goal {
     Goal {
         store: StoreId("store".into()),
         succeeds: Vec::new(),
@@ -150,7 +150,8 @@ impl Clock for Two {
         for asking in asking {
             let own = machine.servers.get(&asking.member);
             let more = own.and_then(|own| machine.serves(&asking, now)?.after(&own.log));
-            let flushed = machine.stream(asking.member, more.as_ref());
+            let more = more.map(<[u64]>::to_vec);
+            let flushed = machine.stream(asking.member, more.as_deref());
             machine.heard(asking.of.member, asking.copy, flushed);
         }
         machine.keep_followers(&served);

@@ -1,11 +1,13 @@
 //! The port of drivers, answered by the model.
 
+use evenkeel_core::backup::guard::Level;
+use evenkeel_core::backup::job::{Done, Job};
 use evenkeel_core::check::Reading;
-use evenkeel_core::driver::{Answer, Directory, Driver, Error, Process, Replication};
+use evenkeel_core::driver::{Answer, Archived, Directory, Driver, Error, Process, Replication};
 use evenkeel_core::goal::{Goal, Role, StopMode};
 use evenkeel_core::promise::Position;
 
-use super::{Machine, REPLAY, START, Server};
+use super::{Machine, Progress, REPLAY, START, Server, Work};
 
 fn failed<T>(why: &str) -> Result<T, Error> {
     Err(Error::Failed(why.to_owned()))
@@ -33,14 +35,19 @@ impl Driver for Machine {
         if standby && copied.is_none() {
             return failed("its primary gives no answer");
         }
+        let made = match (copied, goal.seed.as_deref().filter(|_| !standby)) {
+            (None, Some(seed)) => unlucky.and_then(|()| self.restored(goal, seed)),
+            (copied, _) => unlucky.map(|()| copied.unwrap_or_default()),
+        };
         let server = self.server(goal);
-        server.directory = match unlucky {
-            Ok(()) => Directory::Complete { incarnation },
+        server.directory = match made {
+            Ok(_) => Directory::Complete { incarnation },
             Err(_) => Directory::Partial,
         };
-        (server.log, server.standby) = (copied.unwrap_or_default(), standby);
-        server.copy = Some(goal.copy());
-        unlucky
+        (server.copy, server.service) = (Some(goal.copy()), Some(goal.identity.service));
+        (server.log, server.standby) = (made?, standby);
+        server.archiver.begin(&server.log);
+        Ok(())
     }
 
     fn rejoin(&mut self, goal: &Goal) -> Result<u64, Error> {
@@ -60,7 +67,9 @@ impl Driver for Machine {
         };
         unlucky?;
         let discarded = server.log.beyond(&log);
+        let same = server.log.len() - discarded;
         (server.log, server.standby, server.dirty) = (log, true, false);
+        server.archiver.parted(&server.log, same);
         server.copy = Some(goal.copy());
         Ok(100 * discarded as u64)
     }
@@ -85,7 +94,9 @@ impl Driver for Machine {
         server.take_part(&goal.role, now);
         let changed = server.settings.as_ref() != Some(&goal.settings);
         server.settings = Some(goal.settings.clone());
-        Ok(changed && server.process != Process::None)
+        let restart = changed && server.process != Process::None;
+        self.take_archive(goal);
+        Ok(restart)
     }
 
     fn start(&mut self, goal: &Goal) -> Result<u32, Error> {
@@ -107,6 +118,9 @@ impl Driver for Machine {
         }
         if self.held.contains(&goal.port) {
             return Err(Error::PortTaken { port: goal.port });
+        }
+        if self.room().free == 0 {
+            return Err(Error::DiskFull { what: "could not write to file pg_wal/xlogtemp".into() });
         }
         let (now, pid) = (self.now, self.pid + 1);
         self.pid = pid;
@@ -193,6 +207,33 @@ impl Driver for Machine {
         Ok(self.server(goal).in_force(set, now))
     }
 
+    fn archived(&mut self, goal: &Goal) -> Result<Archived, Error> {
+        Ok(self.said_of_archive(goal))
+    }
+
+    fn flush(&mut self, goal: &Goal) -> Result<bool, Error> {
+        self.unlucky("ending a segment")?;
+        self.flush_log(goal)
+    }
+
+    fn guard(&mut self, goal: &Goal, level: Level) -> Result<(), Error> {
+        self.take_guard(goal, level)
+    }
+
+    fn job(&mut self, goal: &Goal, job: &Job) -> Result<Done, Error> {
+        // Where time passes meanwhile, a world has it go on step by step.
+        let mut work = Work::begin(self.now);
+        loop {
+            match self.work(goal, job, &mut work) {
+                Progress::Over(result) => return result,
+                Progress::GoesOn(span) | Progress::EndSegment(span) => {
+                    let now = self.now + span;
+                    self.archive(now);
+                }
+            }
+        }
+    }
+
     fn read(&mut self, _goal: &Goal, _question: &str) -> Result<Reading, Error> {
         // Checks' judgement has tables of its own; here they are quiet.
         failed("the model answers no checks")
@@ -200,13 +241,20 @@ impl Driver for Machine {
 
     fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {
         self.unlucky("the stop")?;
+        let now = self.now;
         let server = self.server(goal);
         match server.process {
             Process::Frozen { .. } => return failed("the server is stopped and hears nothing"),
-            // A clean end: nothing is to be replayed.
-            Process::Running { .. } => server.dirty = mode == StopMode::Immediate,
+            // A clean end: nothing is to be replayed. One that still replays ends as it can.
+            Process::Running { .. } => {
+                server.dirty &= mode == StopMode::Immediate || !server.runs(now);
+                if mode == StopMode::Fast {
+                    self.last_round(goal.member);
+                }
+            }
             Process::None | Process::Leftovers { .. } => {}
         }
+        let server = self.server(goal);
         server.process = Process::None;
         server.end();
         Ok(())

@@ -4,6 +4,7 @@
 //! sealed one, a removal under a running server are failures of the run, not only of a call. Apart
 //! from that it answers as real drivers do: [`evenkeel_core::contract`] holds both to one script.
 
+mod archive;
 #[cfg(test)]
 mod contract;
 mod driver;
@@ -12,18 +13,23 @@ mod replication;
 
 use std::collections::BTreeMap;
 
+use evenkeel_core::backup::guard::Level;
 use evenkeel_core::driver::{Directory, Error, Process};
 use evenkeel_core::goal::{Goal, Role};
-use evenkeel_core::id::MemberId;
+use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::promise::{Copy, Set};
 use evenkeel_core::report::Sight;
 use evenkeel_core::time::{Span, Time};
 
 use crate::prng::Prng;
 use crate::world::Weather;
-pub use log::Log;
+use archive::Archiver;
+pub use archive::{Condition, Progress, Repositories, Shared, Work, open};
+pub use log::{Log, row_at};
 pub use replication::Asking;
 
+/// Rows that fill a segment: a page of 8 KiB each.
+pub const SEGMENT_ROWS: usize = 512;
 /// A clean start answers after this.
 const START: Span = Span::millis(60);
 /// A start over a log that must be replayed.
@@ -52,6 +58,8 @@ pub struct Server {
     pub log: Log,
     /// Whose directory it is, and which.
     copy: Option<Copy>,
+    /// Of which service.
+    pub service: Option<ServiceId>,
     /// Its part, by the settings it runs with.
     role: Role,
     /// It is a standby until it is promoted.
@@ -67,6 +75,14 @@ pub struct Server {
     followers: BTreeMap<Copy, usize>,
     /// Where its log was when it began, or was promoted.
     began: usize,
+    /// What gets its log to its archive.
+    pub archiver: Archiver,
+    /// The flush under way, and up to where it goes.
+    flushing: Option<(u32, usize)>,
+    /// What the disk guard has it do.
+    guard: Level,
+    /// When a client wrote last.
+    wrote: Time,
 }
 
 impl Default for Server {
@@ -82,6 +98,7 @@ impl Default for Server {
             starts: 0,
             log: Log::default(),
             copy: None,
+            service: None,
             role: Role::alone(),
             standby: false,
             open: true,
@@ -89,6 +106,10 @@ impl Default for Server {
             sets: Vec::new(),
             followers: BTreeMap::new(),
             began: 0,
+            archiver: Archiver::default(),
+            flushing: None,
+            guard: Level::Fine,
+            wrote: Time(0),
         }
     }
 }
@@ -108,6 +129,16 @@ pub struct Machine {
     pub upstream: Option<Log>,
     /// What must never happen and did.
     pub broken: Option<String>,
+    /// Where logs and backups go.
+    pub repositories: Shared,
+    /// Whether no repository is reached from here.
+    pub away: bool,
+    /// The size of its disk.
+    pub disk_bytes: u64,
+    /// Rows that fill a segment of a log.
+    pub segment_rows: usize,
+    /// Names for ends of segments.
+    segments: Prng,
     weather: Weather,
     chance: Prng,
     pid: u32,
@@ -123,6 +154,11 @@ impl Machine {
             held: Vec::new(),
             upstream: None,
             broken: None,
+            repositories: Shared::default(),
+            away: false,
+            disk_bytes: u64::MAX,
+            segment_rows: SEGMENT_ROWS,
+            segments: Prng::new(seed, &format!("segments of {name}")),
             weather,
             chance: Prng::new(seed, name),
             pid: 100,
@@ -172,10 +208,19 @@ impl Machine {
 
     /// A client writes a row: where to, if anybody lets it in.
     pub fn write(&mut self, port: u16, row: u64, now: Time) -> Option<MemberId> {
+        let rows = self.segment_rows;
         let serving = |s: &Server| s.port == port && s.runs(now) && s.open && !s.standby;
-        let (member, server) = self.servers.iter_mut().find(|(_, server)| serving(server))?;
+        let (&member, server) = self.servers.iter_mut().find(|(_, server)| serving(server))?;
+        if !Self::is_let_through(server.guard, server.wrote, now) {
+            return None;
+        }
         server.log.write(row);
-        Some(*member)
+        server.wrote = now;
+        if server.archiver.ends(&server.log, rows, now) {
+            self.now = now;
+            self.end_segment(member);
+        }
+        Some(member)
     }
 
     /// Whether a member's server dies after every start from now on.

@@ -74,13 +74,14 @@ impl Server {
 
     /// It takes writes from now on.
     pub(super) fn promote(&mut self, set: &Set, term: Term) {
-        if self.standby {
+        let begins = self.standby;
+        if begins {
             self.open = set.acks() == 0;
             (self.standby, self.streaming) = (false, false);
             self.began = self.log.len();
         }
         if self.log.history() < term {
-            self.log.promote(term);
+            self.log.promote(term, begins);
         }
     }
 
@@ -147,10 +148,10 @@ impl Machine {
 
     /// A standby takes what its upstream has more; how much it has then. `None`: their logs parted, or
     /// nobody answered.
-    pub fn stream(&mut self, member: MemberId, more: Option<&Log>) -> Option<usize> {
+    pub fn stream(&mut self, member: MemberId, more: Option<&[u64]>) -> Option<usize> {
         let server = self.servers.get_mut(&member)?;
         server.streaming = more.is_some();
-        server.log.follow(more?);
+        server.log.extend(more?);
         Some(server.log.len())
     }
 

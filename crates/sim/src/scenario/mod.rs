@@ -16,6 +16,7 @@ mod stage;
 
 use std::fmt::Write;
 
+use crate::mutation::Mutation;
 pub use script::{Error, Script, Step};
 
 /// A scenario that comes with Evenkeel.
@@ -44,6 +45,9 @@ pub const BUNDLED: &[Bundled] = bundled![
     "cut-off-async",
     "rebuilt-standby",
     "controller-killed",
+    "storage-outage",
+    "disk-fills",
+    "last-copy",
 ];
 
 /// A bundled scenario by name.
@@ -65,7 +69,13 @@ impl Script {
     /// Runs it.
     #[must_use]
     pub fn run(&self) -> Run {
-        let (transcript, held) = stage::Stage::new(self).play();
+        self.run_with(None)
+    }
+
+    /// The same, with a rule broken on purpose.
+    #[must_use]
+    pub fn run_with(&self, mutation: Option<Mutation>) -> Run {
+        let (transcript, held) = stage::Stage::new(self, mutation).play();
         Run { transcript, held }
     }
 }
@@ -92,8 +102,15 @@ impl Bundled {
     /// # Errors
     /// As [`Bundled::script`].
     pub fn page(&self) -> Result<String, Error> {
+        self.page_of(&self.run()?)
+    }
+
+    /// The same, of a run of it.
+    ///
+    /// # Errors
+    /// As [`Bundled::script`].
+    pub fn page_of(&self, run: &Run) -> Result<String, Error> {
         let (script, name) = (self.script()?, self.name);
-        let run = script.run();
         let mut page = format!(
             "# {}\n\nRendered by running it; do not edit. `evenkeel sim scenario {name}` runs it.\n\n",
             script.title

@@ -9,10 +9,14 @@ use evenkeel_core::service::State;
 use evenkeel_core::time::Span;
 use serde::{Deserialize, Deserializer};
 
+use crate::world::{Condition, REPOSITORIES};
+
 /// Most hosts of a scenario: it is read by people.
 const HOSTS_MAX: usize = 9;
 /// Most steps.
 const STEPS_MAX: usize = 200;
+/// Clients write no more often.
+const WRITE_MIN: Span = Span::millis(1);
 /// Longest span in a script: a day of virtual time.
 const SPAN_MAX: Span = Span::mins(24 * 60);
 
@@ -51,11 +55,29 @@ pub struct Script {
     /// Rules that differ from the defaults, times in milliseconds.
     #[serde(default)]
     pub policy: Policy,
+    /// Repositories that logs and backups go to: `north`, `south`, `west`. Without any nothing is archived.
+    #[serde(default)]
+    pub repositories: usize,
+    /// The size of each host's disk.
+    #[serde(default = "disk")]
+    pub disk_mib: u64,
+    /// Between a client's writes to one service: outages are told this exactly.
+    #[serde(default = "write_every")]
+    pub write_every: Lasting,
     /// What happens and what must be so, in order.
     pub steps: Vec<Step>,
     /// What must be so at the end, by service.
     #[serde(default)]
     pub end: BTreeMap<String, End>,
+}
+
+/// Disks of scenarios that are not about disks.
+const fn disk() -> u64 {
+    1 << 20
+}
+
+const fn write_every() -> Lasting {
+    Lasting(Span::millis(20))
 }
 
 /// One step.
@@ -74,6 +96,14 @@ pub enum Step {
     Revive(String),
     /// Somebody terminates a service.
     Terminate(String),
+    /// Somebody orders a backup.
+    Backup(String),
+    /// Somebody orders a proof of the newest backup.
+    Prove(String),
+    /// Somebody has only the archive of a retired service kept.
+    Archive(String),
+    /// A repository is so from now on.
+    Repository(Repository),
     /// The server of a service is killed.
     KillServer(String),
     /// The server of a service stops without ending.
@@ -112,6 +142,10 @@ pub enum Step {
     ExpectHost(ExpectHost),
     /// The journal says something in time.
     Journal(Says),
+    /// Nothing that the journal says about a service has this in it, for a while.
+    Silence(Silence),
+    /// Everything that clients were told is safe up to now can be had back from a service's archive in time.
+    Archived(Archived),
     /// The transcript shows why a service is as it is.
     Explain(String),
 }
@@ -140,6 +174,40 @@ impl New {
             Self::Planned { name, plan } => (name.clone(), Some(plan.clone())),
         }
     }
+}
+
+/// How a repository is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// Which.
+    pub name: String,
+    /// How.
+    pub is: Condition,
+}
+
+/// What the journal must not say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Silence {
+    /// The service or host it would be about.
+    pub about: String,
+    /// A part of the text.
+    pub says: String,
+    /// How long.
+    #[serde(rename = "for")]
+    pub lasting: Lasting,
+}
+
+/// What must be archived.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archived {
+    /// Whose rows.
+    pub service: String,
+    /// How long that may take; not at all if absent.
+    #[serde(default)]
+    pub within: Lasting,
 }
 
 /// When the controller is killed.
@@ -220,6 +288,8 @@ pub struct End {
     pub starts: Option<u64>,
     /// How often a person was told.
     pub pages: Option<usize>,
+    /// How full the disk of a host with a member may have been at most, in percent.
+    pub disk_max_percent: Option<u64>,
     /// The longest time for which no client's write was acknowledged.
     pub outage_max: Option<Lasting>,
 }
@@ -263,6 +333,13 @@ impl Script {
         if script.hosts == 0 || script.hosts > HOSTS_MAX {
             return bounds(format!("hosts = {}; write 1 to {HOSTS_MAX}", script.hosts));
         }
+        if script.repositories > REPOSITORIES.len() {
+            let most = REPOSITORIES.len();
+            return bounds(format!("repositories = {}; write 0 to {most}", script.repositories));
+        }
+        if script.write_every.0 < WRITE_MIN {
+            return bounds(format!("write_every = {}; write 1 ms or more", script.write_every.0));
+        }
         if script.steps.is_empty() || script.steps.len() > STEPS_MAX {
             return bounds(format!("{} steps; write 1 to {STEPS_MAX}", script.steps.len()));
         }
@@ -282,6 +359,20 @@ impl fmt::Display for Step {
             Self::Retire(name) => write!(f, "order: retire {name}"),
             Self::Revive(name) => write!(f, "order: revive {name}"),
             Self::Terminate(name) => write!(f, "order: terminate {name}"),
+            Self::Backup(name) => write!(f, "order: a backup of {name}"),
+            Self::Prove(name) => write!(f, "order: a proof of {name}"),
+            Self::Archive(name) => write!(f, "order: archive {name}"),
+            Self::Repository(of) if of.is == Condition::Up => {
+                write!(f, "repair: repository {} is {}", of.name, of.is)
+            }
+            Self::Repository(of) => write!(f, "fault: repository {} is {}", of.name, of.is),
+            Self::Silence(not) => {
+                let Silence { about, says, lasting } = not;
+                write!(f, "the journal of {about} says nothing with {says:?} for {}", lasting.0)
+            }
+            Self::Archived(of) => {
+                write!(f, "everything that {} acknowledged can be restored", of.service)
+            }
             Self::KillServer(name) => write!(f, "fault: the server of {name} is killed"),
             Self::FreezeServer(name) => write!(f, "fault: the server of {name} is stopped"),
             Self::CrashLoop(name) => {

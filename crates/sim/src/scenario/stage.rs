@@ -2,17 +2,20 @@
 
 use std::fmt::Write;
 
-use evenkeel_core::order::Order;
+use evenkeel_core::order::{Keys, Order};
 use evenkeel_core::service::State;
 use evenkeel_core::time::{Span, Time};
 
-use super::script::{End, Expect, Point, Says, Script, Step};
+use super::script::{Archived, End, Expect, Point, Says, Script, Silence, Step};
+use crate::model::SEGMENT_ROWS;
+use crate::mutation::Mutation;
 use crate::world::{BEGIN, Fault, Line, Options, Process, Weather, World};
 
 /// A fleet that was just started has dialled in and settled after this.
 const SETTLED: Span = Span::secs(2);
-/// Between a client's writes: outages are told this exactly.
-const WRITE: Span = Span::millis(20);
+
+/// Between looks whether everything is archived.
+const GAP_STEP: Span = Span::secs(1);
 
 /// A world, what it is put through, and what is written down.
 pub struct Stage<'a> {
@@ -23,14 +26,18 @@ pub struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// The fleet, settled.
-    pub fn new(script: &'a Script) -> Self {
+    pub fn new(script: &'a Script, mutation: Option<Mutation>) -> Self {
         let mut world = World::new(Options {
             seed: 0,
             hosts: script.hosts,
             weather: Weather::Steady,
             policy: script.policy.clone(),
-            write_every: WRITE,
+            write_every: script.write_every.0,
             chronicle: true,
+            repositories: script.repositories,
+            disk_bytes: script.disk_mib << 20,
+            segment_rows: SEGMENT_ROWS,
+            mutation,
         });
         world.run(BEGIN + SETTLED);
         world.told.clear();
@@ -72,7 +79,15 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// One step; what must never happen and did is told before what it kept from happening.
     fn step(&mut self, step: &Step) -> Result<(), String> {
+        let stepped = self.do_step(step);
+        self.catch_up();
+        self.world.check_ledger();
+        self.world.broken.take().map_or(stepped, Err)
+    }
+
+    fn do_step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Wait(lasting) => self.world.run(self.world.now + lasting.0),
             Step::Expect(expect) => {
@@ -94,37 +109,34 @@ impl<'a> Stage<'a> {
                 }
                 self.line(self.world.now, "=", &step.to_string());
             }
+            Step::Silence(not) => self.silence(step, not)?,
+            Step::Archived(of) => self.archived(step, of)?,
             Step::Explain(name) => self.explain(name)?,
             other => {
                 self.line(self.world.now, ">", &step.to_string());
                 self.act(other)?;
             }
         }
-        self.catch_up();
-        self.world.check_ledger();
-        self.world.broken.take().map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Orders, breaks or repairs something.
     fn act(&mut self, step: &Step) -> Result<(), String> {
         let world = &mut self.world;
         match step {
-            Step::Create(new) => {
-                let ((name, plan), secret) = (new.parts(), vec![7; 80]);
-                world.order(Order::Create {
-                    name,
-                    kind: "postgres".into(),
-                    plan,
-                    secret,
-                    keys: None,
-                });
+            Step::Create(_)
+            | Step::Restart(_)
+            | Step::Retire(_)
+            | Step::Revive(_)
+            | Step::Terminate(_)
+            | Step::Backup(_)
+            | Step::Prove(_)
+            | Step::Archive(_) => {
+                let none = || "there is no repository: write `repositories = 1`".to_owned();
+                let order = order(step, world.keys()).ok_or_else(none)?;
+                world.order(order);
             }
-            Step::Restart(name) => world.order(Order::Restart { name: name.clone() }),
-            Step::Retire(name) => world.order(Order::Retire { name: name.clone() }),
-            Step::Revive(name) => world.order(Order::Revive { name: name.clone(), keys: None }),
-            Step::Terminate(name) => {
-                world.order(Order::Terminate { name: name.clone(), confirm: name.clone() });
-            }
+            Step::Repository(of) => world.storage(&of.name, of.is)?,
             Step::KillServer(name)
             | Step::FreezeServer(name)
             | Step::CrashLoop(name)
@@ -173,6 +185,8 @@ impl<'a> Stage<'a> {
             | Step::Stays(_)
             | Step::ExpectHost(_)
             | Step::Journal(_)
+            | Step::Silence(_)
+            | Step::Archived(_)
             | Step::Explain(_) => {}
         }
         Ok(())
@@ -194,6 +208,42 @@ impl<'a> Stage<'a> {
         let took = self.world.now.since(began);
         let after = if took == Span(0) { String::new() } else { format!(", after {took}") };
         self.line(self.world.now, "=", &format!("{step}{after}"));
+        Ok(())
+    }
+
+    /// Nothing of a kind is recorded for a while.
+    fn silence(&mut self, step: &Step, not: &Silence) -> Result<(), String> {
+        let said = |world: &World| {
+            world.recorded(&not.about).filter(|text| text.contains(&not.says)).count()
+        };
+        let before = said(&self.world);
+        self.world.run(self.world.now + not.lasting.0);
+        self.catch_up();
+        if said(&self.world) > before {
+            return Err(format!("{step}: it did"));
+        }
+        self.line(self.world.now, "=", &step.to_string());
+        Ok(())
+    }
+
+    /// Everything that was acknowledged up to now can be had back from an archive, soon.
+    fn archived(&mut self, step: &Step, of: &Archived) -> Result<(), String> {
+        let (until, end) = (self.world.now, self.world.now + of.within.0);
+        let gap = |world: &World| {
+            let all = world.services();
+            let service = all.iter().find(|service| service.name == of.service);
+            service
+                .map_or_else(|| Some("nobody knows it".to_owned()), |s| world.archive_gap(s, until))
+        };
+        while let Some(gap) = gap(&self.world) {
+            if self.world.now >= end {
+                self.catch_up();
+                return Err(format!("{step}: {gap}"));
+            }
+            self.world.run(self.world.now + GAP_STEP);
+        }
+        self.catch_up();
+        self.line(self.world.now, "=", &format!("{step}, after {}", self.world.now.since(until)));
         Ok(())
     }
 
@@ -261,6 +311,10 @@ impl<'a> Stage<'a> {
         if end.pages.is_some_and(|expected| expected != pages) {
             return Err(format!("people were told of {name} {pages} times, not {end:?}"));
         }
+        let full = self.world.fullest_percent();
+        if end.disk_max_percent.is_some_and(|most| full > most) {
+            return Err(format!("a disk was {full} % full, not {end:?}"));
+        }
         let outage = self.world.longest_outage(name);
         match end.outage_max {
             Some(max) if outage > max.0 => {
@@ -269,6 +323,24 @@ impl<'a> Stage<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// The order that a step is; `None`: it is none, or needs an archive where there are none.
+fn order(step: &Step, keys: Option<Keys>) -> Option<Order> {
+    Some(match step {
+        Step::Create(new) => {
+            let ((name, plan), secret) = (new.parts(), vec![7; 80]);
+            Order::Create { name, kind: "postgres".into(), plan, secret, keys }
+        }
+        Step::Restart(name) => Order::Restart { name: name.clone() },
+        Step::Retire(name) => Order::Retire { name: name.clone() },
+        Step::Revive(name) => Order::Revive { name: name.clone(), keys },
+        Step::Terminate(name) => Order::Terminate { name: name.clone(), confirm: name.clone() },
+        Step::Backup(name) => Order::Backup { name: name.clone(), keys: keys? },
+        Step::Prove(name) => Order::Prove { name: name.clone() },
+        Step::Archive(name) => Order::Archive { name: name.clone() },
+        _ => return None,
+    })
 }
 
 /// The state of a service as people see it; what was terminated is not seen any more.

@@ -6,13 +6,17 @@ mod shrink;
 
 use std::fmt;
 
+use evenkeel_core::backup::retention::Keep;
+use evenkeel_core::backup::schedule::Schedule;
 use evenkeel_core::digest::Digest;
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::service::State;
-use evenkeel_core::time::Span;
+use evenkeel_core::time::{Span, Time};
+use evenkeel_core::view;
 
 use crate::HEAL;
+use crate::mutation::Mutation;
 use crate::world::{BEGIN, Options, Weather, World};
 
 pub use plan::{Act, Error as PlanError, Plan, Verb, What};
@@ -23,6 +27,14 @@ const WRITE: Span = Span::millis(200);
 const SETTLED: Span = Span::secs(2);
 /// Entries of the journal that are printed with a failure.
 const JOURNAL: usize = 30;
+/// What has just begun when everything is judged is over after this.
+const REST: Span = Span::secs(30);
+/// What was written is archived after this.
+const CAUGHT_UP: Span = Span::secs(20);
+/// Of each host, where there are archives: four minutes of all services' log would fill it.
+const DISK_BYTES: u64 = 384 << 20;
+/// Rows that fill a segment: few, so that a disk fills within a run.
+const SWARM_SEGMENT_ROWS: usize = 40;
 
 /// What a run was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +117,7 @@ pub fn run(seed: u64) -> Result<Summary, Failure> {
 /// # Errors
 /// [`Failure`].
 pub fn rerun(plan: &Plan) -> Result<Summary, Failure> {
-    play(plan, &|_, _| None)
+    play(plan, None, &|_, _| None)
 }
 
 /// Many runs, until one fails; that one is shrunk.
@@ -116,6 +128,12 @@ pub fn swarm(seeds: std::ops::Range<u64>, mut each: impl FnMut(&Summary)) -> Res
     swarm_with(seeds, &mut each, &|_, _| None)
 }
 
+/// The first of many runs that shows a rule broken on purpose; it is not shrunk. `None`: none does.
+#[must_use]
+pub fn caught(mutation: Mutation, seeds: std::ops::Range<u64>) -> Option<Failure> {
+    seeds.into_iter().find_map(|seed| play(&Plan::of(seed), Some(mutation), &|_, _| None).err())
+}
+
 fn swarm_with(
     seeds: std::ops::Range<u64>,
     each: &mut dyn FnMut(&Summary),
@@ -123,10 +141,10 @@ fn swarm_with(
 ) -> Result<(), Failure> {
     for seed in seeds {
         let plan = Plan::of(seed);
-        match play(&plan, look) {
+        match play(&plan, None, look) {
             Ok(summary) => each(&summary),
             Err(failure) => {
-                let shrunk = shrink::shrink(failure, &mut |plan| play(plan, look));
+                let shrunk = shrink::shrink(failure, &mut |plan| play(plan, None, look));
                 return Err(Failure { shrunk: Some((plan.hosts, plan.acts.len())), ..shrunk });
             }
         }
@@ -134,15 +152,37 @@ fn swarm_with(
     Ok(())
 }
 
+/// The rules of a run: with archives, days are minutes, so that backups are taken, proven and let go, and
+/// retired services are archived, within a run.
+fn policy(plan: &Plan) -> Policy {
+    if plan.repositories == 0 {
+        return Policy::default();
+    }
+    let schedule = Schedule { every: Span::secs(90), from: Span(0), open: Span::mins(24 * 60) };
+    Policy {
+        backup: schedule,
+        backup_keep: Some(Keep { count: 1, window: Span::secs(100) }),
+        backup_first_within: Span::secs(10),
+        prove_first_within: Span::secs(20),
+        prove_every: Span::mins(4),
+        retired_keep: Span::secs(90),
+        ..Policy::default()
+    }
+}
+
 /// Two halves: in the first everything of the plan happens, in the second nothing breaks any more.
-fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
+fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary, Failure> {
     let mut world = World::new(Options {
         seed: plan.seed,
         hosts: plan.hosts,
         weather: Weather::Rough,
-        policy: Policy::default(),
+        policy: policy(plan),
         write_every: WRITE,
         chronicle: false,
+        repositories: plan.repositories,
+        disk_bytes: if plan.repositories > 0 { DISK_BYTES } else { u64::MAX },
+        segment_rows: SWARM_SEGMENT_ROWS,
+        mutation,
     });
     let fail = |world: &World, (wrong, subject): (Wrong, String)| Failure {
         plan: Box::new(plan.clone()),
@@ -154,7 +194,11 @@ fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
     for act in &plan.acts {
         world.run(begin + act.at);
         match &act.what {
-            What::Order(verb, name) => world.order(verb.of(name)),
+            What::Order(verb, name) => {
+                if let Some(order) = verb.of(name, world.keys(), world.now) {
+                    world.order(order);
+                }
+            }
             What::Break(fault, draw) => world.break_something(*fault, *draw),
         }
         world.check_ledger();
@@ -164,19 +208,28 @@ fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
     }
     world.run(begin + plan.lasts);
     world.heal();
-    heal(&mut world);
+    let archived_until = heal(&mut world);
     world.check_ledger();
     if let Some(what) = world.broken.clone() {
         return Err(fail(&world, about(what)));
     }
+    // An operation that has just begun is let come to its end.
+    world.run_until(world.now + REST, |world| world.services().iter().all(rests));
     for service in world.services() {
-        let settled = matches!(service.state, State::Available | State::Retired);
-        if !settled || service.operation.is_some() {
+        if !rests(&service) {
             let what = format!(
                 "{} is {} {HEAL} after the last fault, members {:?}, operation {:?}, findings {:?}",
                 service.name, service.state, service.members, service.operation, service.findings
             );
             return Err(fail(&world, (Wrong::Unsettled(what), service.name)));
+        }
+    }
+    for service in world.services().iter().filter(|service| service.state != State::Retired) {
+        if let Some(gap) =
+            world.archive_gap(service, archived_until).filter(|_| plan.repositories > 0)
+        {
+            let what = format!("{}: {HEAL} after the last fault {gap}", service.name);
+            return Err(fail(&world, about(what)));
         }
     }
     if let Some(what) = world.poolers_wrong() {
@@ -186,18 +239,54 @@ fn play(plan: &Plan, look: &Look) -> Result<Summary, Failure> {
     Ok(Summary { seed: plan.seed, steps, writes, trace })
 }
 
+/// Whether nothing is under way for a service, and nothing is left to be done.
+fn rests(service: &view::Service) -> bool {
+    let settled = matches!(service.state, State::Available | State::Retired | State::Archived);
+    settled && service.operation.is_none()
+}
+
 /// What was broken, and whom it is about: it begins with that name.
 fn about(what: String) -> (Wrong, String) {
     let subject = what.split_once(": ").map_or("fleet", |(name, _)| name).to_owned();
     (Wrong::Broken(what), subject)
 }
 
-/// Time to heal. Halfway a person does what a page asks for: orders a restart of what is still down.
-fn heal(world: &mut World) {
+/// Time to heal; until when everything must be archived then. Halfway a person does what a page asks for: orders a restart of what is still down.
+fn heal(world: &mut World) -> Time {
+    let end = world.now + HEAL;
     world.run(world.now + Span(HEAL.0 / 2));
     let down = |state: State| matches!(state, State::Unavailable | State::Uncertain);
     let names: Vec<String> =
         world.services().into_iter().filter(|s| down(s.state)).map(|s| s.name).collect();
     names.into_iter().for_each(|name| world.order(Order::Restart { name }));
-    world.run(world.now + Span(HEAL.0 / 2));
+    if world.lost_a_repository() {
+        after_a_loss(world);
+    }
+    // What was to be put back to a moment that its log does not reach, and whose service is gone.
+    for name in world.services().into_iter().map(|service| service.name) {
+        let of = name.split_once("-rollback-").map(|(of, _)| of);
+        if of.is_some_and(|of| world.was_terminated(of)) {
+            world.order(Order::Terminate { confirm: name.clone(), name });
+        }
+    }
+    world.run(end - CAUGHT_UP);
+    let until = world.now;
+    world.end_segments();
+    world.run(world.now + CAUGHT_UP);
+    until
+}
+
+/// What a person does when a repository was lost for good: what is left of the archives may lack their
+/// beginning, so new backups are ordered, and what was to be restored from the lost ones is given up.
+fn after_a_loss(world: &mut World) {
+    // What is being restarted takes no other order.
+    world.run(world.now + Span::mins(1));
+    for service in world.services() {
+        let name = service.name;
+        if service.operation.is_some_and(|operation| operation.name == "fork") {
+            world.order(Order::Terminate { confirm: name.clone(), name });
+        } else if let Some(keys) = world.keys() {
+            world.order(Order::Backup { name, keys });
+        }
+    }
 }

@@ -6,13 +6,18 @@
 //! let text = "7 on 2 hosts for 9000 ms: 100 create orders, 5000 kill-server 17";
 //! let plan: Plan = text.parse().unwrap();
 //! assert_eq!(plan.to_string(), text);
+//! let text = "7 on 2 hosts with 1 repositories for 9000 ms: 100 create orders, 5000 backup orders";
+//! let plan: Plan = text.parse().unwrap();
+//! assert_eq!(plan.repositories, 1);
 //! ```
 
 use std::fmt;
 use std::str::FromStr;
 
-use evenkeel_core::order::Order;
-use evenkeel_core::time::Span;
+use evenkeel_core::backup::lineage::Target;
+use evenkeel_core::moment::Moment;
+use evenkeel_core::order::{Keys, Order};
+use evenkeel_core::time::{Span, Time};
 
 use crate::TROUBLE;
 use crate::prng::Prng;
@@ -26,6 +31,12 @@ const HOSTS_MAX: u64 = 4;
 const PAUSE_MAX_MS: u64 = 6_000;
 /// Draws are below this: enough to tell them apart, short enough to print.
 const DRAWS: u64 = 10_000;
+/// Most repositories.
+const REPOSITORIES_MAX: u64 = 2;
+/// A rollback goes back by so much.
+const BACK: Span = Span::secs(5);
+/// The owners' packed secret.
+const SECRET: [u8; 80] = [7; 80];
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +45,8 @@ pub struct Plan {
     pub seed: u64,
     /// Hosts.
     pub hosts: usize,
+    /// Repositories that logs and backups go to; without any there are no archives.
+    pub repositories: usize,
     /// How long things break; then everything heals.
     pub lasts: Span,
     /// What happens, in order of time.
@@ -81,9 +94,19 @@ pub enum Verb {
     Revive,
     /// Its end.
     Terminate,
+    /// A backup.
+    Backup,
+    /// A proof of the newest one.
+    Prove,
+    /// A new service from its archive; it gets the next of the names.
+    Fork,
+    /// Itself as it was a while ago.
+    Rollback,
+    /// Only its archive, from now on.
+    Archive,
 }
 
-const VERBS: [(Verb, &str); 10] = [
+const VERBS: [(Verb, &str); 15] = [
     (Verb::Create, "create"),
     (Verb::CreateHa, "create-ha"),
     (Verb::CreateHa3, "create-ha3"),
@@ -94,6 +117,11 @@ const VERBS: [(Verb, &str); 10] = [
     (Verb::Retire, "retire"),
     (Verb::Revive, "revive"),
     (Verb::Terminate, "terminate"),
+    (Verb::Backup, "backup"),
+    (Verb::Prove, "prove"),
+    (Verb::Fork, "fork"),
+    (Verb::Rollback, "rollback"),
+    (Verb::Archive, "archive"),
 ];
 
 /// A text that is no plan.
@@ -114,19 +142,22 @@ impl Plan {
         let mut chance = Prng::new(seed, "fate");
         let hosts = usize::try_from(1 + chance.below(HOSTS_MAX)).unwrap_or(1);
         // Each run knows some of the faults, so that rare mixes come up too.
-        let mix: Vec<Fault> = FAULTS.iter().copied().filter(|_| chance.percent(55)).collect();
+        let repositories = usize::try_from(chance.below(REPOSITORIES_MAX + 1)).unwrap_or(0);
+        let breaks = |fault: &Fault| repositories > 0 || !fault.is_of_storage();
+        let mix: Vec<Fault> =
+            FAULTS.iter().copied().filter(breaks).filter(|_| chance.percent(55)).collect();
         let (mut at, mut acts) = (Span(0), Vec::new());
         loop {
             at = Span(at.0 + chance.below(PAUSE_MAX_MS));
             if at >= TROUBLE {
-                return Self { seed, hosts, lasts: TROUBLE, acts };
+                return Self { seed, hosts, repositories, lasts: TROUBLE, acts };
             }
             let ordered = chance.percent(50);
             let drawn = chance.below(u64::try_from(mix.len()).unwrap_or(0));
             let fault = usize::try_from(drawn).ok().and_then(|n| mix.get(n)).copied();
             let what = match fault {
                 Some(fault) if !ordered => What::Break(fault, chance.below(DRAWS)),
-                _ => order(&mut chance),
+                _ => order(&mut chance, repositories > 0),
             };
             acts.push(Act { at, what });
         }
@@ -134,9 +165,19 @@ impl Plan {
 }
 
 /// Something people order.
-fn order(chance: &mut Prng) -> What {
+fn order(chance: &mut Prng, archives: bool) -> What {
     let count = u64::try_from(NAMES.len()).unwrap_or(1);
     let name = NAMES[usize::try_from(chance.below(count)).unwrap_or(0)];
+    if archives && chance.percent(35) {
+        let verb = match chance.below(100) {
+            0..30 => Verb::Backup,
+            30..45 => Verb::Prove,
+            45..60 => Verb::Fork,
+            60..75 => Verb::Rollback,
+            _ => Verb::Archive,
+        };
+        return What::Order(verb, name.to_owned());
+    }
     let verb = match chance.below(100) {
         0..20 => Verb::Create,
         20..38 => Verb::CreateHa,
@@ -153,33 +194,58 @@ fn order(chance: &mut Prng) -> What {
 }
 
 impl Verb {
-    /// The order, of a service.
+    /// The order, of a service, given at a moment; with what a new archive is sealed with, where there are
+    /// any. `None`: nobody can order this there.
     #[must_use]
-    pub fn of(self, name: &str) -> Order {
+    pub fn of(self, name: &str, keys: Option<Keys>, now: Time) -> Option<Order> {
         let name = name.to_owned();
-        match self {
-            Self::Create => create(name, None),
-            Self::CreateHa => create(name, Some("ha")),
-            Self::CreateHa3 => create(name, Some("ha3")),
-            Self::CreateHaAsync => create(name, Some("ha-async")),
+        let create = |plan: Option<&str>| {
+            let (kind, plan) = ("postgres".to_owned(), plan.map(str::to_owned));
+            let (name, keys) = (name.clone(), keys.clone());
+            Order::Create { name, kind, plan, secret: SECRET.to_vec(), keys }
+        };
+        Some(match self {
+            Self::Create => create(None),
+            Self::CreateHa => create(Some("ha")),
+            Self::CreateHa3 => create(Some("ha3")),
+            Self::CreateHaAsync => create(Some("ha-async")),
             Self::Switchover => Order::Switchover { name, to: None },
             Self::Failover => Order::Failover { name, reason: "a drill".to_owned() },
             Self::Restart => Order::Restart { name },
             Self::Retire => Order::Retire { name },
-            Self::Revive => Order::Revive { name, keys: None },
+            Self::Revive => Order::Revive { name, keys },
             Self::Terminate => Order::Terminate { confirm: name.clone(), name },
-        }
+            Self::Backup => Order::Backup { name, keys: keys? },
+            Self::Prove => Order::Prove { name },
+            Self::Fork => Order::Fork {
+                name: next_name(&name).to_owned(),
+                source: name,
+                target: Target::Latest,
+                secret: SECRET.to_vec(),
+                keys: keys?,
+            },
+            Self::Rollback => {
+                let target = Target::Moment(Moment::of_millis(now.0.saturating_sub(BACK.0)));
+                Order::Rollback { name, target, keys: keys? }
+            }
+            Self::Archive => Order::Archive { name },
+        })
     }
 }
 
-fn create(name: String, plan: Option<&str>) -> Order {
-    let (kind, plan) = ("postgres".to_owned(), plan.map(str::to_owned));
-    Order::Create { name, kind, plan, secret: vec![7; 80], keys: None }
+/// The name after a name.
+fn next_name(name: &str) -> &'static str {
+    let at = NAMES.iter().position(|known| *known == name).map_or(0, |at| at + 1);
+    NAMES[at % NAMES.len()]
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {} hosts for {} ms:", self.seed, self.hosts, self.lasts.0)?;
+        write!(f, "{} on {} hosts", self.seed, self.hosts)?;
+        if self.repositories > 0 {
+            write!(f, " with {} repositories", self.repositories)?;
+        }
+        write!(f, " for {} ms:", self.lasts.0)?;
         for (n, act) in self.acts.iter().enumerate() {
             let comma = if n == 0 { "" } else { "," };
             write!(f, "{comma} {} {}", act.at.0, act.what)?;
@@ -207,17 +273,26 @@ impl FromStr for Plan {
         let wrong = |part: &str| Error { part: part.to_owned() };
         let (head, acts) = text.split_once(':').ok_or_else(|| wrong(text))?;
         let words: Vec<&str> = head.split_whitespace().collect();
-        let [seed, "on", hosts, "hosts", "for", lasts, "ms"] = words[..] else {
-            return Err(wrong(head));
+        let (seed, hosts, repositories, lasts) = match words[..] {
+            [seed, "on", hosts, "hosts", "for", lasts, "ms"] => (seed, hosts, "0", lasts),
+            [seed, "on", hosts, "hosts", "with", stores, "repositories", "for", lasts, "ms"] => {
+                (seed, hosts, stores, lasts)
+            }
+            _ => return Err(wrong(head)),
         };
         let number = |text: &str| text.parse::<u64>().map_err(|_| wrong(text));
         let hosts = number(hosts)?;
         if hosts == 0 || hosts > HOSTS_MAX {
             return Err(wrong(&format!("{hosts} hosts")));
         }
+        let repositories = number(repositories)?;
+        if repositories > REPOSITORIES_MAX {
+            return Err(wrong(&format!("{repositories} repositories")));
+        }
         let mut plan = Self {
             seed: number(seed)?,
             hosts: usize::try_from(hosts).unwrap_or(1),
+            repositories: usize::try_from(repositories).unwrap_or(0),
             lasts: Span(number(lasts)?),
             acts: Vec::new(),
         };

@@ -151,9 +151,9 @@ mod tests {
             let line = text.lines().last().expect("it says how to see it again");
             let line = line.split('"').nth(1).expect("in quotes");
             let again: Plan = line.parse().expect("a plan");
-            let seen = play(&again, &planted).expect_err("planted");
+            let seen = play(&again, None, &planted).expect_err("planted");
             assert_eq!((&seen.wrong, &seen.plan), (&failure.wrong, &failure.plan));
-            assert_eq!(play(&again, &|_, _| None).err().map(|f| f.to_string()), None);
+            assert_eq!(play(&again, None, &|_, _| None).err().map(|f| f.to_string()), None);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Agents: real minds over modelled machines, as their shell runs them. Save, then act.
 
 use evenkeel_core::agent::{self, Action, Brain, Call, Config, Input, Outcome};
+use evenkeel_core::backup::guard::Level;
 use evenkeel_core::cell::Entry;
 use evenkeel_core::digest::Digest;
 use evenkeel_core::goal::{Role, StopMode};
@@ -8,6 +9,7 @@ use evenkeel_core::id::MemberId;
 use evenkeel_core::report::{Answer, Hello, Sight};
 use evenkeel_core::time::Span;
 
+use super::clients::loss_of;
 use super::{Event, Weather, World};
 use crate::model::{Asking, Log};
 
@@ -40,6 +42,9 @@ impl World {
         for call in out.calls {
             let took = self.takes(Span(20), Span(30), 3, Span(2500));
             self.at(took, Event::Called(n, life, Box::new(call)));
+        }
+        for call in out.jobs {
+            self.begin_work(n, life, call);
         }
         for call in out.pooler_calls {
             self.call_pooler(n, life, call);
@@ -92,17 +97,24 @@ impl World {
             return;
         }
         host.machine.now = now;
+        let identity = &call.goal.identity;
+        self.losses.insert(identity.service, loss_of(&identity.kind, &identity.plan));
         let upstream = self.copied_for(n, call);
         let host = &mut self.hosts[n];
         host.machine.upstream = upstream;
         if matches!(call.action, Action::Stop(StopMode::Fast)) {
             // An orderly stop waits until whoever follows has everything.
+            host.machine.end_segment(call.member);
             self.stream_now();
         }
         let host = &mut self.hosts[n];
+        let guarded = host.machine.guarded(call.goal.port);
         let outcome = agent::perform(&mut host.machine, &call.goal, &call.action, &[]);
         if matches!(call.action, Action::Configure | Action::Promote) {
             self.stream_now();
+        }
+        if matches!(call.action, Action::Remove | Action::Discard | Action::Rejoin) {
+            self.hold_to_last_copy(call.goal.identity.service);
         }
         let host = &mut self.hosts[n];
         if let Some(what) = host.machine.broken.take() {
@@ -114,7 +126,7 @@ impl World {
         {
             self.at(CRASH, Event::Crash(n, call.member, pid));
         }
-        self.tell_call(n, call, &outcome);
+        self.tell_call(n, call, &outcome, guarded);
         let member = call.member;
         if !voided {
             let input = Input::Outcome { member, number: call.number, outcome };
@@ -133,10 +145,13 @@ impl World {
     }
 
     /// Calls that change something are told; looks and probes are not.
-    fn tell_call(&mut self, n: usize, call: &Call, outcome: &Outcome) {
+    fn tell_call(&mut self, n: usize, call: &Call, outcome: &Outcome, guarded: Level) {
         use Action as A;
-        if matches!(call.action, A::Look | A::Probe { .. } | A::Check | A::Replication)
-            || matches!(outcome, Outcome::Held(false))
+        if matches!(
+            call.action,
+            A::Look | A::Probe { .. } | A::Check | A::Replication | A::Archived
+        ) || matches!(outcome, Outcome::Held(false))
+            || matches!(call.action, A::Guard(level) if level == guarded)
         {
             return;
         }

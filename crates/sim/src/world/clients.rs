@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use evenkeel_core::backup::guard::Level;
 use evenkeel_core::id::{MemberId, ServiceId, Term};
 use evenkeel_core::kind::Loss;
+use evenkeel_core::service::State;
 use evenkeel_core::time::{Span, Time};
-use evenkeel_core::view;
 
 use super::{Event, World};
 use crate::model::{Asking, Log, Server};
@@ -19,17 +20,20 @@ const PATIENCE: Span = Span::secs(20);
 /// A primary's word of who is near it is at most so old when it is heard.
 const WORD: Span = Span::secs(5);
 
+/// An agent that did nothing in the last so long may have missed a moment to fence.
+const UNFENCED: Span = Span::secs(60);
+
 /// How the clients of one service fare.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clients {
-    name: String,
+    pub(super) name: String,
     /// When a write was acknowledged last; `None` before the first.
     last: Option<Time>,
     failing: bool,
     /// The longest time without an acknowledged write between two of them.
     longest: Span,
     /// Rows that are safe, by what clients were told: when they were, and in which history.
-    acknowledged: BTreeMap<u64, (Time, Term)>,
+    pub(super) acknowledged: BTreeMap<u64, (Time, Term)>,
     /// Rows written and not acknowledged yet.
     waiting: Vec<Waiting>,
     /// The newest history that anything was acknowledged in, and by whom.
@@ -58,15 +62,15 @@ impl Waiting {
     }
 }
 
-/// What a service's plan may lose.
-fn loss_of(service: &view::Service) -> Option<Loss> {
-    let kind = evenkeel_kinds::KINDS.iter().find(|kind| kind.name() == service.kind)?;
-    kind.plan(&service.plan)?.loss
+/// What a plan may lose.
+pub(super) fn loss_of(kind: &str, plan: &str) -> Option<Loss> {
+    let kind = evenkeel_kinds::KINDS.iter().find(|known| known.name() == kind)?;
+    kind.plan(plan)?.loss
 }
 
 /// Why these rows, which were acknowledged and are gone, are more than may be lost where no agent was away for
 /// longer than this.
-fn beyond<'a>(
+pub(super) fn beyond<'a>(
     lost: impl Iterator<Item = (&'a u64, &'a (Time, Term))>,
     loss: Option<Loss>,
     away: Span,
@@ -99,8 +103,7 @@ impl World {
         for id in ids {
             let target = self.routes.1.get(&id).and_then(|route| route.target.as_ref());
             let port = target.map(|target| target.port).filter(|_| self.gateway_up);
-            let (now, row) = (self.now, self.rows);
-            self.rows += 1;
+            let (now, row) = (self.now, self.row());
             let wrote = port.and_then(|port| {
                 let mut hosts = self.hosts.iter_mut().filter(|host| host.on);
                 hosts.find_map(|host| {
@@ -119,10 +122,18 @@ impl World {
         for id in ids {
             let now = self.now;
             let told = |clients: &Clients| clients.last == Some(now);
-            if !self.clients.get(&id).is_some_and(told) {
+            if !self.clients.get(&id).is_some_and(told) && !self.waits_its_turn(id) {
                 self.fare(id, false);
             }
         }
+    }
+
+    /// Whether a service's commits are slowed because its disk fills: its clients wait, and fail not.
+    fn waits_its_turn(&self, id: ServiceId) -> bool {
+        let target = self.routes.1.get(&id).and_then(|route| route.target.as_ref());
+        let guarded =
+            |port: u16| self.hosts.iter().filter(|h| h.on).map(move |h| h.machine.guarded(port));
+        target.is_some_and(|target| guarded(target.port).any(|level| level == Level::Throttle))
     }
 
     /// Clients beside hosts that are cut off write there, whoever is primary elsewhere.
@@ -137,11 +148,11 @@ impl World {
             let Some(port) = goals.find(|g| g.identity.service == id).map(|g| g.port) else {
                 continue;
             };
-            let row = self.rows;
+            let row = self.row();
+            let host = &mut self.hosts[n];
             let Some(member) = host.machine.write(port, row, now) else { continue };
             let Some(server) = host.machine.servers.get(&member) else { continue };
             let waiting = Waiting { beside: true, ..Waiting::of(row, member, server, now) };
-            self.rows += 1;
             if let Some(clients) = self.clients.get_mut(&id) {
                 clients.waiting.push(waiting);
             }
@@ -179,8 +190,9 @@ impl World {
     fn ask_upstream(&mut self, n: usize, asking: &Asking) {
         let now = self.now;
         let own = self.hosts[n].machine.servers.get(&asking.member);
-        let more = own.and_then(|own| self.upstream_of(n, asking)?.after(&own.log));
-        let flushed = self.hosts[n].machine.stream(asking.member, more.as_ref());
+        let more =
+            own.and_then(|own| self.upstream_of(n, asking)?.after(&own.log).map(<[u64]>::to_vec));
+        let flushed = self.hosts[n].machine.stream(asking.member, more.as_deref());
         for host in self.hosts.iter_mut().filter(|host| host.on) {
             if host.machine.serves(asking, now).is_some() {
                 host.machine.heard(asking.of.member, asking.copy, flushed);
@@ -239,7 +251,9 @@ impl World {
             clients.newest = clients.newest.max(Some((*history, w.member)));
         }
         self.writes += safe.len() as u64;
-        if let Some((member, history, newest)) = wrong {
+        if let Some((member, history, newest)) =
+            wrong.filter(|wrong| !self.is_unfenced(id, wrong.0))
+        {
             self.fail(format!("{member} of {history} acknowledged after {newest:?} did"));
         }
         let through = safe.iter().any(|(w, _)| !w.beside);
@@ -247,6 +261,14 @@ impl World {
             self.fare(id, true);
         }
         through
+    }
+
+    /// Whether nobody could fence a member whose plan trusts in that: its agent did nothing. What it
+    /// acknowledges then is weighed in [`World::check_ledger`].
+    fn is_unfenced(&self, id: ServiceId, member: MemberId) -> bool {
+        let on = |host: &&super::Host| host.machine.servers.contains_key(&member);
+        let away = self.hosts.iter().find(on).is_some_and(|h| h.was_away(self.now, UNFENCED));
+        away && self.losses.get(&id).copied().flatten().is_some()
     }
 
     /// Notes how a write went.
@@ -299,7 +321,16 @@ impl World {
         let away = self.hosts.iter().map(|host| host.away_max(self.now)).max().unwrap_or_default();
         for service in cell.services(self.now) {
             let Some(clients) = self.clients.get(&service.id) else { continue };
-            if self.terminated.contains(&service.name) {
+            if self.is_ended(service.id) {
+                continue;
+            }
+            let goes = service.operation.as_ref().is_some_and(|o| o.name == "archive");
+            if service.state == State::Archived || goes {
+                if let Some(text) = self.unarchived(service.id) {
+                    let text = format!("{}: its archive has {text}", service.name);
+                    self.broken.get_or_insert(text);
+                    return;
+                }
                 continue;
             }
             let primary = service.members.first().map(|member| member.id);
@@ -307,7 +338,7 @@ impl World {
             let server = self.hosts.iter().find_map(|h| h.machine.servers.get(&primary));
             let rows: BTreeSet<u64> = server.map(|s| s.log.rows().collect()).unwrap_or_default();
             let lost = clients.acknowledged.iter().filter(|(row, _)| !rows.contains(row));
-            if let Some(text) = beyond(lost, loss_of(&service), away) {
+            if let Some(text) = beyond(lost, loss_of(&service.kind, &service.plan), away) {
                 let text = format!("{}: {primary} has {text}", service.name);
                 self.broken.get_or_insert(text);
                 return;

@@ -45,7 +45,12 @@ impl World {
                     self.carry(link, false, Event::ToGateway(link, message));
                 }
                 Send::Close { link } => self.cut(link),
-                Send::Reply { result, .. } => {
+                Send::Reply { ticket, result } => {
+                    if result.is_err()
+                        && let Some(id) = self.ending.remove(&ticket)
+                    {
+                        self.ended.remove(&id);
+                    }
                     let answer = result.map_or_else(|e| format!("refused: {e}"), |a| a.text);
                     self.note(|| Line::Answer(answer));
                 }
@@ -72,8 +77,12 @@ impl World {
             let name = goal.identity.name.as_str();
             // A member whose place another has taken goes too.
             let replaced = goal.role == Role::Recruit && goal.has_siblings();
-            if goal.want == Want::Removed && !self.terminated.contains(name) && !replaced {
-                self.fail(format!("{name} is removed and nobody ordered it"));
+            let ordered = self.is_ended(goal.identity.service);
+            if goal.want == Want::Removed && !ordered && !replaced {
+                // A retired service's disks go when its archive has everything.
+                if let Some(why) = self.unarchived(goal.identity.service) {
+                    self.fail(format!("{name}: it is removed and nobody ordered it ({why})"));
+                }
             }
         }
     }
@@ -140,10 +149,16 @@ impl World {
 
     /// Somebody orders something; nobody hears it while there is no controller.
     pub fn order(&mut self, order: Order) {
+        let ticket = self.made;
         if let Order::Terminate { name, .. } = &order {
             self.terminated.insert(name.clone());
+            let services = self.services();
+            let named = services.iter().find(|service| service.name == *name);
+            if let Some(id) = named.map(|service| service.id).filter(|id| self.ended.insert(*id)) {
+                self.ending.insert(ticket, id);
+            }
         }
-        let entry = Entry::Order { ticket: self.made, by: "somebody".to_owned(), order };
+        let entry = Entry::Order { ticket, by: "somebody".to_owned(), order };
         self.turn(&[entry]);
     }
 

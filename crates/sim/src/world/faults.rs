@@ -12,6 +12,8 @@ use crate::prng::Prng;
 
 /// Bytes that nobody confirms for so long end an agent's stream.
 const UNCONFIRMED_MAX: Span = Span::secs(10);
+/// Storage is away for so many times as long as other things: it is missed after a while only.
+const STORAGE_LONGER: u64 = 10;
 
 /// Something that breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +50,12 @@ pub enum Fault {
     CutOff,
     /// A pooler's process is killed.
     KillPooler,
+    /// No repository takes or gives anything for a while.
+    StorageDown,
+    /// A repository does not answer, is full, refuses everybody or is slow, for a while.
+    RepositoryDown,
+    /// A repository is lost for good with everything in it.
+    LoseRepository,
 }
 
 /// Every fault.
@@ -68,7 +76,18 @@ pub const FAULTS: &[Fault] = &[
     Fault::CutNeighbours,
     Fault::CutOff,
     Fault::KillPooler,
+    Fault::StorageDown,
+    Fault::RepositoryDown,
+    Fault::LoseRepository,
 ];
+
+impl Fault {
+    /// Whether it is of repositories.
+    #[must_use]
+    pub const fn is_of_storage(self) -> bool {
+        matches!(self, Self::StorageDown | Self::RepositoryDown | Self::LoseRepository)
+    }
+}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,6 +108,9 @@ impl fmt::Display for Fault {
             Self::CutNeighbours => "cut-neighbours",
             Self::CutOff => "cut-off",
             Self::KillPooler => "kill-pooler",
+            Self::StorageDown => "storage-down",
+            Self::RepositoryDown => "repository-down",
+            Self::LoseRepository => "lose-repository",
         })
     }
 }
@@ -145,6 +167,11 @@ impl World {
                 self.at(later, Event::Return(Process::Network(n)));
             }
             (Fault::KillPooler, _) => self.kill_pooler(0),
+            (Fault::StorageDown | Fault::RepositoryDown, _) => {
+                let lasts = later.times(STORAGE_LONGER);
+                self.break_storage(fault == Fault::StorageDown, lasts, &mut chance);
+            }
+            (Fault::LoseRepository, _) => self.lose_repository(&mut chance),
             (Fault::TakePort, _) => {
                 let port = 21_000 + u16::try_from(chance.below(40)).unwrap_or(0);
                 self.hosts.iter_mut().for_each(|host| host.machine.held.push(port));
@@ -235,7 +262,7 @@ impl World {
     /// nothing it sends is confirmed.
     pub fn cut_off(&mut self, n: usize) {
         let host = &mut self.hosts[n];
-        (host.alone, host.cut) = (true, true);
+        (host.alone, host.cut, host.machine.away) = (true, true, true);
         if let Some(link) = host.link {
             self.at(UNCONFIRMED_MAX, Event::Cut(n, link));
         }
@@ -243,7 +270,7 @@ impl World {
 
     /// A host is reached again. What was on its way is lost, and with it the stream it was on.
     pub fn reach(&mut self, n: usize) {
-        self.hosts[n].alone = false;
+        (self.hosts[n].alone, self.hosts[n].machine.away) = (false, false);
         if std::mem::take(&mut self.hosts[n].cut) {
             self.cut_stream(n);
         }
@@ -257,6 +284,7 @@ impl World {
             self.reach(n);
             self.power_on(n);
         }
+        self.heal_storage(true);
         self.start_controller();
         self.gateway_up = true;
     }

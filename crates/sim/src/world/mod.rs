@@ -3,6 +3,7 @@
 //! Everything that happens is an event at a moment; ties are broken by the order of their making.
 
 mod agents;
+mod archives;
 mod chronicle;
 mod clients;
 mod controller;
@@ -12,10 +13,13 @@ mod poolers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_core::agent::{self, Brain, Call, Input, Stored};
+use evenkeel_core::agent::{self, Brain, Call, Input, JobCall, Stored};
+use evenkeel_core::backup::lineage::{Location, Repository};
 use evenkeel_core::cell::{Cell, Entry, Link};
 use evenkeel_core::digest::Digest;
 use evenkeel_core::id::{CellId, MemberId, Revision, ServiceId, Term};
+use evenkeel_core::kind::Loss;
+use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::pooler::Pooler;
 use evenkeel_core::report::ToAgent;
@@ -26,9 +30,12 @@ use evenkeel_core::view;
 use evenkeel_store::Store;
 use evenkeel_store::memory::Memory;
 
-use crate::model::Machine;
+use crate::model::{Machine, Shared, Work, open, row_at};
+use crate::mutation::Mutation;
 use crate::prng::Prng;
 
+pub use crate::model::Condition;
+pub use archives::REPOSITORIES;
 pub use chronicle::Line;
 pub use faults::{FAULTS, Fault};
 
@@ -66,6 +73,14 @@ pub struct Options {
     pub write_every: Span,
     /// Whether what happens is told in [`World::told`].
     pub chronicle: bool,
+    /// Repositories that logs and backups go to.
+    pub repositories: usize,
+    /// The size of each host's disk.
+    pub disk_bytes: u64,
+    /// Rows that fill a segment of a log.
+    pub segment_rows: usize,
+    /// The rule that is broken on purpose.
+    pub mutation: Option<Mutation>,
 }
 
 /// One thing that happens.
@@ -99,6 +114,10 @@ enum Event {
     Write,
     /// Standbys receive what is new.
     Stream,
+    /// Archivers go on.
+    Archive,
+    /// A job goes on.
+    Work(usize, u64, Box<(JobCall, Work)>),
 }
 
 /// What comes back after a fault.
@@ -112,6 +131,7 @@ pub(crate) enum Process {
     Server(usize, MemberId),
     Neighbours(usize),
     Network(usize),
+    Storage,
     Node(usize, MemberId),
 }
 
@@ -130,6 +150,8 @@ struct Host {
     brain: Option<Brain>,
     /// Since when its agent does nothing, and the longest that it ever did nothing.
     away: (Option<Time>, Span),
+    /// When it did something again after it did nothing.
+    back: Time,
     /// Grows with every life of the agent: what belongs to an earlier one is void.
     life: u64,
     /// When it is to be woken; earlier wishes are void.
@@ -156,13 +178,24 @@ impl Host {
 
     /// Its agent does something again.
     fn back(&mut self, now: Time) {
+        if self.away.0.is_some() {
+            self.back = now;
+        }
         self.away = (None, self.away_max(now));
     }
 
-    fn new(options: &Options, n: usize) -> Self {
+    /// Whether its agent did nothing at some time in the last so long.
+    fn was_away(&self, now: Time, within: Span) -> bool {
+        self.away.0.is_some() || now.since(self.back) < within
+    }
+
+    fn new(options: &Options, n: usize, repositories: &Shared) -> Self {
         let name = format!("h{}", n + 1);
+        let mut machine = Machine::new(options.seed, &name, options.weather);
+        machine.repositories = repositories.clone();
+        (machine.disk_bytes, machine.segment_rows) = (options.disk_bytes, options.segment_rows);
         Self {
-            machine: Machine::new(options.seed, &name, options.weather),
+            machine,
             name,
             on: true,
             alone: false,
@@ -170,6 +203,7 @@ impl Host {
             boots: 1,
             brain: None,
             away: (None, Span(0)),
+            back: Time(0),
             life: 0,
             wake: None,
             paused: false,
@@ -207,6 +241,17 @@ pub struct World {
     sent: BTreeMap<(MemberId, Term, Revision), Digest>,
     clients: BTreeMap<ServiceId, clients::Clients>,
     terminated: BTreeSet<String>,
+    /// Services whose end was ordered and confirmed.
+    ended: BTreeSet<ServiceId>,
+    /// Those of them whose order may still be refused, by its ticket.
+    ending: BTreeMap<u64, ServiceId>,
+    repositories: Shared,
+    /// Whether one was lost.
+    lost_repository: bool,
+    /// How full the fullest disk ever was.
+    fullest_percent: u64,
+    /// What each service's plan may lose.
+    losses: BTreeMap<ServiceId, Option<Loss>>,
     /// What happened, in words, if it is wanted; taken by whoever prints it.
     pub told: Vec<(Time, Line)>,
     /// What must never happen and did.
@@ -226,12 +271,14 @@ pub struct World {
 impl World {
     /// A fleet that has just been started.
     pub fn new(options: Options) -> Self {
+        let repositories = Shared::default();
+        open(&repositories).mutation = options.mutation;
         let mut world = Self {
             now: BEGIN,
             events: BTreeMap::new(),
             made: 0,
             network: Prng::new(options.seed, "network"),
-            hosts: (0..options.hosts).map(|n| Host::new(&options, n)).collect(),
+            hosts: (0..options.hosts).map(|n| Host::new(&options, n, &repositories)).collect(),
             store: Memory::new(),
             cell: None,
             cell_life: 0,
@@ -245,6 +292,12 @@ impl World {
             sent: BTreeMap::new(),
             clients: BTreeMap::new(),
             terminated: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            ending: BTreeMap::new(),
+            repositories,
+            lost_repository: false,
+            fullest_percent: 0,
+            losses: BTreeMap::new(),
             told: Vec::new(),
             broken: None,
             trace: Digest([0; 32]),
@@ -259,7 +312,26 @@ impl World {
         world.at(Span::millis(1), Event::Dial);
         world.at(world.options.write_every, Event::Write);
         world.at(Span::millis(10), Event::Stream);
+        world.add_repositories();
         world
+    }
+
+    fn add_repositories(&mut self) {
+        for name in archives::REPOSITORIES.into_iter().take(self.options.repositories) {
+            open(&self.repositories).add(name);
+            let location = Location::Directory { path: format!("/{name}") };
+            let repository = Repository { name: name.to_owned(), location };
+            self.order(Order::AddRepository { repository });
+        }
+        if self.options.repositories > 0 {
+            self.at(Span::secs(1), Event::Archive);
+        }
+    }
+
+    /// A name for a row that nobody else has.
+    fn row(&mut self) -> u64 {
+        self.rows = row_at(self.now).max(self.rows + 1);
+        self.rows
     }
 
     fn at(&mut self, after: Span, event: Event) {
@@ -360,6 +432,8 @@ impl World {
             Event::Crash(n, member, pid) => self.crash(n, member, pid),
             Event::Return(process) => self.come_back(process),
             Event::Stream => self.stream(),
+            Event::Archive => self.archive(),
+            Event::Work(n, life, of) => self.work(n, life, of),
             Event::Write => {
                 self.write();
                 self.at(self.options.write_every, Event::Write);
@@ -388,6 +462,7 @@ impl World {
             Process::Host(n) => self.power_on(n),
             Process::Neighbours(n) => self.hosts[n].alone = false,
             Process::Network(n) => self.reach(n),
+            Process::Storage => self.heal_storage(false),
             Process::Node(n, member) => {
                 self.hosts[n].machine.freeze(member, false);
                 self.start_agent(n);

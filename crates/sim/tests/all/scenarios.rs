@@ -35,7 +35,7 @@ fn every_bundled_scenario_holds_and_its_page_is_current() {
     for scenario in BUNDLED {
         let run = scenario.run().expect("a good script");
         assert_eq!(run.held, Ok(()), "{}:\n{}", scenario.name, run.transcript);
-        golden(&format!("{}.md", scenario.name), &scenario.page().expect("a good script"));
+        golden(&format!("{}.md", scenario.name), &scenario.page_of(&run).expect("a good script"));
     }
     golden("README.md", &scenario::index().expect("good scripts"));
 }

@@ -94,6 +94,7 @@ impl Cell {
         // Its hosts forget the goals with the next whole list.
         let hosts: Vec<HostId> = service.row.members.iter().map(|member| member.host).collect();
         self.state.insert(service);
+        self.wake_forks(id, work);
         work.whole.extend(&hosts);
         work.hosts.extend(hosts);
     }

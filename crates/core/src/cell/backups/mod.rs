@@ -8,6 +8,7 @@
 mod away;
 mod even;
 mod holes;
+mod places;
 pub mod restore;
 pub mod rows;
 mod show;
@@ -108,7 +109,7 @@ impl Cell {
 
     fn due(&self, service: &Service, archive: &Archive, now: Time) -> Next {
         let policy = &self.setup.policy;
-        let keep = goals::plan(&self.setup, &service.row).1.keep;
+        let keep = policy.backup_keep.or(goals::plan(&self.setup, &service.row).1.keep);
         let gone = keep.map_or_else(Vec::new, |keep| expirable(&held(archive), keep, now));
         if !gone.is_empty() {
             let stays = archive.backups.iter().filter(|backup| !gone.contains(&backup.id.0));
@@ -345,6 +346,7 @@ impl Archive {
             wrapped: keys.wrapped.clone(),
             backups: Vec::new(),
             proof: None,
+            proven: None,
             job: None,
             failed: None,
             flush: 0,
@@ -367,7 +369,9 @@ impl Archive {
 }
 
 fn held(archive: &Archive) -> Vec<Held> {
-    let proven = archive.proof.as_ref().filter(|proof| proof.wrong.is_empty()).map(|p| p.backup);
+    // A later proof that went wrong leaves it the newest that is known to be right.
+    let newest = archive.proof.as_ref().filter(|proof| proof.wrong.is_empty()).map(|p| p.backup);
+    let proven = archive.proven.or(newest);
     let of = |backup: &crate::backup::job::Backup| Held {
         id: backup.id.0,
         ended: Time(backup.ended.millis()),
@@ -407,9 +411,10 @@ fn record(
                 "{} restored in {} ms, {} relations checked",
                 proof.backup, proof.restore_ms, proof.relations
             );
+            let backup = proof.backup;
             archive.proof = Some(proof);
             if wrong.is_empty() {
-                archive.failed = None;
+                (archive.proven, archive.failed) = (Some(backup), None);
                 return Ok(text);
             }
             fail(archive, format!("{text}; wrong: {}", wrong.join("; ")))
@@ -431,5 +436,62 @@ fn record(
             archive.failed = None;
             Ok(format!("{} MiB of log are archived nowhere", bytes >> 20))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::job::{Backup, Proof};
+    use crate::goal::Password;
+    use crate::moment::Moment;
+
+    fn job(id: u32) -> Running {
+        let job = Job { id, what: What::Backup { rate_max: 0 } };
+        Running { job, member: MemberId(1), since: Time(0) }
+    }
+
+    fn backup(id: u32) -> Done {
+        let at = Moment::of_millis(u64::from(id) * 1000);
+        Done::Backup(Backup {
+            id: BackupId(id),
+            begun: at,
+            ended: at,
+            from: Position(u64::from(id)),
+            to: Position(u64::from(id)),
+            timeline: 1,
+            bytes: 0,
+            stored: 0,
+            repositories: Vec::new(),
+        })
+    }
+
+    fn proof(id: u32, wrong: &[&str]) -> Done {
+        Done::Proof(Proof {
+            backup: BackupId(id),
+            begun: Moment::of_millis(0),
+            restore_ms: 0,
+            canary: None,
+            relations: 0,
+            wrong: wrong.iter().map(|wrong| (*wrong).to_owned()).collect(),
+        })
+    }
+
+    #[test]
+    fn a_proof_that_went_wrong_leaves_the_newest_proven_backup_what_it_is() {
+        let keys = Keys {
+            key: Password(String::new()),
+            wrapped: String::new(),
+            engine: crate::backup::engine::Engine::Native,
+        };
+        let mut archive = Archive::new(&keys);
+        let story = [backup(1), proof(1, &[]), backup(2), backup(3), proof(3, &["a torn page"])];
+        for (id, done) in (1..).zip(story) {
+            let _told = record(&mut archive, &job(id), Ok(done), Time(u64::from(id)));
+        }
+        let keep = crate::backup::retention::Keep { count: 1, window: Span(0) };
+        // 2 is not proven and not the newest; what is known to be right stays beside the newest.
+        assert_eq!(expirable(&held(&archive), keep, Time(1 << 30)), [2]);
+        assert!(archive.proof.is_some_and(|proof| !proof.wrong.is_empty()), "people are told");
     }
 }

@@ -11,7 +11,7 @@ use crate::journal::Topic;
 use crate::member;
 use crate::moment::Moment;
 use crate::name::ServiceName;
-use crate::operation::{Cause, Kind};
+use crate::operation::{Cause, Effect, Kind};
 use crate::order::{Accepted, Error, Keys};
 use crate::service::{Health, Phase};
 use crate::time::Time;
@@ -153,10 +153,26 @@ impl Cell {
         }
     }
 
-    /// What is made from a service waits for news of it.
-    pub(in crate::cell) fn wake_forks(&self, source: ServiceId, work: &mut Work) {
+    /// What is made from a service waits for news of it: a restore that is not known to reach its target
+    /// may be now.
+    pub(in crate::cell) fn wake_forks(&mut self, source: ServiceId, work: &mut Work) {
         let of = |id: &&ServiceId| self.source(**id).is_some_and(|found| found.row.id == source);
-        work.services.extend(self.state.busy.iter().filter(of));
+        let forks: Vec<ServiceId> = self.state.busy.iter().filter(of).copied().collect();
+        for id in forks {
+            work.services.insert(id);
+            if self.is_replaying(id) {
+                self.note_covered(id, work);
+            }
+        }
+    }
+
+    /// Whether a service's first member is being restored.
+    fn is_replaying(&self, id: ServiceId) -> bool {
+        let service = self.state.services.get(&id);
+        let operation = service.and_then(|service| service.row.operation.as_deref());
+        operation.is_some_and(|o| {
+            o.claimed && o.kind == Kind::Fork && o.at().order == Effect::RunPrimary
+        })
     }
 
     fn source(&self, id: ServiceId) -> Option<&Service> {
@@ -172,8 +188,13 @@ impl Cell {
         pending.then(|| format!("{}: its log is not archived up to now yet", source.row.name))
     }
 
+    /// Whether a source's log is archived up to when that was last asked for. One that was archived itself
+    /// wrote nothing more.
     fn is_flushed(source: &Service) -> bool {
         let Some(archive) = &source.row.archive else { return false };
+        if archive.bare {
+            return true;
+        }
         let seen = source.seen.first().and_then(Option::as_ref);
         let ready = seen.filter(|seen| seen.state == member::State::Ready);
         ready
@@ -181,12 +202,17 @@ impl Cell {
             .is_some_and(|said| said.flushed == archive.flush)
     }
 
-    /// A restore begins: whether its source's log is known to go on past its target.
-    pub(in crate::cell) fn note_covered(&mut self, id: ServiceId) {
-        let covered = self.source(id).is_some_and(Self::is_flushed);
+    /// A restore begins, or goes on: whether its source's log is known to go on past its target. What was
+    /// known once stays so.
+    pub(in crate::cell) fn note_covered(&mut self, id: ServiceId, work: &mut Work) {
+        if !self.source(id).is_some_and(Self::is_flushed) {
+            return;
+        }
         let service = self.state.services.get_mut(&id);
-        if let Some(origin) = service.and_then(|s| s.row.archive.as_mut()?.origin.as_mut()) {
-            origin.seed.covered = covered;
+        let origin = service.and_then(|s| s.row.archive.as_mut()?.origin.as_mut());
+        if origin.is_some_and(|origin| !std::mem::replace(&mut origin.seed.covered, true)) {
+            work.record(id);
+            self.settle(id, work);
         }
     }
 

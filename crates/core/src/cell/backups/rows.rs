@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::engine::Engine;
 use crate::backup::job::{Backup, Job, Proof};
-use crate::backup::lineage::Seed;
+use crate::backup::lineage::{BackupId, Seed};
 use crate::goal::{Password, StoreId};
 use crate::id::{MemberId, ServiceId};
 use crate::import::{Import, Told};
@@ -34,6 +34,9 @@ pub struct Archive {
     /// The newest proof, whatever it showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
+    /// The newest backup that a restore showed to be right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<BackupId>,
     /// The job under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Running>,
