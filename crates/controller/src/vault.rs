@@ -192,7 +192,7 @@ impl Keeper {
     async fn round(self, places: Vec<Repository>) -> Option<Round> {
         tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let whole = places.is_empty() || self.save(&places);
+            let whole = self.save(&places);
             Round { keeper: self, whole, took: began.elapsed() }
         })
         .await
@@ -200,11 +200,16 @@ impl Keeper {
     }
 
     /// Whether every repository has it.
-    fn save(&self, places: &[Repository]) -> bool {
+    fn save(&self, known: &[Repository]) -> bool {
         let copy = self.dir.join("snapshot.db");
         let made = self.copy(&copy);
+        // The copy itself knows of one that was added last, also when the cell has ended.
+        let (made, places) = match made {
+            Ok((manifest, places)) => (Ok(manifest), places),
+            Err(why) => (Err(why), known.to_vec()),
+        };
         let mut whole = true;
-        for place in places {
+        for place in &places {
             let kept = made.as_ref().map_err(Clone::clone).and_then(|manifest| {
                 self.vault.keep(place, manifest, &copy, &self.key.0).map(|()| manifest.at)
             });
@@ -222,7 +227,7 @@ impl Keeper {
         Moment::of_millis(u64::try_from((self.wall)()).unwrap_or(0))
     }
 
-    fn copy(&self, to: &Path) -> Result<Manifest, String> {
+    fn copy(&self, to: &Path) -> Result<(Manifest, Vec<Repository>), String> {
         let words = |error: evenkeel_store::Error| crate::chain(&error);
         let at = self.now();
         self.copies.copy(to).map_err(words)?;
@@ -230,7 +235,7 @@ impl Keeper {
         let copied = sqlite::open_existing(to).map_err(words)?;
         let rows = copied.load_cell(self.cell_id).map_err(words)?;
         let found = look(&rows).map_err(|error| crate::chain(&error))?;
-        Ok(Manifest {
+        let manifest = Manifest {
             version: snapshot::VERSION,
             store: self.store.clone(),
             succeeds: found.succeeds,
@@ -240,7 +245,8 @@ impl Keeper {
             hosts: found.hosts.len(),
             bytes,
             key: self.key.1.clone(),
-        })
+        };
+        Ok((manifest, found.repositories))
     }
 
     fn note(&self, place: &str, kept: Result<Moment, String>) {

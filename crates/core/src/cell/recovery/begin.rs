@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::load::Error;
 use super::super::rows as stored;
 use super::rows::Recovery;
+use crate::backup::lineage::Repository;
 use crate::goal::StoreId;
 use crate::id::{HostId, OperationId};
 use crate::journal::{Entry, Topic};
@@ -55,6 +56,9 @@ pub struct Found {
     pub sequence: u64,
     /// The stores that it succeeded itself.
     pub succeeds: Vec<StoreId>,
+    /// Where archives go. Never printed: credentials are among it.
+    #[serde(skip)]
+    pub repositories: Vec<Repository>,
     /// Services.
     pub services: Vec<FoundService>,
     /// Hosts.
@@ -149,6 +153,7 @@ fn found(cell: &stored::Cell, hosts: &[stored::Host], services: &[stored::Servic
         as_of: cell.clock,
         sequence: cell.sequence,
         succeeds: cell.recovery.as_ref().map_or_else(Vec::new, |r| r.succeeds.clone()),
+        repositories: cell.repositories.clone(),
         services,
         hosts: hosts.iter().map(|host| host.name.clone()).collect(),
     }
