@@ -69,6 +69,17 @@ fn a_service_is_backed_up_forked_rolled_back_and_proven() {
     let proof = fleet.json(&["prove", "orders-then"]);
     assert!(proof["proven_at"].is_string() && proof["restore_seconds"].as_f64() > Some(0.0));
     assert!(proof["loss_window_seconds"].as_u64().is_some(), "{proof}");
+    // A repository more, lost for good: it keeps no restore waiting once it is removed.
+    let second = fleet.data.join("second");
+    fleet.ok(&["repository", "add", "second", "--directory", &second.display().to_string()]);
+    fleet.ok(&["backup", "orders-then", "--wait"]);
+    fs::remove_dir_all(&second).expect("lost");
+    let (_, error) = fleet.fails(&["prove", "orders-then"]);
+    assert!(error.contains("repository second"), "{error}");
+    let (_, error) = fleet.fails(&["repository", "remove", "second"]);
+    assert!(error.contains("--confirm second"), "{error}");
+    fleet.ok(&["repository", "remove", "second", "--confirm", "second"]);
+    fleet.ok(&["prove", "orders-then"]);
     // What cannot be is refused, with what would do.
     for (arguments, words) in [
         (&["fork", "orders", "x", "--at", "yesterday"][..], "write one like"),
