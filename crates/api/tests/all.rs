@@ -235,7 +235,7 @@ fn new_service() -> NewService {
     }
 }
 
-/// The shapes about the store's own backups.
+/// The shapes about the store's own backups, and about what nobody takes.
 fn of_the_store() -> Vec<(&'static str, serde_json::Value)> {
     let text = String::new;
     vec![
@@ -249,6 +249,7 @@ fn of_the_store() -> Vec<(&'static str, serde_json::Value)> {
             }),
         ),
         ("RecoveryEnd", json(&RecoveryEnd::default())),
+        ("GiveUpOrder", json(&GiveUpOrder { confirm: text(), reason: text() })),
     ]
 }
 
@@ -302,7 +303,6 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ),
         ("NewService", json(&new_service())),
         ("Termination", json(&Termination { confirm: text() })),
-        ("GiveUpOrder", json(&GiveUpOrder { confirm: text(), reason: text() })),
         ("FailoverOrder", json(&FailoverOrder { reason: text() })),
         ("DrillResult", json(&DrillResult { drill: text(), gap_ms: 1, lost: 0, acked: 1 })),
         ("RestoreTarget", json(&target)),
