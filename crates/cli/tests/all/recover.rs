@@ -156,7 +156,9 @@ fn a_burnt_control_plane_comes_back_from_a_repository() {
     fs::rename(&dir, fleet.data.join("controller.second")).expect("moved");
     fs::rename(&copy, &dir).expect("put back");
     let mut child = fleet
-        .command(&["controller", "--listen", &fleet.listen])
+        .command(&["up", "--listen", &fleet.listen])
+        .env("EVENKEEL_IMAGES", crate::fleet::images())
+        .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the binary runs");
