@@ -29,8 +29,13 @@ pub struct Controller {
 impl Controller {
     /// Does it.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let data = context.data();
+        if rustix::process::geteuid().is_root() {
+            // Its agents could not read what root writes. Only returns if it could not be done.
+            return Err(crate::up::user::become_evenkeel(&data));
+        }
         crate::up::logging();
-        let dir = context.data().join("controller");
+        let dir = data.join("controller");
         let options = evenkeel_controller::Options {
             listen: self.listen,
             backup_engine: self.backup_engine,
