@@ -54,7 +54,8 @@ fn a_restarted_controller_begins_a_recording_of_its_own() {
     let files = world.recordings();
     assert_eq!(files.len(), 2, "{files:?}");
     let replayed = replay(&files[1], KINDS, &[], None).unwrap();
-    assert!(replayed.turns >= 3, "{}", replayed.turns);
+    // One that takes the order in, and one before it; how much comes in a turn is the moment's.
+    assert!(replayed.turns >= 2, "{}", replayed.turns);
     assert_eq!(replayed.differing_turns, 0, "{:?}", replayed.differing);
 }
 
