@@ -50,3 +50,4 @@ bench: target/release/evenkeel
 	target/release/evenkeel bench fleet --services 100
 	target/release/evenkeel bench ha
 	target/release/evenkeel bench backup
+	target/release/evenkeel bench archives
