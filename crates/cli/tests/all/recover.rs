@@ -149,12 +149,16 @@ fn a_burnt_control_plane_comes_back_from_a_repository() {
     for (name, ledger) in ledgers {
         ledger.check(&fleet, name);
     }
-    // The one that burnt, found again, commands nobody.
-    let ledger = Ledger::start(&fleet, "pay");
+    the_old_one_commands_nobody(&mut fleet, &copy);
+}
+
+/// The controller that burnt is found again, and started over the directory it had.
+fn the_old_one_commands_nobody(fleet: &mut Fleet, copy: &Path) {
+    let ledger = Ledger::start(fleet, "pay");
     fleet.kill_up();
     let dir = fleet.data.join("controller");
     fs::rename(&dir, fleet.data.join("controller.second")).expect("moved");
-    fs::rename(&copy, &dir).expect("put back");
+    fs::rename(copy, &dir).expect("put back");
     let mut child = fleet
         .command(&["up", "--listen", &fleet.listen])
         .env("EVENKEEL_IMAGES", crate::fleet::images())
@@ -174,8 +178,8 @@ fn a_burnt_control_plane_comes_back_from_a_repository() {
     fs::remove_dir_all(&dir).expect("gone");
     fs::rename(fleet.data.join("controller.second"), &dir).expect("back");
     fleet.up(&["--respawn-after", "3s"]);
-    until_whole(&fleet, "pay");
-    ledger.check(&fleet, "pay");
+    until_whole(fleet, "pay");
+    ledger.check(fleet, "pay");
     fleet.create("more");
 }
 
