@@ -64,12 +64,13 @@ impl Cell {
         Ok(Accepted { service: Some(id), operation: None, job: None, text })
     }
 
-    /// Who gives up its log next.
+    /// Who gives up its log next, of those that can be asked: nobody waits for a host that is away.
     pub(super) fn giver(&self, service: &Service) -> Option<(MemberId, HostId)> {
-        let wanted = *service.row.archive.as_ref()?.give_up.first()?;
-        let member = service.row.members.iter().find(|member| member.id == wanted)?;
-        let speaks = self.state.hosts.get(&member.host).is_some_and(|host| host.speaks());
-        speaks.then_some((member.id, member.host))
+        let wanted = &service.row.archive.as_ref()?.give_up;
+        let speaks = |host: &HostId| self.state.hosts.get(host).is_some_and(|host| host.speaks());
+        let mut members = service.row.members.iter();
+        let able = members.find(|member| wanted.contains(&member.id) && speaks(&member.host))?;
+        Some((able.id, able.host))
     }
 
     /// Those who are gone have nothing to give up.
@@ -94,12 +95,12 @@ impl Archive {
         self.holes.last().is_some_and(|hole| hole.until.is_none())
     }
 
-    /// A backup is complete: log is archived again from here on.
+    /// A backup is complete: log is archived again from here on. Whoever was away until now gives up
+    /// nothing any more.
     pub(super) fn close(&mut self, backup: &Backup) {
-        if self.give_up.is_empty() {
-            let open = self.holes.iter_mut().filter(|hole| hole.until.is_none());
-            open.for_each(|hole| hole.until = Some(backup.ended));
-        }
+        self.give_up.clear();
+        let open = self.holes.iter_mut().filter(|hole| hole.until.is_none());
+        open.for_each(|hole| hole.until = Some(backup.ended));
     }
 
     /// A hole is forgotten with the backups before it.

@@ -86,7 +86,8 @@ impl Cell {
         }
         let row = &service.row;
         // A disk that is about to be full waits for nothing, least of all for its server's health.
-        if let Some(next) = archive.giving_up(now).filter(|_| row.phase == Phase::Serving) {
+        let gives = row.phase == Phase::Serving && self.giver(service).is_some();
+        if let Some(next) = archive.giving_up(now).filter(|_| gives) {
             return next;
         }
         if row.phase == Phase::Retired && row.operation.is_none() {
