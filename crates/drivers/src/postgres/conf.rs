@@ -118,7 +118,10 @@ pub fn guard(layout: &Layout, level: Level) -> Result<bool, Error> {
     // Its log goes before others' where there is no room for it.
     let told = layout.archive.with_file_name(command::LEVEL);
     let said = serde_json::to_vec(&level).expect("a level is JSON");
-    write_synced(&told, &said).map_err(fault("cannot write", &told))?;
+    // It is told again and again: a disk without room is not written to for nothing.
+    if fs::read(&told).ok().as_deref() != Some(&said[..]) {
+        write_synced(&told, &said).map_err(fault("cannot write", &told))?;
+    }
     // Old log is removed instead of kept for reuse, and goes sooner.
     const LESS_LOG: &str = "wal_recycle = off\nmax_wal_size = 64MB\nmin_wal_size = 32MB\n";
     let (less, text) = match level {
