@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 pub mod agent;
+pub mod alert;
 pub mod backup;
 pub mod cell;
 pub mod check;
