@@ -452,19 +452,23 @@ impl Client {
         format!("{}{path}", self.base)
     }
 
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let request = self.agent.get(self.address_of(path));
         let answer = request.header("Authorization", &self.authorization.0).call();
         self.read(answer, "GET", path)
     }
 
-    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+    pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
         let request = self.agent.post(self.address_of(path));
         let answer = request.header("Authorization", &self.authorization.0).send_json(body);
         self.read(answer, "POST", path)
     }
 
-    fn order(&self, path: &str) -> Result<Accepted, Error> {
+    pub(crate) fn order(&self, path: &str) -> Result<Accepted, Error> {
         let request = self.agent.post(self.address_of(path));
         let answer = request.header("Authorization", &self.authorization.0).send_empty();
         self.read(answer, "POST", path)
@@ -529,7 +533,7 @@ impl Client {
 }
 
 /// The path of one thing: its name may hold whatever a person typed.
-fn path(collection: &str, name: &str, tail: &str) -> String {
+pub(crate) fn path(collection: &str, name: &str, tail: &str) -> String {
     format!("{collection}/{}{tail}", encode(name))
 }
 

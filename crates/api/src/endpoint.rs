@@ -171,6 +171,21 @@ pub const ENDPOINTS: &[Endpoint] = &[
         request: Some("Termination"),
         ..order("/v1/services/{name}/terminate", "Ends a service and removes its data for ever.")
     },
+    get("/v1/remedies", "[Remedy]", "Every remedy, with its level and budget."),
+    Endpoint {
+        request: Some("LevelOrder"),
+        ..order("/v1/remedies/{name}/level", "Says who lets a remedy run.")
+    },
+    get("/v1/approvals", "[Approval]", "Remedies that wait for a person's yes."),
+    order("/v1/approvals/{id}/approve", "Lets a remedy run that waits for a person's yes."),
+    Endpoint {
+        request: Some("PinOrder"),
+        ..order("/v1/services/{name}/pin", "Has automation leave a service alone for a while.")
+    },
+    Endpoint {
+        request: Some("BrakeOrder"),
+        ..order("/v1/brake", "Puts the fleet brake on or off.")
+    },
     get("/v1/hosts", "[Host]", "Every host."),
     get("/v1/hosts/{name}", "Host", "One host."),
     Endpoint {

@@ -15,6 +15,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod automation;
 mod client;
 mod endpoint;
 mod error;
@@ -23,6 +24,7 @@ mod openapi;
 mod schema;
 mod types;
 
+pub use automation::{BrakeOrder, LevelOrder, PinOrder};
 pub use client::{Client, Way};
 pub use endpoint::{ENDPOINTS, Endpoint, Method, Parameter};
 pub use error::Error;

@@ -66,6 +66,8 @@ pub(crate) const WORDS: &[(&str, &[&str])] = &[
     ("Progress", &["done", "under_way", "ahead"]),
     ("Severity", &["note", "warning", "critical", "page"]),
     ("BackupEngine", &["native", "pgbackrest"]),
+    ("Level", &["off", "suggest", "approve", "auto"]),
+    ("Pinned", &["essential", "pause", "stop"]),
     ("Family", &["backups", "replication", "security", "performance", "host"]),
     ("Topic", &["order", "transition", "verdict", "operation", "decision", "finding", "fleet"]),
 ];
@@ -118,6 +120,41 @@ pub(crate) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema("RecoveryEnd", &[("hosts", "integer")]),
+    schema("LevelOrder", &[("level", "Level?"), ("service", "string?"), ("kind", "string?")]),
+    schema("PinOrder", &[("level", "Pinned?"), ("for_ms", "integer?"), ("reason", "string?")]),
+    schema("BrakeOrder", &[("on", "boolean"), ("reason", "string?")]),
+    schema(
+        "Pin",
+        &[("level", "Pinned"), ("ends_in_ms", "integer"), ("reason", "string"), ("by", "string")],
+    ),
+    schema(
+        "Approval",
+        &[
+            ("id", "integer"),
+            ("service", "string"),
+            ("remedy", "string"),
+            ("since_ms", "integer"),
+            ("given_by", "string?"),
+        ],
+    ),
+    schema(
+        "Remedy",
+        &[
+            ("name", "string"),
+            ("doc", "string"),
+            ("when", "string"),
+            ("does", "string"),
+            ("held_in", "[string]"),
+            ("level", "Level"),
+            ("elsewhere", "[array]"),
+            ("tries_max", "integer"),
+            ("window_ms", "integer"),
+            ("cooldown_ms", "integer"),
+            ("fleet_max", "integer?"),
+            ("running", "integer"),
+            ("manual_minutes", "integer"),
+        ],
+    ),
     schema("NewRepository", &[("name", "string"), ("directory", "string?"), ("bucket", "Bucket?")]),
     schema(
         "Bucket",
@@ -218,6 +255,8 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("import", "Import?"),
             ("owner", "string"),
             ("findings", "[Finding]"),
+            ("pin", "Pin?"),
+            ("approval", "Approval?"),
         ],
     ),
     schema(
@@ -309,6 +348,7 @@ pub(crate) const SCHEMAS: &[Schema] = &[
         &[
             ("now", "integer"),
             ("posture", "string"),
+            ("brake", "string?"),
             ("services", "[array]"),
             ("hosts", "[Host]"),
             ("gateways", "[Gateway]"),

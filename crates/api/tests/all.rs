@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use evenkeel_core::automation::Pinned;
 use evenkeel_core::check::{Family, Severity};
 use evenkeel_core::decide::{Decision, Reason};
 use evenkeel_core::digest::Digest;
@@ -9,16 +10,17 @@ use evenkeel_core::id::{HostId, Incarnation, MemberId, OperationId, Revision, Se
 use evenkeel_core::journal::Topic;
 use evenkeel_core::machine::Machine;
 use evenkeel_core::order::Accepted;
+use evenkeel_core::remedy::Level;
 use evenkeel_core::service::{Health, Phase, State, health, phase};
 use evenkeel_core::time::{Span, Time};
 use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
 use evenkeel_api::{
-    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    ImportOrder, JournalEntry, KindPage, KindSummary, NewRepository, NewService, PlanSummary,
-    RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
-    UrlAnswer, openapi,
+    BrakeOrder, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder,
+    GiveUpOrder, ImportOrder, JournalEntry, KindPage, KindSummary, LevelOrder, NewRepository,
+    NewService, PinOrder, PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder,
+    SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::Bucket;
@@ -44,6 +46,8 @@ fn service() -> view::Service {
         backup: None,
         import: None,
         owner: String::new(),
+        pin: Some(views_of_people().0),
+        approval: Some(views_of_people().1),
         findings: vec![],
     }
 }
@@ -153,6 +157,7 @@ fn views() -> Vec<(&'static str, serde_json::Value)> {
     };
     let fleet = view::Fleet {
         now: Time(1),
+        brake: None,
         posture: String::new(),
         services: vec![],
         hosts: vec![],
@@ -254,6 +259,23 @@ fn of_the_store() -> Vec<(&'static str, serde_json::Value)> {
 }
 
 fn own() -> Vec<(&'static str, serde_json::Value)> {
+    let level = LevelOrder { level: Some(Level::Auto), service: Some(text()), kind: None };
+    let level = LevelOrder { kind: Some(text()), ..level };
+    let remedy = view::Remedy {
+        name: text(),
+        doc: text(),
+        when: text(),
+        does: text(),
+        held_in: vec![text()],
+        level: Level::Auto,
+        elsewhere: vec![(text(), Level::Off)],
+        tries_max: 3,
+        window_ms: Span::mins(1),
+        cooldown_ms: Span(0),
+        fleet_max: Some(1),
+        running: 0,
+        manual_minutes: 1,
+    };
     let text = String::new;
     let plan = PlanSummary {
         name: text(),
@@ -323,7 +345,21 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("KindPage", json(&page)),
         ("JournalEntry", json(&entry)),
         ("DoctorItem", json(&item)),
+        ("LevelOrder", json(&level)),
+        ("PinOrder", json(&PinOrder { level: None, for_ms: Span(0), reason: text() })),
+        ("BrakeOrder", json(&BrakeOrder { on: true, reason: text() })),
+        ("Remedy", json(&remedy)),
+        ("Pin", json(&views_of_people().0)),
+        ("Approval", json(&views_of_people().1)),
     ]
+}
+
+fn views_of_people() -> (view::Pin, view::Approval) {
+    let pin =
+        view::Pin { level: Pinned::Pause, ends_in_ms: Span::secs(60), reason: text(), by: text() };
+    let (since_ms, given_by) = (Span::secs(1), Some(text()));
+    let approval = view::Approval { id: 1, service: text(), remedy: text(), since_ms, given_by };
+    (pin, approval)
 }
 
 fn json<T: Serialize>(value: &T) -> serde_json::Value {
@@ -365,6 +401,10 @@ fn every_enumeration_has_the_words_that_travel() {
     assert_eq!(words(member::Machine::STATES), described("MemberState"));
     assert_eq!(words(host::Machine::STATES), described("HostState"));
     assert_eq!(words(&Engine::ALL), described("BackupEngine"));
+    let levels = [Level::Off, Level::Suggest, Level::Approve, Level::Auto];
+    assert_eq!(words(&levels), described("Level"));
+    let pins = [Pinned::Essential, Pinned::Pause, Pinned::Stop];
+    assert_eq!(words(&pins), described("Pinned"));
     let progress = [view::Progress::Done, view::Progress::UnderWay, view::Progress::Ahead];
     assert_eq!(words(&progress), described("Progress"));
     let severities = [Severity::Note, Severity::Warning, Severity::Critical, Severity::Page];

@@ -9,6 +9,7 @@ mod failure;
 mod find;
 mod lasting;
 mod print;
+mod rules;
 mod stage;
 mod up;
 mod vault;

@@ -39,7 +39,7 @@ use std::time::Duration;
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::kind::Kind;
 use evenkeel_core::policy::Policy;
-use evenkeel_core::remedy::Remedy;
+use evenkeel_core::remedy::Remedies;
 use evenkeel_store::Store;
 
 pub use clock::{Wall, wall};
@@ -63,6 +63,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The rules it decides by.
     pub policy: Policy,
+    /// The remedies it may run.
+    pub remedies: Arc<Remedies>,
     /// What packs the archives of services that are created from now on.
     pub backup_engine: Engine,
     /// Host names it answers to, beside addresses and `localhost`.
@@ -87,6 +89,7 @@ impl Options {
             dir,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             policy: Policy::default(),
+            remedies: Arc::new(evenkeel_kinds::remedies::bundled()),
             backup_engine: Engine::default(),
             allowed_hosts: Vec::new(),
             vault: None,
@@ -104,7 +107,7 @@ pub struct Parts {
     /// The kinds it knows.
     pub kinds: &'static [&'static dyn Kind],
     /// The remedies it may run.
-    pub remedies: &'static [Remedy],
+    pub remedies: Arc<Remedies>,
 }
 
 /// Why a controller did not start, or does not go on.

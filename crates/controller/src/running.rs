@@ -57,7 +57,7 @@ pub async fn start(options: Options) -> Result<Running, Error> {
     let parts = Parts {
         store: Box::new(store),
         kinds: evenkeel_kinds::KINDS,
-        remedies: evenkeel_kinds::remedies::REMEDIES,
+        remedies: Arc::clone(&options.remedies),
     };
     start_locked(options, parts, lock).await
 }

@@ -8,18 +8,19 @@
 //! What this slice can repair is a single member where its files are. What it cannot repair - the
 //! only copy lies on a host that nobody reaches - is held and told to a person, never guessed at.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::automation::{Approval, Pin, Pinned};
 use crate::claim;
 use crate::id::{HostId, MemberId};
 use crate::knowing::Verdict;
-use crate::label::Label;
 use crate::member;
 use crate::operation::{self, Kind};
 use crate::promise::Missing;
-use crate::remedy::{Guard, Level, Remedy, Spent};
+use crate::remedy::{Condition, Course, Facts, Found, Level, Remedies, Remedy, Spent};
 use crate::service::{Health, Phase};
 use crate::time::{Span, Time};
 
@@ -42,12 +43,38 @@ pub struct Input<'a> {
     pub verdict: Option<Verdict>,
     /// Whom to ask about it.
     pub witnesses: Vec<HostId>,
-    /// The remedies there are.
-    pub remedies: &'a [Remedy],
+    /// The remedies there are, and what people and the fleet say of them.
+    pub automation: &'a dyn Automation,
     /// When remedies ran for this service, oldest first.
     pub runs: &'a [Run],
-    /// Whether an emergency would be let through now.
-    pub claim: Result<(), claim::Refusal>,
+}
+
+/// What bears on whether a remedy may run for one service: looked up when one applies, as most services
+/// need none.
+pub trait Automation: fmt::Debug {
+    /// The remedies there are.
+    fn remedies(&self) -> &Remedies;
+    /// The level of one of them for this service.
+    fn level(&self, remedy: &Remedy) -> Level;
+    /// Somebody wants it left alone.
+    fn pin(&self) -> Option<&Pin>;
+    /// A remedy that waits for a yes, or has it.
+    fn approval(&self) -> Option<&Approval>;
+    /// For how many services a remedy is under way.
+    fn running(&self, remedy: &str) -> u16;
+    /// The fleet's posture, by its name in guards.
+    fn posture(&self) -> &'static str;
+    /// The service's kind and plan.
+    fn offer(&self) -> (&str, &str);
+    /// How many members it has.
+    fn members(&self) -> usize;
+    /// Its findings, by the check's name.
+    fn findings(&self) -> BTreeMap<String, Found>;
+    /// Whether a claim would be granted to a remedy now; what it may push aside does not stand in its way.
+    ///
+    /// # Errors
+    /// Why not.
+    fn claim(&self, remedy: &Remedy) -> Result<(), claim::Refusal>;
 }
 
 /// What a service's standbys are good for, and what they lack.
@@ -70,16 +97,16 @@ pub struct Redundancy {
 }
 
 /// One run of a remedy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// Which remedy.
-    pub remedy: Label,
+    pub remedy: Box<str>,
     /// When.
     pub at: Time,
 }
 
 /// An operation as a decision sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Underway {
     /// Which.
     pub kind: Kind,
@@ -200,7 +227,41 @@ pub enum Reason {
     /// No remedy is declared for what is seen: a person is told.
     NoRemedy {
         /// For what.
-        guard: Guard,
+        condition: Condition,
+    },
+    /// A remedy would help; it is only named, as its level says.
+    Suggested {
+        /// Which.
+        remedy: String,
+    },
+    /// Somebody pinned the service.
+    Pinned {
+        /// The remedy that would have run.
+        remedy: String,
+        /// How far automation may go.
+        level: Pinned,
+        /// Who said so.
+        by: String,
+        /// Why.
+        reason: String,
+        /// For how long.
+        for_another: Span,
+    },
+    /// The fleet's posture forbids it.
+    PostureForbids {
+        /// The remedy that would have run.
+        remedy: String,
+        /// The posture.
+        posture: String,
+    },
+    /// The remedy is under way for as many services as its budget allows at once.
+    FleetShare {
+        /// Which.
+        remedy: String,
+        /// For how many.
+        running: u16,
+        /// Allowed.
+        max: u16,
     },
 }
 
@@ -209,8 +270,8 @@ pub enum Reason {
 pub struct Plan {
     /// The remedy that says so.
     pub remedy: String,
-    /// The operation it runs.
-    pub operation: Kind,
+    /// What it does.
+    pub course: Course,
     /// What was seen.
     pub evidence: Vec<String>,
     /// Seconds of write outage it is expected to cost.
@@ -231,8 +292,8 @@ pub fn decide(input: &Input<'_>) -> Decision {
         return Decision::Act(plan);
     }
     if let Some(operation) = &input.operation {
-        return Decision::Hold(match operation.claim {
-            Err(refusal) => Reason::ClaimRefused(refusal),
+        return Decision::Hold(match &operation.claim {
+            Err(refusal) => Reason::ClaimRefused(refusal.clone()),
             Ok(()) => Reason::StepUnderWay {
                 operation: operation.kind,
                 step: operation.step.to_owned(),
@@ -261,7 +322,7 @@ fn lost(input: &Input<'_>) -> Option<Decision> {
         return None;
     }
     if redundancy.recruiting {
-        return Some(remedy(input, Guard::PrimaryLost, vec!["nobody is primary".to_owned()]));
+        return Some(remedy(input, Condition::PrimaryLost, vec!["nobody is primary".to_owned()]));
     }
     let mut evidence = match (&input.verdict, input.primary.agent, input.primary.state) {
         (_, Hearing::Heard, Some(member::State::CrashLooping)) => {
@@ -288,7 +349,7 @@ fn lost(input: &Input<'_>) -> Option<Decision> {
         return Some(Decision::Hold(Reason::NotRedundantYet));
     }
     evidence.push("those who are left cover all that was promised".to_owned());
-    Some(remedy(input, Guard::PrimaryLost, evidence))
+    Some(remedy(input, Condition::PrimaryLost, evidence))
 }
 
 /// A primary that needs a repair where it is goes before what only improves things beside it, which
@@ -300,7 +361,7 @@ fn repair(input: &Input<'_>) -> Option<Plan> {
         return None;
     }
     match by_its_agent(input) {
-        Decision::Act(plan) if plan.operation == Kind::Recover => Some(plan),
+        Decision::Act(plan) if plan.course == Course::Operation(Kind::Recover) => Some(plan),
         _ => None,
     }
 }
@@ -308,14 +369,14 @@ fn repair(input: &Input<'_>) -> Option<Plan> {
 /// The primary serves: is everything there that was promised beside it?
 fn beside(input: &Input<'_>) -> Option<Decision> {
     let redundancy = input.redundancy.as_ref()?;
-    let guard = match redundancy {
-        Redundancy { relax: true, .. } => Guard::SetLacks,
-        Redundancy { restore: true, .. } => Guard::StandbyUncounted,
-        Redundancy { rejoin: true, .. } => Guard::MemberWaits,
-        Redundancy { rebuild: true, .. } => Guard::MemberLost,
+    let condition = match redundancy {
+        Redundancy { relax: true, .. } => Condition::SetLacks,
+        Redundancy { restore: true, .. } => Condition::StandbyUncounted,
+        Redundancy { rejoin: true, .. } => Condition::MemberWaits,
+        Redundancy { rebuild: true, .. } => Condition::MemberLost,
         _ => return None,
     };
-    Some(remedy(input, guard, Vec::new()))
+    Some(remedy(input, condition, Vec::new()))
 }
 
 /// The agent is heard: its word is the nearest there is.
@@ -323,7 +384,8 @@ fn by_its_agent(input: &Input<'_>) -> Decision {
     use member::State as S;
     match input.primary.state {
         Some(S::Ready) if input.health == Health::Healthy => {
-            beside(input).unwrap_or(Decision::Hold(Reason::Healthy))
+            let decision = beside(input).or_else(|| found(input));
+            decision.unwrap_or(Decision::Hold(Reason::Healthy))
         }
         Some(S::Ready) => beside(input).unwrap_or(Decision::Hold(Reason::AwaitingWrite)),
         // Before its clients are let in it may wait for a standby that is gone.
@@ -331,13 +393,13 @@ fn by_its_agent(input: &Input<'_>) -> Decision {
             beside(input).unwrap_or(Decision::Hold(Reason::AwaitingWrite))
         }
         Some(S::CrashLooping) => {
-            remedy(input, Guard::CrashLooping, vec!["its agent: it died too often".into()])
+            remedy(input, Condition::CrashLooping, vec!["its agent: it died too often".into()])
         }
         Some(S::Hung) => match &input.verdict {
             Some(Verdict::Down(sightings)) => {
                 let mut evidence = vec!["its agent: the process gives no answer".to_owned()];
                 evidence.extend(sightings.iter().map(|s| crate::knowing::describe(s, input.now)));
-                remedy(input, Guard::Hung, evidence)
+                remedy(input, Condition::Hung, evidence)
             }
             _ => ask(input),
         },
@@ -359,36 +421,112 @@ fn ask(input: &Input<'_>) -> Decision {
     Decision::Ask { about: input.primary.member, of: input.witnesses.clone() }
 }
 
-fn remedy(input: &Input<'_>, guard: Guard, evidence: Vec<String>) -> Decision {
-    let Some(remedy) = input.remedies.iter().find(|r| r.guard == guard) else {
-        return Decision::Hold(Reason::NoRemedy { guard });
+/// The service does all that its life asks of it; a finding may still ask for a remedy.
+fn found(input: &Input<'_>) -> Option<Decision> {
+    let findings = input.automation.findings();
+    if findings.is_empty() {
+        return None;
+    }
+    let remedy = chosen(input, Condition::None, &findings)?;
+    let told = |(check, found): (&String, &Found)| {
+        format!("{check} ({}) for {} s", found.severity, found.seconds)
     };
-    let name = remedy.name.to_owned();
-    if remedy.level != Level::Auto {
-        return Decision::Hold(Reason::AwaitsPerson { remedy: name });
+    Some(run(input, remedy, findings.iter().map(told).collect()))
+}
+
+/// The first remedy that applies and is not switched off.
+fn chosen<'a>(
+    input: &Input<'a>,
+    condition: Condition,
+    findings: &BTreeMap<String, Found>,
+) -> Option<&'a Remedy> {
+    let automation = input.automation;
+    let (kind, plan) = automation.offer();
+    let facts = Facts {
+        condition,
+        health: match input.health {
+            Health::Healthy => "healthy",
+            Health::Uncertain => "uncertain",
+            Health::Unavailable => "unavailable",
+        },
+        posture: automation.posture(),
+        kind,
+        plan,
+        members: automation.members(),
+        redundant: input.redundancy.as_ref().is_some_and(|r| r.safe.is_ok()),
+        findings,
+    };
+    let on = |remedy: &&Remedy| automation.level(remedy) != Level::Off;
+    let remedies = automation.remedies().iter();
+    remedies.filter(on).find(|remedy| remedy.guard.holds(&facts) == Ok(true))
+}
+
+/// What the lifecycle sees needs a repair.
+fn remedy(input: &Input<'_>, condition: Condition, evidence: Vec<String>) -> Decision {
+    match chosen(input, condition, &input.automation.findings()) {
+        Some(remedy) => run(input, remedy, evidence),
+        None => Decision::Hold(Reason::NoRemedy { condition }),
     }
-    let runs: Vec<Time> =
-        input.runs.iter().filter(|r| r.remedy.as_str() == remedy.name).map(|r| r.at).collect();
-    match remedy.budget.allows(&runs, input.now) {
-        Err(Spent::Tries) => return Decision::Hold(Reason::BudgetSpent { remedy: name }),
-        Err(Spent::Cooldown { until }) => {
-            let for_another = until.since(input.now);
-            return Decision::Hold(Reason::Cooldown { remedy: name, for_another });
-        }
-        Ok(()) => {}
+}
+
+/// Runs a remedy, or says what keeps it from running.
+fn run(input: &Input<'_>, remedy: &Remedy, evidence: Vec<String>) -> Decision {
+    if let Some(reason) = kept_from(input, remedy) {
+        return Decision::Hold(reason);
     }
-    if let Err(refusal) = input.claim {
-        return Decision::Hold(Reason::ClaimRefused(refusal));
-    }
-    let spec = operation::spec(remedy.operation);
+    let spec = remedy.course.operation().map(operation::spec);
     Decision::Act(Plan {
-        remedy: name,
-        operation: remedy.operation,
+        remedy: remedy.name.to_string(),
+        course: remedy.course.clone(),
         evidence,
-        outage_seconds: spec.outage_seconds,
+        outage_seconds: spec.map_or(0, |spec| spec.outage_seconds),
         members_touched: 1,
         manual_minutes: remedy.manual_minutes,
     })
+}
+
+/// What keeps a remedy that applies from running now: people first, then the fleet, then its own budget,
+/// then claims.
+fn kept_from(input: &Input<'_>, remedy: &Remedy) -> Option<Reason> {
+    let automation = input.automation;
+    let name = || remedy.name.to_string();
+    let lane = remedy.lane();
+    if let Some(pin) = automation.pin().filter(|pin| !pin.level.allows(lane)) {
+        return Some(Reason::Pinned {
+            remedy: name(),
+            level: pin.level,
+            by: pin.by.to_string(),
+            reason: pin.reason.to_string(),
+            for_another: pin.until.since(input.now),
+        });
+    }
+    let approval = automation.approval();
+    let approved = approval.is_some_and(|approval| approval.lets(&remedy.name, input.now));
+    match automation.level(remedy) {
+        Level::Auto => {}
+        Level::Approve if approved => {}
+        Level::Approve => return Some(Reason::AwaitsPerson { remedy: name() }),
+        Level::Off | Level::Suggest => return Some(Reason::Suggested { remedy: name() }),
+    }
+    let posture = automation.posture();
+    if remedy.held_in.iter().any(|held| held == posture) {
+        let posture = posture.replace('_', "-");
+        return Some(Reason::PostureForbids { remedy: name(), posture });
+    }
+    let runs: Vec<Time> =
+        input.runs.iter().filter(|run| run.remedy == remedy.name).map(|run| run.at).collect();
+    match remedy.budget.allows(&runs, input.now) {
+        Err(Spent::Tries) => return Some(Reason::BudgetSpent { remedy: name() }),
+        Err(Spent::Cooldown { until }) => {
+            return Some(Reason::Cooldown { remedy: name(), for_another: until.since(input.now) });
+        }
+        Ok(()) => {}
+    }
+    let running = automation.running(&remedy.name);
+    if let Some(max) = remedy.budget.fleet_max.filter(|max| running >= *max) {
+        return Some(Reason::FleetShare { remedy: name(), running, max });
+    }
+    automation.claim(remedy).err().map(Reason::ClaimRefused)
 }
 
 impl Reason {
@@ -450,7 +588,25 @@ impl fmt::Display for Reason {
             Self::BudgetSpent { remedy } => {
                 write!(f, "the tries of remedy {remedy} are used up; a person must look")
             }
-            Self::NoRemedy { guard } => write!(f, "no remedy is declared for {guard:?}"),
+            Self::NoRemedy { condition } => {
+                write!(f, "no remedy is declared, or none is on, for `{condition}`")
+            }
+            Self::Suggested { remedy } => {
+                write!(f, "remedy {remedy} would help; its level is to suggest it and no more")
+            }
+            Self::Pinned { remedy, level, by, reason, for_another } => write!(
+                f,
+                "remedy {remedy} is kept from running for another {for_another}: {by} pinned the service \
+                 to {level} ({reason})"
+            ),
+            Self::PostureForbids { remedy, posture } => {
+                write!(f, "remedy {remedy} waits until the posture is no longer {posture}")
+            }
+            Self::FleetShare { remedy, running, max } => write!(
+                f,
+                "remedy {remedy} is under way for {running} services, of {max} at once; it goes on when \
+                 one of them is done"
+            ),
         }
     }
 }
@@ -469,9 +625,7 @@ impl fmt::Display for Decision {
             Self::Act(plan) => write!(
                 f,
                 "act: {} by remedy {}, about {} s of write outage",
-                operation::spec(plan.operation).name,
-                plan.remedy,
-                plan.outage_seconds
+                plan.course, plan.remedy, plan.outage_seconds
             ),
         }
     }
@@ -501,6 +655,10 @@ impl Decision {
                 Reason::AgentAwaited => 16,
                 Reason::NotCovered { .. } => 17,
                 Reason::NotRedundantYet => 18,
+                Reason::Suggested { .. } => 19,
+                Reason::Pinned { .. } => 20,
+                Reason::PostureForbids { .. } => 21,
+                Reason::FleetShare { .. } => 22,
             },
         }
     }

@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod alert;
+pub mod automation;
 pub mod backup;
 pub mod cell;
 pub mod check;

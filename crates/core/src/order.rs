@@ -5,13 +5,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::automation::Pinned;
 use crate::backup::engine::Engine;
 use crate::backup::lineage::{Repository, Target};
 use crate::goal::Password;
 use crate::id::{OperationId, ServiceId};
 use crate::import::Import;
 use crate::name;
+use crate::remedy::Level;
 use crate::service::State;
+use crate::time::Span;
 
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +164,42 @@ pub enum Order {
         lost: u64,
         /// Rows that were acknowledged.
         acked: u64,
+    },
+    /// Set who lets a remedy run, everywhere, for a kind or for one service.
+    Level {
+        /// Which remedy.
+        remedy: String,
+        /// For this service only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+        /// For services of this kind only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<String>,
+        /// Which level; `None`: as its file says.
+        level: Option<Level>,
+    },
+    /// Have automation leave a service alone for a while.
+    Pin {
+        /// Which service.
+        name: String,
+        /// How far; `None` ends the pin.
+        level: Option<Pinned>,
+        /// For how long, in milliseconds.
+        for_ms: Span,
+        /// Why.
+        reason: String,
+    },
+    /// Let a remedy run that waits for a person's yes.
+    Approve {
+        /// The number of what waits.
+        id: u32,
+    },
+    /// Put the fleet brake on or off.
+    Brake {
+        /// On or off.
+        on: bool,
+        /// Why.
+        reason: String,
     },
     /// Place nothing on a host any more, and empty it.
     Drain {
@@ -409,6 +448,28 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// No such remedy.
+    #[error("no remedy is named {name:?}; there are: {known}")]
+    NoSuchRemedy {
+        /// As given.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+    /// No such question to people.
+    #[error("nothing waits for approval {id}; `evenkeel approve` lists what does")]
+    NoSuchApproval {
+        /// As given.
+        id: u32,
+    },
+    /// A pin that never ends does not exist.
+    #[error("a pin lasts between a moment and {max}, not {asked}; name its time with `--for 2h`")]
+    PinTooLong {
+        /// As given.
+        asked: Span,
+        /// The longest.
+        max: Span,
+    },
     /// A reason is missing.
     #[error("say why, for the journal: `--reason TEXT`")]
     NoReason,
@@ -451,6 +512,9 @@ impl Error {
             Self::NoSuchHost { .. } => "no_such_host",
             Self::NoSuchKind { .. } => "no_such_kind",
             Self::NoSuchPlan { .. } => "no_such_plan",
+            Self::NoSuchRemedy { .. } => "no_such_remedy",
+            Self::NoSuchApproval { .. } => "no_such_approval",
+            Self::PinTooLong { .. } => "pin_too_long",
             Self::NotNow { .. } => "not_now",
             Self::Busy { .. } => "busy",
             Self::Unconfirmed { .. } | Self::Unsure { .. } | Self::RepositoryUnsure { .. } => {

@@ -36,8 +36,20 @@ pub struct Policy {
     pub start_grace: Span,
     /// Disruptive operations at once on one host, planned ones.
     pub host_operations_max: u16,
-    /// The emergency lane's own share on top of that.
+    /// The emergency lane's own share on top of that; each host gets as much of it as it bears.
     pub host_emergencies_max: u16,
+    /// The same in one zone.
+    pub zone_operations_max: u32,
+    /// The same in one zone.
+    pub zone_emergencies_max: u32,
+    /// The same of members that run from one image: a bad one shows itself before all are on it.
+    pub image_operations_max: u32,
+    /// The same of members that run from one image.
+    pub image_emergencies_max: u32,
+    /// The same in a whole cell.
+    pub cell_operations_max: u32,
+    /// The same in a whole cell.
+    pub cell_emergencies_max: u32,
     /// First port of endpoints and members.
     pub port_first: u16,
     /// Last port of endpoints and members.
@@ -80,7 +92,13 @@ impl Default for Policy {
             answer_stale_after: Span::secs(3),
             start_grace: Span::secs(15),
             host_operations_max: 4,
-            host_emergencies_max: 16,
+            host_emergencies_max: 64,
+            zone_operations_max: 32,
+            zone_emergencies_max: 512,
+            image_operations_max: 64,
+            image_emergencies_max: 1_024,
+            cell_operations_max: 64,
+            cell_emergencies_max: 1_024,
             port_first: 21_000,
             port_last: 31_999,
             host_members_max: 2_000,

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -78,9 +79,47 @@ impl fmt::Display for Span {
     }
 }
 
+/// A text that is no span.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no length of time: a whole number and a unit, as in 500ms, 30s, 10m, 2h, 7d")]
+pub struct BadSpan(pub String);
+
+impl FromStr for Span {
+    type Err = BadSpan;
+
+    fn from_str(text: &str) -> Result<Self, BadSpan> {
+        let bad = || BadSpan(text.to_owned());
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+        let (number, unit) = text.split_at(digits);
+        let ms = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(bad()),
+        };
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        number.checked_mul(ms).map(Self).ok_or_else(bad)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_are_read_with_their_unit() {
+        let read = |text: &str| text.parse::<Span>();
+        assert_eq!(read("500ms"), Ok(Span(500)));
+        assert_eq!(read("30s"), Ok(Span::secs(30)));
+        assert_eq!(read("10m"), Ok(Span::mins(10)));
+        assert_eq!(read("2h"), Ok(Span::mins(120)));
+        assert_eq!(read("7d"), Ok(Span::mins(7 * 24 * 60)));
+        for bad in ["", "7", "s", "-3s", "3 s", "1w", "99999999999999999999s", "999999999999999d"] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn spans_read_as_people_write_them() {

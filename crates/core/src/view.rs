@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::automation::Pinned;
 use crate::backup::engine::Engine;
 use crate::backup::guard::Level;
 use crate::check::Severity;
@@ -11,6 +12,7 @@ use crate::decide::Decision;
 use crate::host;
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
 use crate::member;
+use crate::remedy;
 use crate::service::{Health, Phase, State};
 use crate::time::{Span, Time};
 
@@ -55,6 +57,70 @@ pub struct Service {
     pub owner: String,
     /// What is not as promised.
     pub findings: Vec<Finding>,
+    /// That somebody wants it left alone for a while.
+    pub pin: Option<Pin>,
+    /// A remedy that waits for a person's yes.
+    pub approval: Option<Approval>,
+}
+
+/// A service that automation leaves alone for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// What automation may still do: `essential` repairs what is down, `pause` begins nothing, `stop` also
+    /// gave up what ran.
+    pub level: Pinned,
+    /// How long it lasts, in milliseconds.
+    pub ends_in_ms: Span,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub by: String,
+}
+
+/// A remedy that waits for a person's yes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Its number, for `evenkeel approve`.
+    pub id: u32,
+    /// Whose.
+    pub service: String,
+    /// Which remedy.
+    pub remedy: String,
+    /// For how long it waits, in milliseconds.
+    pub since_ms: Span,
+    /// Who said yes; none while nobody has.
+    pub given_by: Option<String>,
+}
+
+/// A remedy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// Its name.
+    pub name: String,
+    /// What it does, and why that is the cheapest that suffices.
+    pub doc: String,
+    /// When it applies: an expression in CEL over condition, findings, health, posture and plan.
+    pub when: String,
+    /// What it does: an operation's name, or `procedure` and its name.
+    pub does: String,
+    /// Postures in which it waits.
+    pub held_in: Vec<String>,
+    /// Who lets it run, in the whole fleet.
+    pub level: remedy::Level,
+    /// Where it is otherwise: a kind's or a service's name and the level there.
+    pub elsewhere: Vec<(String, remedy::Level)>,
+    /// Its budget for one service: runs within the window.
+    pub tries_max: u8,
+    /// The window, in milliseconds.
+    pub window_ms: Span,
+    /// Least time between two runs, in milliseconds.
+    pub cooldown_ms: Span,
+    /// Services it may be under way for at once; none: as the claims allow.
+    pub fleet_max: Option<u16>,
+    /// Services it is under way for now.
+    pub running: u16,
+    /// Minutes a person would need for the same.
+    pub manual_minutes: u16,
 }
 
 /// What a service is, or was, imported from.
@@ -334,6 +400,8 @@ pub struct Fleet {
     pub now: Time,
     /// What bounds automation now, and why.
     pub posture: String,
+    /// The fleet brake, while it is on: who put it on and why.
+    pub brake: Option<String>,
     /// Services by state, states in the order of the documentation.
     pub services: Vec<(State, usize)>,
     /// Hosts.

@@ -21,6 +21,7 @@ use evenkeel_drivers::process::Identity;
 use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
 use crate::print::{self, Progress};
+use crate::rules::Rules;
 use crate::verbs::repository::add;
 use evenkeel_api::NewRepository;
 
@@ -42,6 +43,8 @@ pub struct Options {
     pub pool: usize,
     /// What packs archives that begin.
     pub backup_engine: Engine,
+    /// The rules it runs by.
+    pub rules: Rules,
     /// Where fetched images are.
     pub images: PathBuf,
 }
@@ -78,6 +81,8 @@ async fn serve(
     let setup = evenkeel_controller::Options {
         listen: options.listen,
         backup_engine: options.backup_engine,
+        policy: options.rules.policy()?,
+        remedies: options.rules.remedies()?,
         vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
         ..evenkeel_controller::Options::new(data.join("controller"))
     };

@@ -8,6 +8,7 @@ use evenkeel_core::backup::engine::Engine;
 use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
 use crate::print;
+use crate::rules::Rules;
 use crate::up::signals;
 
 /// Run a controller over a data directory, for a fleet whose agents run elsewhere.
@@ -21,6 +22,8 @@ pub struct Controller {
     /// What packs the log and backups of services that are created from now on: native or pgbackrest.
     #[arg(long, value_name = "ENGINE", default_value_t)]
     backup_engine: Engine,
+    #[command(flatten)]
+    rules: Rules,
     /// Host names it answers to, beside addresses and localhost.
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
@@ -39,6 +42,8 @@ impl Controller {
         let options = evenkeel_controller::Options {
             listen: self.listen,
             backup_engine: self.backup_engine,
+            policy: self.rules.policy()?,
+            remedies: self.rules.remedies()?,
             allowed_hosts: self.allow_host.clone(),
             vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
             ..evenkeel_controller::Options::new(dir.clone())

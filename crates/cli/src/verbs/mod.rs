@@ -23,6 +23,7 @@ mod kind;
 mod list;
 mod operate;
 mod recover;
+mod remedy;
 mod replay;
 pub mod repository;
 mod show;
@@ -63,6 +64,11 @@ pub enum Verb {
     Rollback(fork::Rollback),
     Import(import::Import),
     Repository(repository::Repository),
+    Remedy(remedy::Remedy),
+    Approve(remedy::Approve),
+    Pin(remedy::Pin),
+    Brake(remedy::Brake),
+    Posture(remedy::Posture),
     Host(host::Host),
     Kind(kind::Kind),
     Journal(journal::Journal),
@@ -106,6 +112,11 @@ impl Verb {
             Self::Rollback(verb) => verb.run(context),
             Self::Import(verb) => verb.run(context),
             Self::Repository(verb) => verb.run(context),
+            Self::Remedy(verb) => verb.run(context),
+            Self::Approve(verb) => verb.run(context),
+            Self::Pin(verb) => verb.run(context),
+            Self::Brake(verb) => verb.run(context),
+            Self::Posture(verb) => verb.run(context),
             Self::Host(verb) => verb.run(context),
             Self::Kind(verb) => verb.run(context),
             Self::Journal(verb) => verb.run(context),

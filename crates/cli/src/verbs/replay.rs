@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use evenkeel_controller::recorder;
-use evenkeel_core::policy::Policy;
 
 use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
-use crate::print;
+use crate::{print, rules};
 
 /// Replay a flight recording and compare every turn with what was done; exit code 7 if any differs.
 #[derive(Debug, Args)]
@@ -26,10 +25,10 @@ pub struct Replay {
 impl Replay {
     /// Does it.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let policy = self.policy.as_ref().map(read_policy).transpose()?;
+        let policy = self.policy.as_deref().map(rules::read_policy).transpose()?;
         let other_rules = policy.is_some();
         let kinds = evenkeel_kinds::KINDS;
-        let remedies = evenkeel_kinds::remedies::REMEDIES;
+        let remedies = std::sync::Arc::new(evenkeel_kinds::remedies::bundled());
         let replay = recorder::replay(&self.file, kinds, remedies, policy)
             .map_err(|error| Failure::new(Kind::Failed, chain(&error)))?;
         if context.json {
@@ -61,11 +60,4 @@ impl Replay {
         }
         Ok(())
     }
-}
-
-fn read_policy(file: &PathBuf) -> Result<Policy, Failure> {
-    let bad =
-        |why: String| Failure::new(Kind::Usage, format!("{} is no policy: {why}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| bad(error.to_string()))
 }

@@ -9,6 +9,7 @@ use evenkeel_core::backup::engine::Engine;
 use crate::failure::Failure;
 use crate::find::Context;
 use crate::lasting;
+use crate::rules::Rules;
 use crate::up;
 
 /// Run a fleet on this machine: controller, store, hosts' agents and a gateway. Ctrl-C ends the
@@ -33,6 +34,8 @@ pub struct Up {
     /// What packs the log and backups of services that are created from now on: native or pgbackrest.
     #[arg(long, value_name = "ENGINE", default_value_t)]
     backup_engine: Engine,
+    #[command(flatten)]
+    rules: Rules,
     /// Where fetched images are kept [default: DATA/images].
     #[arg(long, env = "EVENKEEL_IMAGES", value_name = "DIR")]
     images: Option<std::path::PathBuf>,
@@ -60,6 +63,7 @@ impl Up {
                 respawn_after: self.respawn_after.0,
                 pool: self.pool,
                 backup_engine: self.backup_engine,
+                rules: self.rules.clone(),
                 images: self.images.clone().unwrap_or_else(|| context.data().join("images")),
             },
         )

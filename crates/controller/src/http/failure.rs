@@ -36,13 +36,16 @@ impl From<order::Error> for Failure {
         use order::Error as E;
         let status = match &error {
             E::BadName { .. } => StatusCode::BAD_REQUEST,
-            E::NoSuchService { .. } | E::NoSuchHost { .. } | E::NoSuchRepository { .. } => {
-                StatusCode::NOT_FOUND
-            }
+            E::NoSuchService { .. }
+            | E::NoSuchHost { .. }
+            | E::NoSuchRepository { .. }
+            | E::NoSuchRemedy { .. }
+            | E::NoSuchApproval { .. } => StatusCode::NOT_FOUND,
             E::NoSuchKind { .. }
             | E::NoSuchPlan { .. }
             | E::NoSuchStandby { .. }
             | E::NoReason
+            | E::PinTooLong { .. }
             | E::Unconfirmed { .. }
             | E::Unsure { .. }
             | E::RepositoryUnsure { .. } => StatusCode::UNPROCESSABLE_ENTITY,

@@ -1,5 +1,6 @@
 //! The HTTP API: one file for each noun, one router, one port for people, agents and gateways.
 
+mod automation;
 mod backups;
 mod body;
 mod doctor;
@@ -99,6 +100,12 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/services/{name}/revive", post(services::revive)),
         (Post, "/v1/services/{name}/archive", post(services::archive)),
         (Post, "/v1/services/{name}/terminate", post(services::terminate)),
+        (Get, "/v1/remedies", get(automation::remedies)),
+        (Post, "/v1/remedies/{name}/level", post(automation::level)),
+        (Get, "/v1/approvals", get(automation::approvals)),
+        (Post, "/v1/approvals/{id}/approve", post(automation::approve)),
+        (Post, "/v1/services/{name}/pin", post(automation::pin)),
+        (Post, "/v1/brake", post(automation::brake)),
         (Get, "/v1/hosts", get(hosts::list)),
         (Get, "/v1/hosts/{name}", get(hosts::show)),
         (Delete, "/v1/hosts/{name}", delete(hosts::remove)),

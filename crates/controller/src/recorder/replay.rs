@@ -1,13 +1,14 @@
 //! Decides again what a recording was given, and compares.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use evenkeel_core::cell::{Cell, Setup, Turn, load};
 use evenkeel_core::digest::Digest;
 use evenkeel_core::journal::{self, Topic};
 use evenkeel_core::kind::Kind;
 use evenkeel_core::policy::Policy;
-use evenkeel_core::remedy::Remedy;
+use evenkeel_core::remedy::Remedies;
 use evenkeel_core::time::Time;
 
 use super::frame::{Frames, Header, Record, UnknownVersion};
@@ -119,7 +120,7 @@ pub struct Difference {
 pub fn replay(
     path: &Path,
     kinds: &'static [&'static dyn Kind],
-    remedies: &'static [Remedy],
+    remedies: Arc<Remedies>,
     policy: Option<Policy>,
 ) -> Result<Replay, Error> {
     let read = |source| Error::Read { path: path.to_owned(), source };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_api::Client;
@@ -33,7 +34,7 @@ fn a_cell_that_panics_is_told_and_its_last_inbox_is_recorded() {
     let failed = world.runtime.block_on(running.failed());
     assert!(matches!(failed, Error::CellEnded { .. }), "{failed:?}");
     world.runtime.block_on(running.stop());
-    let replayed = replay(&world.recordings()[0], toy::KINDS, &[], None).unwrap();
+    let replayed = replay(&world.recordings()[0], toy::KINDS, Arc::default(), None).unwrap();
     assert!(replayed.unfinished, "the turn it died in is there");
     assert_eq!(replayed.differing_turns, 0);
 }
@@ -121,7 +122,7 @@ fn child() {
         _ => AbortAfter::Recorded { commit: ORDER },
     });
     let store = sqlite::open(&options.dir.join("store.db")).unwrap();
-    let parts = Parts { store: Box::new(store), kinds: toy::KINDS, remedies: &[] };
+    let parts = Parts { store: Box::new(store), kinds: toy::KINDS, remedies: Arc::default() };
     let runtime = Runtime::new().unwrap();
     let mut running = runtime.block_on(start_with(options, parts)).unwrap();
     let failed = runtime.block_on(running.failed());

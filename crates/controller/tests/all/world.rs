@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_api::{Client, NewService};
@@ -90,7 +91,7 @@ pub fn new_service(name: &str) -> NewService {
 }
 
 pub fn parts(store: &Memory) -> Parts {
-    Parts { store: Box::new(store.clone()), kinds: toy::KINDS, remedies: &[] }
+    Parts { store: Box::new(store.clone()), kinds: toy::KINDS, remedies: Arc::default() }
 }
 
 /// Looks again until it is so.

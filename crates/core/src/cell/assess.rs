@@ -41,6 +41,20 @@ pub enum Posture {
     },
 }
 
+impl Posture {
+    /// Its name, as guards and remedies have it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::ObserverSuspect { .. } => "observer_suspect",
+            Self::Recovering { .. } => "recovering",
+            Self::Succeeded { .. } => "succeeded",
+            Self::StorageDown { .. } => "storage_down",
+        }
+    }
+}
+
 impl std::fmt::Display for Posture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

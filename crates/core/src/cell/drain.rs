@@ -27,6 +27,7 @@ impl Cell {
                 cause: Cause::Order { by: by.into() },
                 member: None,
                 share: None,
+                image: 0,
                 begun: work.now,
                 claimed: true,
                 step: 0,

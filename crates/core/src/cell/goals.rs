@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::automation::agent_restarts;
 use super::{Setup, rows, state};
+use crate::automation::Rule;
 use crate::backup::lineage::{Archive, Lineage, Repository};
 use crate::goal::{Follower, Goal, Identity, Login, RestartBudget, Role, StoreId, Upstream, Want};
 use crate::id::{HostId, Revision, ServiceId};
@@ -13,7 +15,6 @@ use crate::kind::{Kind, Plan};
 use crate::operation::{self, Effect};
 use crate::pooler::Pooler;
 use crate::promise::{Phase, Promise};
-use crate::remedy::{Guard, Remedy};
 use crate::route::{Route, Target};
 use crate::time::Span;
 
@@ -26,13 +27,13 @@ const NO_RESTARTS: RestartBudget =
 const KEY: &str = "fleet";
 
 /// The agent's permission, as the remedy for a death gives it.
-fn restarts(remedies: &[Remedy]) -> RestartBudget {
-    remedies.iter().find(|r| r.guard == Guard::MemberDied).map_or(NO_RESTARTS, |remedy| {
-        RestartBudget {
-            tries_max: remedy.budget.tries_max,
-            window: remedy.budget.window,
-            backoff: BACKOFF,
-        }
+fn restarts(setup: &Setup, around: Around<'_>, row: &rows::Service) -> RestartBudget {
+    let remedy = setup.remedies.restart();
+    let remedy = remedy.filter(|_| agent_restarts(around.rules, &setup.remedies, row));
+    remedy.map_or(NO_RESTARTS, |remedy| RestartBudget {
+        tries_max: remedy.budget.tries_max,
+        window: remedy.budget.window,
+        backoff: BACKOFF,
     })
 }
 
@@ -63,13 +64,16 @@ pub struct Around<'a> {
     pub repositories: &'a [Repository],
     /// The stores before this one.
     pub succeeds: &'a [StoreId],
+    /// Levels of remedies that people set.
+    pub rules: &'a [Rule],
 }
 
 impl<'a> Around<'a> {
     /// What a cell's hosts and its own row have.
     pub fn new(hosts: &'a BTreeMap<HostId, state::Host>, row: &'a rows::Cell) -> Self {
         let succeeds = row.recovery.as_ref().map_or(&[][..], |recovery| &recovery.succeeds);
-        Self { hosts, images: &row.images, repositories: &row.repositories, succeeds }
+        let (images, repositories) = (&row.images, &row.repositories);
+        Self { hosts, images, repositories, succeeds, rules: &row.rules }
     }
 
     /// What a cell has.
@@ -122,7 +126,7 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
         stop: member.stop,
         ends_soon: ends_soon(row, at),
         fence: plan.loss.filter(|_| row.promise.is_some()).map(|loss| loss.fence),
-        budget: restarts(setup.remedies),
+        budget: restarts(setup, around, row),
         archive: archive(setup, around, row).map(Box::new),
         flush: own.map_or(0, |own| own.flush),
         seed: own

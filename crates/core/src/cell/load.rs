@@ -2,7 +2,6 @@
 
 use super::state::{self, State};
 use super::{Cell, Setup, goals, rows};
-use crate::claim::Lane;
 use crate::row::{self, Key, Table, decode};
 
 /// Rows or snapshots that cannot be taken.
@@ -90,14 +89,12 @@ impl Cell {
             let what = "its operation is past its last step".to_owned();
             return Err(Error::Incomplete { name: name(), what });
         }
-        if let Some(operation) = row.operation.as_ref().filter(|o| o.claimed)
-            && let Some(host) = operation.share.and_then(|host| self.state.hosts.get_mut(&host))
-        {
-            match operation.spec().lane {
-                Lane::Free => {}
-                Lane::Planned => host.claims.planned += 1,
-                Lane::Emergency => host.claims.emergencies += 1,
-            }
+        if let Some(operation) = row.operation.as_ref().filter(|o| o.claimed) {
+            let (lane, remedy) = (operation.spec().lane, operation.cause.remedy());
+            let mut claims = std::mem::take(&mut self.state.claims);
+            let place = self.claimed_at(operation);
+            claims.take(lane, &place, remedy);
+            self.state.claims = claims;
         }
         self.state.insert(state::Service::of(row));
         Ok(())

@@ -12,6 +12,7 @@
 //! - soft state (who is heard, what was reported, doubts) is never stored: reports rebuild it.
 
 mod assess;
+mod automation;
 mod backups;
 mod compact;
 mod drain;
@@ -33,6 +34,8 @@ mod turn;
 
 pub use assess::Posture;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -41,7 +44,7 @@ use crate::id::CellId;
 use crate::kind::Kind;
 use crate::order::{Accepted, Error as OrderError, Order};
 use crate::policy::Policy;
-use crate::remedy::Remedy;
+use crate::remedy::Remedies;
 use crate::report::{FromAgent, ToAgent};
 use crate::route::{FromGateway, ToGateway};
 use crate::row::Writes;
@@ -59,7 +62,7 @@ pub struct Setup {
     /// The kinds it knows.
     pub kinds: &'static [&'static dyn Kind],
     /// The remedies it may run.
-    pub remedies: &'static [Remedy],
+    pub remedies: Arc<Remedies>,
 }
 
 /// Names one stream of an agent or gateway; the shell never uses a number twice.

@@ -1,17 +1,16 @@
 //! Operating: one service looked at from end to end. Its operation goes on, or it is decided about.
 
+use super::Cell;
+use super::automation::Standing;
 use super::state::{Due, Service};
 use super::steps::{all_failed, applies, cause};
 use super::turn::Work;
-use super::{Cell, rows};
-use crate::claim::{self, Lane};
 use crate::decide::{self, Decision, Hearing, Input, Plan, Primary, Run, Underway};
 use crate::host::State as Known;
 use crate::id::{HostId, MemberId, ServiceId};
 use crate::journal::Topic;
 use crate::knowing;
-use crate::label::Label;
-use crate::operation::{self, Cause, Effect, Kind, Operation, Past};
+use crate::operation::{Cause, Effect, Kind, Operation, Past};
 use crate::report::Question;
 use crate::service::phase;
 use crate::time::{Span, Time};
@@ -27,23 +26,28 @@ impl Cell {
         self.keep_promise(id, work);
         self.note_lacks(id, work.now);
         self.hold(id, work);
+        self.keep_people(id, work);
         self.hear_import(id, work);
         self.free_port(id, work);
         self.advance(id, work);
         self.tend(id, work);
         let Some(decision) = self.decision(id, work.now) else { return };
         self.tell_decision(id, &decision, work);
+        self.ask_people(id, &decision, work);
         match &decision {
             Decision::Act(plan) => {
-                let spec = operation::spec(plan.operation);
-                self.drop_operation(id, spec.name, work);
+                self.drop_operation(id, &plan.course.to_string(), work);
                 self.remedy(id, plan, work);
                 self.advance(id, work);
             }
             Decision::Hold(decide::Reason::Cooldown { for_another, .. }) => {
                 self.state.timers.insert((work.now + *for_another, Due::Service(id)));
             }
-            Decision::Hold(decide::Reason::ClaimRefused(_)) => {
+            Decision::Hold(
+                decide::Reason::ClaimRefused(_)
+                | decide::Reason::FleetShare { .. }
+                | decide::Reason::PostureForbids { .. },
+            ) => {
                 let again = work.now + self.setup.policy.ask_every;
                 self.state.timers.insert((again, Due::Service(id)));
             }
@@ -86,7 +90,13 @@ impl Cell {
         let host = self.state.hosts.get(&primary.host);
         let underway = row.operation.as_ref().map(|operation| Underway {
             kind: operation.kind,
-            claim: if operation.claimed { Ok(()) } else { self.gate(row, operation.spec().lane) },
+            claim: match operation.claimed {
+                true => Ok(()),
+                false => {
+                    let by_person = matches!(operation.cause, Cause::Order { .. });
+                    self.gate(row, operation.spec().lane, (by_person, None))
+                }
+            },
             step: operation.at().name,
             due: operation.due(),
             paged: operation.paged,
@@ -112,26 +122,9 @@ impl Cell {
             redundancy: self.redundancy(service, now),
             verdict: self.verdict(service, now),
             witnesses: self.witnesses(service),
-            remedies: self.setup.remedies,
+            automation: &Standing { cell: self, service, now },
             runs: row.runs.as_deref().unwrap_or_default(),
-            claim: self.gate(row, Lane::Emergency),
         }))
-    }
-
-    /// Whether a claim of this lane would be granted to a service now.
-    fn gate(&self, row: &rows::Service, lane: Lane) -> Result<(), claim::Refusal> {
-        let host = row.primary().host;
-        let claims = self.state.hosts.get(&host).map(|h| h.claims).unwrap_or_default();
-        claim::gate(
-            &self.setup.policy,
-            &claim::Request {
-                lane,
-                held_by: row.operation.as_ref().filter(|o| o.claimed).map(|o| o.id),
-                host,
-                host_planned: claims.planned,
-                host_emergencies: claims.emergencies,
-            },
-        )
     }
 
     /// Starts an operation; it waits for its claim in [`Cell::advance`].
@@ -156,6 +149,7 @@ impl Cell {
             cause,
             member,
             share: None,
+            image: 0,
             begun: work.now,
             claimed: false,
             step: 0,
@@ -169,17 +163,17 @@ impl Cell {
     }
 
     fn remedy(&mut self, id: ServiceId, plan: &Plan, work: &mut Work) {
-        let remedy = Label::new(&plan.remedy).expect("names of remedies are labels");
+        let remedy: Box<str> = plan.remedy.as_str().into();
         if let Some(service) = self.state.services.get_mut(&id) {
             let mut runs = service.row.runs.take().map_or_else(Vec::new, Vec::from);
             // What a remedy's own budget counts no more is forgotten; budgets bound what is left.
-            let known =
-                |run: &Run| self.setup.remedies.iter().find(|r| r.name == run.remedy.as_str());
+            let known = |run: &Run| self.setup.remedies.named(&run.remedy);
             runs.retain(|run| known(run).is_some_and(|r| work.now.since(run.at) < r.budget.window));
-            runs.push(Run { remedy, at: work.now });
+            runs.push(Run { remedy: remedy.clone(), at: work.now });
             service.row.runs = Some(runs.into());
         }
-        self.start(id, plan.operation, Cause::Remedy { name: remedy }, work);
+        self.use_approval(id);
+        self.begin_course(id, &plan.course, Cause::Remedy { name: remedy }, work);
     }
 
     /// Carries a service's operation as far as its proofs go.
@@ -216,22 +210,20 @@ impl Cell {
         let Some(service) = self.state.services.get(&id) else { return false };
         let Some(operation) = &service.row.operation else { return false };
         let (spec, host) = (operation.spec(), service.row.primary().host);
-        let granted = self.gate(&service.row, spec.lane).is_ok();
+        let granted = self.take_claim(id);
         if let Some(host) = self.state.hosts.get_mut(&host) {
-            if !granted {
+            if granted {
+                host.waiting.remove(&id);
+            } else {
                 host.waiting.insert(id);
-                return false;
             }
-            host.waiting.remove(&id);
-            match spec.lane {
-                Lane::Free => {}
-                Lane::Planned => host.claims.planned += 1,
-                Lane::Emergency => host.claims.emergencies += 1,
-            }
+        }
+        if !granted {
+            return false;
         }
         let Some(service) = self.state.services.get_mut(&id) else { return false };
         let Some(operation) = service.row.operation.as_mut() else { return false };
-        (operation.claimed, operation.ordered, operation.share) = (true, work.now, Some(host));
+        (operation.claimed, operation.ordered) = (true, work.now);
         let text = format!("{} {} begins: {}", spec.name, operation.id, cause(&operation.cause));
         work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
         if let Some(event) = spec.begins {
@@ -239,21 +231,6 @@ impl Cell {
         }
         self.order_step(id, work);
         true
-    }
-
-    /// Gives back what an operation's claim took, and wakes who waits for it.
-    pub(super) fn release(&mut self, operation: &Operation, work: &mut Work) {
-        let Some(host) = operation.share.and_then(|host| self.state.hosts.get_mut(&host)) else {
-            return;
-        };
-        match (operation.claimed, operation.spec().lane) {
-            (true, Lane::Planned) => host.claims.planned = host.claims.planned.saturating_sub(1),
-            (true, Lane::Emergency) => {
-                host.claims.emergencies = host.claims.emergencies.saturating_sub(1);
-            }
-            _ => {}
-        }
-        work.services.extend(host.waiting.first());
     }
 
     /// The step at hand is proven: the next one is ordered, or the operation ends.
@@ -265,6 +242,10 @@ impl Cell {
         let text =
             format!("{} {}: \"{}\" done in {took}", operation.spec().name, operation.id, done.name);
         work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
+        let done = operation.clone();
+        self.went(&done, took);
+        let Some(service) = self.state.services.get(&id) else { return };
+        let Some(operation) = service.row.operation.as_ref() else { return };
         let later = operation.spec().steps.iter().enumerate().skip(usize::from(operation.step) + 1);
         let next = later.into_iter().find(|(_, step)| applies(service, step)).map(|(at, _)| at);
         let Some(service) = self.state.services.get_mut(&id) else { return };
@@ -336,6 +317,8 @@ impl Cell {
         let recruits = matches!(step.order, Effect::Recruit | Effect::RecruitOthers);
         let what = format!("{} {}: \"{}\"", operation.spec().name, operation.id, step.name);
         let (tried, told, event) = (operation.tries, operation.paged, operation.spec().ends);
+        let (share, lane) = (operation.share, operation.spec().lane);
+        self.choked(share, lane);
         if recruits && self.reappoint(id, work) {
             self.end(id, None, "ended: its primary serves", work);
             return true;

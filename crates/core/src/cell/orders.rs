@@ -87,6 +87,15 @@ impl Cell {
                     Ok(Accepted { service: Some(service.row.id), operation: None, job: None, text })
                 }
             },
+            Order::Level { remedy, service, kind, level } => {
+                let whom = (service.as_deref(), kind.as_deref());
+                self.order_level(by, remedy, whom, *level, work)
+            }
+            Order::Pin { name, level, for_ms, reason } => {
+                self.order_pin(by, name, level.map(|level| (level, *for_ms)), reason, work)
+            }
+            Order::Approve { id } => self.order_approve(by, *id, work),
+            Order::Brake { on, reason } => self.order_brake(by, *on, reason, work),
             Order::Drain { host } => self.drain(by, host, work),
             Order::Return { host } => self.take_back(host, work),
             Order::RemoveHost { host } => self.remove_host(host, work),
@@ -178,6 +187,7 @@ impl Cell {
             runs: None,
             paged: false,
             archive: keys.filter(|_| archives).map(|keys| Box::new(Archive::new(keys))),
+            people: None,
         };
         self.state.insert(state::Service::of(row));
         work.cell = true;
@@ -444,6 +454,10 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::Failover { name, .. } => (name, "failover"),
         Order::Switchover { name, .. } => (name, "switchover"),
         Order::Drilled { name, .. } => (name, "a drill"),
+        Order::Level { remedy, service, .. } => (service.as_deref().unwrap_or(remedy), "a level"),
+        Order::Pin { name, .. } => (name, "a pin"),
+        Order::Approve { .. } => ("fleet", "an approval"),
+        Order::Brake { .. } => ("fleet", "the brake"),
         Order::Drain { host } => (host, "drain"),
         Order::Return { host } => (host, "return"),
         Order::RemoveHost { host } => (host, "removal"),

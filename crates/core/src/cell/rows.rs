@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::backups::rows::Archive;
 use super::recovery::rows::Recovery;
+use crate::automation::{Approval, Brake, Pin, Rule};
 use crate::backup::lineage::Repository;
 use crate::decide::Run;
 use crate::goal::{StopMode, Want};
@@ -54,6 +55,15 @@ pub struct Cell {
     /// That this store comes after others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Box<Recovery>>,
+    /// Levels of remedies that people set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+    /// The fleet brake, while it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brake: Option<Box<Brake>>,
+    /// The last number drawn for an approval.
+    #[serde(default)]
+    pub approvals: u32,
 }
 
 /// A host.
@@ -131,6 +141,20 @@ pub struct Service {
     /// Its archive, where its plan has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Box<Archive>>,
+    /// What people said of automation on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people: Option<Box<People>>,
+}
+
+/// What people said, or are asked, about automation on one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct People {
+    /// It is to be left alone for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
+    /// A remedy waits for a yes, or has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
 }
 
 /// A member, and what is wanted of it.

@@ -1,5 +1,6 @@
 //! Showing: views of services, hosts and decisions, made from the state when asked for.
 
+use super::automation::{show_approval, show_pin};
 use super::redundancy::bound;
 use super::state::{self, Service};
 use super::{Cell, goals, rows, steps};
@@ -84,6 +85,7 @@ impl Cell {
         view::Fleet {
             now,
             posture: self.posture(now).to_string(),
+            brake: self.state.row.brake.as_ref().map(|b| format!("{}: {}", b.by, b.reason)),
             services: State::ALL.into_iter().map(count).filter(|(_, n)| *n > 0).collect(),
             hosts: self.hosts(now),
             gateways: self.state.gateways.values().map(gateway).collect(),
@@ -190,6 +192,8 @@ impl Cell {
             import: self.show_import(service),
             owner: row.owner().to_owned(),
             findings: self.findings(row.id, now),
+            pin: show_pin(row, now),
+            approval: show_approval(row, now),
         }
     }
 
@@ -234,7 +238,7 @@ impl Cell {
     }
 
     /// What is not as it should be about a service: its members' checks, and its own life.
-    fn findings(&self, id: ServiceId, now: Time) -> Vec<view::Finding> {
+    pub(super) fn findings(&self, id: ServiceId, now: Time) -> Vec<view::Finding> {
         let Some(service) = self.state.services.get(&id) else { return Vec::new() };
         let row = &service.row;
         let name = format!("service {}", row.name);

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::compact::{self, Ports, Sorted};
 use super::{Link, recovery, rows};
 use crate::check;
+use crate::claim;
 use crate::digest::Digest;
 use crate::goal::Refusal;
 use crate::host;
@@ -53,6 +54,9 @@ pub struct State {
     pub timers: BTreeSet<(Time, Due)>,
     /// Services with an operation under way.
     pub busy: BTreeSet<ServiceId>,
+    /// Claims that are held.
+    #[serde(default)]
+    pub claims: claim::Ledger,
     /// Kinds and plans in use, each kept once.
     pub offers: BTreeSet<Arc<rows::Offer>>,
     /// Lists of failing checks, each kept once.
@@ -116,19 +120,8 @@ pub struct Host {
     pub data_dirs: Option<String>,
     /// Since when its failing checks are what they are.
     pub checks_since: Time,
-    /// Operations that hold a claim on it, planned and emergencies.
-    pub claims: Claims,
     /// Services whose operation waits for a claim on it.
     pub waiting: BTreeSet<ServiceId>,
-}
-
-/// Claims held on one host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
-    /// By planned operations.
-    pub planned: u16,
-    /// By emergencies.
-    pub emergencies: u16,
 }
 
 /// A service as the cell knows it.
@@ -248,7 +241,6 @@ impl Host {
             strays: Vec::new(),
             data_dirs: None,
             checks_since: Time(0),
-            claims: Claims { planned: 0, emergencies: 0 },
             waiting: BTreeSet::new(),
         }
     }

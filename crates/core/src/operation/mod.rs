@@ -26,7 +26,6 @@ use serde::{Deserialize, Serialize};
 use crate::claim::Lane;
 use crate::goal::StopMode;
 use crate::id::{HostId, MemberId, OperationId};
-use crate::label::Label;
 use crate::service::phase;
 use crate::time::{Span, Time};
 
@@ -256,8 +255,19 @@ pub enum Cause {
     /// A remedy.
     Remedy {
         /// Which.
-        name: Label,
+        name: Box<str>,
     },
+}
+
+impl Cause {
+    /// The remedy, if it is one.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Remedy { name } => Some(name),
+            Self::Order { .. } => None,
+        }
+    }
 }
 
 /// An operation under way, as it is stored.
@@ -275,6 +285,9 @@ pub struct Operation {
     /// The host whose share its claim is taken from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<HostId>,
+    /// The image whose share its claim is taken from, by place among the cell's.
+    #[serde(default)]
+    pub image: u16,
     /// When it was accepted.
     pub begun: Time,
     /// Whether its claim was granted; until then no step began.

@@ -250,7 +250,7 @@ fn a_host_share_makes_planned_work_wait_its_turn() {
     };
     assert_eq!(running(&world), 4);
     let waits = world.cell.explain("db6", world.now).expect("there").decision_text;
-    assert!(waits.contains("4 of 4 operations running"), "{waits}");
+    assert!(waits.contains("4 of 4 planned operations running"), "{waits}");
     world.agents[0].works = true;
     world.obey(0);
     world.pass(Span::secs(1));

@@ -1,5 +1,6 @@
 //! The core's tests over its public face: tables, protocol, a cell in a modelled world.
 mod agent;
+mod automation;
 mod cell;
 mod golden;
 mod import;

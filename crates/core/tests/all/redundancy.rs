@@ -1,6 +1,8 @@
 //! Parts in replication, as tables: what an agent does next about its member, what is decided about a
 //! service with standbys.
 
+use std::sync::LazyLock;
+
 use evenkeel_core::agent::Action;
 use evenkeel_core::agent::reconcile::{self, Next, Seen};
 use evenkeel_core::claim::Refusal as Claimed;
@@ -17,12 +19,13 @@ use evenkeel_core::knowing::{Sighting, Verdict};
 use evenkeel_core::member::State;
 use evenkeel_core::operation::Kind;
 use evenkeel_core::promise::{Copy, Missing, Position, Recruit, Set};
-use evenkeel_core::remedy::{Budget, Guard, Level, Remedy};
+use evenkeel_core::remedy::{Budget, Condition, Course, Guard, Level, Remedies, Remedy};
 use evenkeel_core::report::Sight;
 use evenkeel_core::service::{Health, Phase};
 use evenkeel_core::time::{Span, Time};
 
 use crate::agent::{goal, seen};
+use crate::automation::Fixed;
 
 const NOW: Time = Time(1_000_000);
 const OTHER: Copy = Copy { member: MemberId(9), incarnation: Incarnation(1) };
@@ -222,26 +225,28 @@ fn a_password_is_never_printed() {
     assert!(!format!("{:?}", wanted(standby(), 1)).contains("secret"));
 }
 
-const fn remedy(name: &'static str, guard: Guard, operation: Kind) -> Remedy {
-    Remedy {
-        name,
-        doc: "A test's.",
-        guard,
-        operation,
-        budget: Budget { tries_max: 9, window: Span::mins(1), cooldown: Span(0) },
+/// Nobody says anything of these remedies.
+static FIXED: LazyLock<Fixed> = LazyLock::new(|| {
+    let remedy = |name: &str, condition, operation| Remedy {
+        name: name.into(),
+        doc: "A test's.".to_owned(),
+        guard: Guard::at(condition),
+        held_in: Vec::new(),
+        course: Course::Operation(operation),
+        budget: Budget { tries_max: 9, window: Span::mins(1), cooldown: Span(0), fleet_max: None },
         level: Level::Auto,
         manual_minutes: 1,
-    }
-}
-
-const REMEDIES: &[Remedy] = &[
-    remedy("failover", Guard::PrimaryLost, Kind::Failover),
-    remedy("relax", Guard::SetLacks, Kind::Relax),
-    remedy("restore", Guard::StandbyUncounted, Kind::Restore),
-    remedy("rejoin", Guard::MemberWaits, Kind::Rejoin),
-    remedy("rebuild", Guard::MemberLost, Kind::Rebuild),
-    remedy("recover", Guard::CrashLooping, Kind::Recover),
-];
+    };
+    let all = vec![
+        remedy("failover", Condition::PrimaryLost, Kind::Failover),
+        remedy("relax", Condition::SetLacks, Kind::Relax),
+        remedy("restore", Condition::StandbyUncounted, Kind::Restore),
+        remedy("rejoin", Condition::MemberWaits, Kind::Rejoin),
+        remedy("rebuild", Condition::MemberLost, Kind::Rebuild),
+        remedy("recover", Condition::CrashLooping, Kind::Recover),
+    ];
+    Fixed::with(Remedies::new(all).expect("named apart"))
+});
 
 fn whole() -> Redundancy {
     Redundancy {
@@ -272,15 +277,14 @@ fn input(agent: Hearing, state: State, redundancy: Redundancy) -> Input<'static>
         redundancy: Some(redundancy),
         verdict: Some(Verdict::Down(vec![vantage(2), vantage(3)])),
         witnesses: Vec::new(),
-        remedies: REMEDIES,
+        automation: &*FIXED,
         runs: &[],
-        claim: Ok(()),
     }
 }
 
 fn acts(input: &Input<'_>) -> Option<Kind> {
     match decide(input) {
-        Decision::Act(plan) => Some(plan.operation),
+        Decision::Act(plan) => plan.course.operation(),
         Decision::Hold(_) | Decision::Ask { .. } => None,
     }
 }

@@ -3,6 +3,7 @@
 //! Agents here obey at once or not at all; the simulator runs the real reconciler instead.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use evenkeel_core::agent::Stored;
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
@@ -17,7 +18,7 @@ use evenkeel_core::operation;
 use evenkeel_core::order::{Accepted, Error, Order};
 use evenkeel_core::policy::Policy;
 use evenkeel_core::promise::{Copy, Position, Recruit};
-use evenkeel_core::remedy::{Budget, Guard, Level, Remedy};
+use evenkeel_core::remedy::{Budget, Condition, Course, Guard, Level, Remedies, Remedy};
 use evenkeel_core::report::{self, Answer, FromAgent, Hello, Member, Sender, Sight, ToAgent};
 use evenkeel_core::route::{self, FromGateway, Route, ToGateway};
 use evenkeel_core::row::Key;
@@ -74,23 +75,29 @@ impl Kind for Toy {
     }
 }
 
-const REMEDIES: &[Remedy] = &[
-    remedy("restart", Guard::MemberDied, operation::Kind::Restart),
-    remedy("crash-loop", Guard::CrashLooping, operation::Kind::Recover),
-    remedy("hung", Guard::Hung, operation::Kind::Recover),
-    remedy("failover", Guard::PrimaryLost, operation::Kind::Failover),
-    remedy("relax", Guard::SetLacks, operation::Kind::Relax),
-    remedy("restore", Guard::StandbyUncounted, operation::Kind::Restore),
-    remedy("rejoin", Guard::MemberWaits, operation::Kind::Rejoin),
-];
+/// The remedies of tests.
+pub fn remedies() -> Arc<Remedies> {
+    let all = vec![
+        remedy("restart", Condition::MemberDied, operation::Kind::Restart),
+        remedy("crash-loop", Condition::CrashLooping, operation::Kind::Recover),
+        remedy("hung", Condition::Hung, operation::Kind::Recover),
+        remedy("failover", Condition::PrimaryLost, operation::Kind::Failover),
+        remedy("relax", Condition::SetLacks, operation::Kind::Relax),
+        remedy("restore", Condition::StandbyUncounted, operation::Kind::Restore),
+        remedy("rejoin", Condition::MemberWaits, operation::Kind::Rejoin),
+    ];
+    Arc::new(Remedies::new(all).expect("named apart"))
+}
 
-const fn remedy(name: &'static str, guard: Guard, operation: operation::Kind) -> Remedy {
+fn remedy(name: &str, condition: Condition, operation: operation::Kind) -> Remedy {
+    let (window, cooldown) = (Span::mins(10), Span::secs(30));
     Remedy {
-        name,
-        doc: "For tests.",
-        guard,
-        operation,
-        budget: Budget { tries_max: 3, window: Span::mins(10), cooldown: Span::secs(30) },
+        name: name.into(),
+        doc: "For tests.".to_owned(),
+        guard: Guard::at(condition),
+        held_in: Vec::new(),
+        course: Course::Operation(operation),
+        budget: Budget { tries_max: 3, window, cooldown, fleet_max: None },
         level: Level::Auto,
         manual_minutes: 1,
     }
@@ -154,7 +161,7 @@ pub fn setup_with(policy: Policy) -> Setup {
         store: StoreId("store".into()),
         policy,
         kinds: &[&Toy],
-        remedies: REMEDIES,
+        remedies: remedies(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use evenkeel_core::check::{Check, Reading};
-use evenkeel_kinds::{KINDS, host, remedies::REMEDIES};
+use evenkeel_kinds::{KINDS, host, remedies::bundled};
 
 /// Compares with the golden page; `EVENKEEL_BLESS=1` writes it.
 #[allow(clippy::disallowed_methods, reason = "a test may write the golden page it is asked to")]
@@ -59,15 +59,16 @@ fn pages_of_checks_are_current() {
 #[test]
 fn the_page_of_remedies_is_current() {
     let mut page = "# Remedies\n\nRendered from their registry; do not edit.\n\n\
-         | remedy | answers to | runs | budget | level | by hand | |\n|---|---|---|---|---|---|---|\n"
+         | remedy | when | runs | budget | level | by hand | |\n|---|---|---|---|---|---|---|\n"
         .to_owned();
-    for remedy in REMEDIES {
+    for remedy in &bundled() {
         let budget = remedy.budget;
         let tries = format!("{} in {}", budget.tries_max, budget.window);
-        let (guard, runs, level) = (remedy.guard, remedy.operation, remedy.level);
+        let (guard, runs, level) = (remedy.guard.text(), &remedy.course, remedy.level);
+        let guard = guard.replace('|', "\\|");
         writeln!(
             page,
-            "| {} | {guard:?} | {runs:?} | {tries} | {level:?} | {} min | {} |",
+            "| {} | `{guard}` | {runs} | {tries} | {level} | {} min | {} |",
             remedy.name, remedy.manual_minutes, remedy.doc
         )
         .expect("text");

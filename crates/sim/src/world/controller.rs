@@ -1,5 +1,7 @@
 //! The controller: a real cell, as its shell runs it. Commit, then send.
 
+use std::sync::Arc;
+
 use evenkeel_core::cell::{Cell, Entry, Send, Setup};
 use evenkeel_core::goal::{Role, Want};
 use evenkeel_core::order::Order;
@@ -112,7 +114,7 @@ impl World {
             store: self.store.id(),
             policy: self.options.policy.clone(),
             kinds: evenkeel_kinds::KINDS,
-            remedies: evenkeel_kinds::remedies::REMEDIES,
+            remedies: Arc::new(evenkeel_kinds::remedies::bundled()),
         };
         (self.cell_life, self.cell_wake) = (self.cell_life + 1, None);
         match Cell::load(setup, &rows) {

@@ -4,6 +4,7 @@
 //! cell, so many services are many cells, as in production.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use evenkeel_core::cell::{Beat, Cell, Entry, Link, Send, Setup};
@@ -93,7 +94,7 @@ impl World {
             store: StoreId("bench".to_owned()),
             policy: Policy::default(),
             kinds: evenkeel_kinds::KINDS,
-            remedies: evenkeel_kinds::remedies::REMEDIES,
+            remedies: Arc::new(evenkeel_kinds::remedies::bundled()),
         };
         let mut cell = Cell::new(setup);
         let now = Time(1);

@@ -224,6 +224,7 @@ impl Cell {
             Box::new(promise)
         });
         Ok(rows::Service {
+            people: None,
             id: identity.service,
             name: identity.name.clone(),
             offer: Arc::new(rows::Offer { kind: label(kind.name()), plan: label(plan.name) }),

@@ -1,0 +1,100 @@
+//! Rules that a fleet runs by, from files: policy and remedies, read once at the start.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use evenkeel_core::policy::Policy;
+use evenkeel_core::remedy::{Remedies, Remedy, file};
+
+use crate::failure::{Failure, Kind};
+
+/// Which rules, by flags.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Rules {
+    /// A policy to decide by, as JSON; what is left out is as by default.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// A directory of remedies (`*.toml`): over the bundled ones of the same name, beside the others.
+    #[arg(long, value_name = "DIR")]
+    remedies: Option<PathBuf>,
+}
+
+impl Rules {
+    /// The policy.
+    pub fn policy(&self) -> Result<Policy, Failure> {
+        self.policy.as_deref().map_or_else(|| Ok(Policy::default()), read_policy)
+    }
+
+    /// The remedies.
+    pub fn remedies(&self) -> Result<Arc<Remedies>, Failure> {
+        let bundled = evenkeel_kinds::remedies::bundled();
+        let Some(dir) = &self.remedies else { return Ok(Arc::new(bundled)) };
+        let bad = |error: std::io::Error| about(dir, &error.to_string());
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir).map_err(bad)? {
+            let path = entry.map_err(bad)?.path();
+            if path.extension().is_some_and(|end| end == "toml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        let own = files.iter().map(|path| read_remedy(path)).collect::<Result<Vec<_>, _>>()?;
+        let own = Remedies::new(own).map_err(|why| about(dir, &why))?;
+        Ok(Arc::new(bundled.overlaid(own.iter().cloned().collect())))
+    }
+}
+
+/// Reads a policy.
+pub fn read_policy(file: &Path) -> Result<Policy, Failure> {
+    let bad = |why: String| about(file, &format!("it is no policy: {why}"));
+    let text = fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| bad(error.to_string()))
+}
+
+/// Reads a remedy.
+pub fn read_remedy(path: &Path) -> Result<Remedy, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| about(path, &error.to_string()))?;
+    let remedy = file::parse(&text).map_err(|error| about(path, &error.to_string()))?;
+    if let evenkeel_core::remedy::Course::Procedure { name, .. } = &remedy.course {
+        return Err(about(path, &format!("no procedure is named {name:?}")));
+    }
+    Ok(remedy)
+}
+
+fn about(path: &Path, why: &str) -> Failure {
+    Failure::new(Kind::Usage, format!("{}: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "
+        name = 'hung'
+        doc = 'Ours is slower.'
+        when = \"condition == 'hung'\"
+        operation = 'recover'
+        level = 'suggest'
+        manual_minutes = 20
+        budget = { tries_max = 1, window = '30m' }
+    ";
+
+    #[test]
+    fn a_directory_of_remedies_goes_over_the_bundled_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let rules = Rules { policy: None, remedies: Some(dir.path().to_owned()) };
+        let bundled = rules.remedies().unwrap().iter().count();
+        fs::write(dir.path().join("hung.toml"), OWN).unwrap();
+        fs::write(dir.path().join("more.toml"), OWN.replace("'hung'\n", "'more'\n")).unwrap();
+        fs::write(dir.path().join("notes.txt"), "no remedy").unwrap();
+        let all = rules.remedies().unwrap();
+        assert_eq!(all.iter().count(), bundled + 1);
+        assert_eq!(all.named("hung").unwrap().budget.tries_max, 1);
+        assert_eq!(all.iter().next().map(|r| &*r.name), Some("more"), "new ones are asked first");
+        fs::write(dir.path().join("bad.toml"), "name = 'bad'").unwrap();
+        let error = rules.remedies().unwrap_err().to_string();
+        assert!(error.contains("bad.toml") && error.contains("doc"), "{error}");
+    }
+}

@@ -1,0 +1,339 @@
+//! `remedy`, `approve`, `pin`, `brake`: how far automation goes.
+
+use clap::{Args, Subcommand, ValueEnum};
+use evenkeel_api::order::Accepted;
+use evenkeel_api::{BrakeOrder, LevelOrder, PinOrder};
+use evenkeel_core::automation::Pinned;
+use evenkeel_core::remedy::Level;
+use evenkeel_core::time::Span;
+use evenkeel_core::view;
+
+use crate::failure::{Failure, Kind};
+use crate::find::Context;
+use crate::{print, rules};
+
+/// What is repaired by itself, how often, and who lets it: list, show, level, check.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  evenkeel remedy list
+  evenkeel remedy show hung
+  evenkeel remedy level rebuild approve
+  evenkeel remedy level failover suggest --service orders
+  evenkeel remedy level failover default --service orders
+  evenkeel remedy check my-remedies/*.toml
+
+A remedy is a file (TOML): `remedy show` prints what each says. Your own are read from the directory
+that `evenkeel up --remedies DIR` names.")]
+pub struct Remedy {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Every remedy, its level, and how many services it is under way for.
+    List,
+    /// One remedy: what it answers to, what it does, its budget.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Say who lets a remedy run: nobody (off), a person by hand (suggest), a person's yes (approve),
+    /// itself (auto); `default` is what its file says.
+    Level {
+        /// Its name.
+        name: String,
+        /// Which level.
+        level: LevelWord,
+        /// For this service only.
+        #[arg(long, value_name = "NAME", conflicts_with = "kind")]
+        service: Option<String>,
+        /// For services of this kind only.
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
+    },
+    /// Read remedy files and say what is wrong with them, without a fleet.
+    Check {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<std::path::PathBuf>,
+    },
+}
+
+/// A level by its word.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LevelWord {
+    /// Not at all.
+    Off,
+    /// Named, and done by a person.
+    Suggest,
+    /// After a person's yes.
+    Approve,
+    /// By itself.
+    Auto,
+    /// As its file says.
+    Default,
+}
+
+impl LevelWord {
+    const fn level(self) -> Option<Level> {
+        match self {
+            Self::Off => Some(Level::Off),
+            Self::Suggest => Some(Level::Suggest),
+            Self::Approve => Some(Level::Approve),
+            Self::Auto => Some(Level::Auto),
+            Self::Default => None,
+        }
+    }
+}
+
+impl Remedy {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        match &self.verb {
+            Verb::List => list(context, &context.client()?.remedies()?),
+            Verb::Show { name } => {
+                let all = context.client()?.remedies()?;
+                let found = all.iter().find(|remedy| remedy.name == *name);
+                let names = || all.iter().map(|r| r.name.as_str()).collect::<Vec<_>>().join(", ");
+                let found = found.ok_or_else(|| {
+                    let text = format!("no remedy is named {name:?}; there are: {}", names());
+                    Failure::new(Kind::NotFound, text)
+                })?;
+                show(context, found)
+            }
+            Verb::Level { name, level, service, kind } => {
+                let (service, kind) = (service.clone(), kind.clone());
+                let order = LevelOrder { level: level.level(), service, kind };
+                said(context, &context.client()?.set_level(name, &order)?)
+            }
+            Verb::Check { files } => {
+                for path in files {
+                    let remedy = rules::read_remedy(path)?;
+                    print::line(&format!(
+                        "{}: when {}, then {}; {}",
+                        remedy.name, remedy.guard, remedy.course, remedy.level
+                    ));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Let a remedy run that waits for a person's yes; without a number: list what waits.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  evenkeel approve
+  evenkeel approve 7")]
+pub struct Approve {
+    /// The number of what waits.
+    id: Option<u32>,
+}
+
+impl Approve {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        if let Some(id) = self.id {
+            return said(context, &client.approve(id)?);
+        }
+        let waiting = client.approvals()?;
+        if context.json {
+            return print::json(&waiting);
+        }
+        let mut rows = vec![["ID", "SERVICE", "REMEDY", "WAITS"].map(str::to_owned).to_vec()];
+        let state = |a: &view::Approval| match &a.given_by {
+            Some(by) => format!("no more: {by} said yes"),
+            None => format!("for {}", a.since_ms),
+        };
+        let row = |a: &view::Approval| {
+            vec![a.id.to_string(), a.service.clone(), a.remedy.clone(), state(a)]
+        };
+        rows.extend(waiting.iter().map(row));
+        print::table(&rows);
+        Ok(())
+    }
+}
+
+/// Have automation leave a service alone for a while.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  evenkeel pin orders --level pause --for 2h --reason \"moving its tables by hand\"
+  evenkeel pin orders --level essential --for 1d --reason \"their launch day\"
+  evenkeel pin orders --level active
+
+essential repairs what is down and does nothing else; pause begins nothing, and a server that dies stays
+down; stop also gives up what a remedy began; active ends the pin. A pin that never expires does not exist:
+it lasts a week at most.")]
+pub struct Pin {
+    /// The service's name.
+    name: String,
+    /// How far automation may go.
+    #[arg(long)]
+    level: PinWord,
+    /// For how long: 30m, 2h, 1d.
+    #[arg(long = "for", value_name = "TIME", required_if_eq_any(
+        [("level", "essential"), ("level", "pause"), ("level", "stop")]
+    ))]
+    span: Option<Span>,
+    /// Why, for the journal.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+/// A pin's level by its word.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PinWord {
+    /// Not pinned.
+    Active,
+    /// Repairs only.
+    Essential,
+    /// Nothing begins.
+    Pause,
+    /// Nothing begins, and what a remedy began is given up.
+    Stop,
+}
+
+impl Pin {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let level = match self.level {
+            PinWord::Active => None,
+            PinWord::Essential => Some(Pinned::Essential),
+            PinWord::Pause => Some(Pinned::Pause),
+            PinWord::Stop => Some(Pinned::Stop),
+        };
+        let for_ms = self.span.unwrap_or_default();
+        let order = PinOrder { level, for_ms, reason: self.reason.clone() };
+        said(context, &context.client()?.pin(&self.name, &order)?)
+    }
+}
+
+/// Stop everything that automation or a plan would begin, in the whole fleet; or let it go on.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  evenkeel brake on --reason \"something moves that should not\"
+  evenkeel brake off
+  evenkeel brake
+
+Agents still start servers that die, gateways still lead clients, archives go on, and what a person orders
+in an emergency (`failover`) goes through.")]
+pub struct Brake {
+    /// On or off; without it: how it is.
+    to: Option<OnOff>,
+    /// Why, for the journal; needed to put it on.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl Brake {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        if let Some(to) = self.to {
+            let order = BrakeOrder { on: to == OnOff::On, reason: self.reason.clone() };
+            return said(context, &client.brake(&order)?);
+        }
+        let brake = client.fleet()?.brake;
+        if context.json {
+            return print::json(&serde_json::json!({ "brake": brake }));
+        }
+        print::line(&match brake {
+            Some(why) => format!("the brake is on: {why}"),
+            None => "the brake is off".to_owned(),
+        });
+        Ok(())
+    }
+}
+
+/// What bounds automation now: the fleet's posture, and the brake.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  evenkeel posture --json")]
+pub struct Posture {}
+
+impl Posture {
+    /// Does it.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let fleet = context.client()?.fleet()?;
+        if context.json {
+            let (posture, brake) = (fleet.posture, fleet.brake);
+            return print::json(&serde_json::json!({ "posture": posture, "brake": brake }));
+        }
+        print::line(&fleet.posture);
+        if let Some(why) = fleet.brake {
+            print::line(&format!("the brake is on: {why}"));
+        }
+        Ok(())
+    }
+}
+
+fn said(context: &Context, accepted: &Accepted) -> Result<(), Failure> {
+    if context.json {
+        return print::json(accepted);
+    }
+    print::line(&accepted.text);
+    Ok(())
+}
+
+fn list(context: &Context, all: &[view::Remedy]) -> Result<(), Failure> {
+    if context.json {
+        return print::json(&all);
+    }
+    let head = ["REMEDY", "LEVEL", "DOES", "TRIES", "RUNS NOW", "WHEN"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(all.iter().map(|remedy| {
+        let others = match remedy.elsewhere.len() {
+            0 => String::new(),
+            n => format!(" ({n} otherwise)"),
+        };
+        vec![
+            remedy.name.clone(),
+            format!("{}{others}", remedy.level),
+            remedy.does.clone(),
+            format!("{} in {}", remedy.tries_max, remedy.window_ms),
+            remedy.running.to_string(),
+            remedy.when.clone(),
+        ]
+    }));
+    print::table(&rows);
+    Ok(())
+}
+
+fn show(context: &Context, remedy: &view::Remedy) -> Result<(), Failure> {
+    if context.json {
+        return print::json(remedy);
+    }
+    print::line(&format!("{}: {}", remedy.name, remedy.doc));
+    print::line(&format!("  when     {}", remedy.when));
+    print::line(&format!("  does     {}", remedy.does));
+    let cooldown = match remedy.cooldown_ms {
+        Span(0) => String::new(),
+        span => format!(", {span} between two"),
+    };
+    let fleet = remedy.fleet_max.map_or_else(String::new, |n| format!(", {n} services at once"));
+    print::line(&format!(
+        "  budget   {} in {} for a service{cooldown}{fleet}; then a person is told",
+        remedy.tries_max, remedy.window_ms
+    ));
+    if !remedy.held_in.is_empty() {
+        print::line(&format!("  waits    while the posture is {}", remedy.held_in.join(", ")));
+    }
+    print::line(&format!("  level    {} in the fleet", remedy.level));
+    for (whom, level) in &remedy.elsewhere {
+        print::line(&format!("           {level} for {whom}"));
+    }
+    print::line(&format!("  by hand  {} minutes", remedy.manual_minutes));
+    print::line(&format!("  now      under way for {} services", remedy.running));
+    Ok(())
+}

@@ -1,0 +1,511 @@
+//! What people say of automation: levels, pins, approvals, the brake; and how it bears on decisions.
+
+use std::collections::BTreeMap;
+
+use super::state::{Due, Service};
+use super::turn::Work;
+use super::{Cell, rows};
+use crate::automation::{self, APPROVAL_KEEP, Approval, Brake, PIN_MAX, Pin, Pinned, Rule, Scope};
+use crate::claim::{self, Lane, Place};
+use crate::decide::{self, Decision, Reason};
+use crate::id::{HostId, OperationId, ServiceId};
+use crate::journal::Topic;
+use crate::label::Label;
+use crate::operation::{self, Cause, Operation};
+use crate::order::{Accepted, Error};
+use crate::remedy::{Course, Found, Level, Remedies, Remedy};
+use crate::time::{Span, Time};
+use crate::view;
+
+/// How automation stands to one service now.
+pub(super) struct Standing<'a> {
+    pub cell: &'a Cell,
+    pub service: &'a Service,
+    pub now: Time,
+}
+
+impl std::fmt::Debug for Standing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Standing({})", self.service.row.id)
+    }
+}
+
+impl Standing<'_> {
+    fn people(&self) -> Option<&rows::People> {
+        self.service.row.people.as_deref()
+    }
+}
+
+impl decide::Automation for Standing<'_> {
+    fn remedies(&self) -> &Remedies {
+        &self.cell.setup.remedies
+    }
+    fn level(&self, remedy: &Remedy) -> Level {
+        let row = &self.service.row;
+        automation::level(&self.cell.state.row.rules, remedy, row.id, &row.offer.kind)
+    }
+    fn pin(&self) -> Option<&Pin> {
+        self.people()?.pin.as_ref().filter(|pin| self.now < pin.until)
+    }
+    fn approval(&self) -> Option<&Approval> {
+        self.people()?.approval.as_ref()
+    }
+    fn running(&self, remedy: &str) -> u16 {
+        self.cell.state.claims.remedies.get(remedy).copied().unwrap_or_default()
+    }
+    fn posture(&self) -> &'static str {
+        self.cell.posture(self.now).name()
+    }
+    fn offer(&self) -> (&str, &str) {
+        let offer = &self.service.row.offer;
+        (offer.kind.as_str(), offer.plan.as_str())
+    }
+    fn members(&self) -> usize {
+        self.service.row.members.len()
+    }
+    fn findings(&self) -> BTreeMap<String, Found> {
+        let mut found = BTreeMap::new();
+        for finding in self.cell.findings(self.service.row.id, self.now) {
+            let new = Found::new(finding.severity, finding.since_ms);
+            // Of two of one check, the worse.
+            let known = found.entry(finding.check).or_insert(new);
+            if new.severity > known.severity {
+                *known = new;
+            }
+        }
+        found
+    }
+    fn claim(&self, remedy: &Remedy) -> Result<(), claim::Refusal> {
+        let row = &self.service.row;
+        let aside = |o: &Operation| {
+            remedy.course.operation().is_some_and(|kind| operation::preempts(kind, o.kind))
+        };
+        let running = row.operation.as_deref().filter(|o| o.claimed && !aside(o));
+        self.cell.gate(row, remedy.lane(), (false, running.map(|o| o.id)))
+    }
+}
+
+impl Cell {
+    /// Where a service's operation takes place, as claims count it.
+    fn place_of(&self, row: &rows::Service) -> Place<'_> {
+        let primary = row.primary();
+        let host = self.state.hosts.get(&primary.host);
+        let zone = host.map_or("", |host| host.row.zone.as_str());
+        Place { host: primary.host, zone, image: primary.image }
+    }
+
+    /// Where an operation's claim was taken.
+    pub(super) fn claimed_at(&self, operation: &Operation) -> Place<'_> {
+        let host = operation.share.unwrap_or_default();
+        let zone = self.state.hosts.get(&host).map_or("", |host| host.row.zone.as_str());
+        Place { host, zone, image: operation.image }
+    }
+
+    /// Whether a claim of this lane would be granted to a service now: whether a person ordered it, and
+    /// what stands in its way.
+    pub(super) fn gate(
+        &self,
+        row: &rows::Service,
+        lane: Lane,
+        (by_person, held_by): (bool, Option<OperationId>),
+    ) -> Result<(), claim::Refusal> {
+        let request = claim::Request {
+            lane,
+            by_person,
+            held_by,
+            place: self.place_of(row),
+            brake: self.state.row.brake.as_deref(),
+        };
+        self.state.claims.gate(&self.setup.policy, &request)
+    }
+
+    /// Takes the claim of a service's operation; false if the gate refuses.
+    pub(super) fn take_claim(&mut self, id: ServiceId) -> bool {
+        let Some(service) = self.state.services.get(&id) else { return false };
+        let Some(operation) = &service.row.operation else { return false };
+        let lane = operation.spec().lane;
+        let by_person = matches!(operation.cause, Cause::Order { .. });
+        if self.gate(&service.row, lane, (by_person, None)).is_err() {
+            return false;
+        }
+        let place = self.place_of(&service.row);
+        let (host, image, remedy) = (place.host, place.image, operation.cause.remedy());
+        let mut claims = std::mem::take(&mut self.state.claims);
+        claims.take(lane, &self.place_of(&service.row), remedy);
+        self.state.claims = claims;
+        if let Some(operation) =
+            self.state.services.get_mut(&id).and_then(|s| s.row.operation.as_mut())
+        {
+            (operation.share, operation.image) = (Some(host), image);
+        }
+        true
+    }
+
+    /// Gives back what an operation's claim took, and wakes who waits for it.
+    pub(super) fn release(&mut self, operation: &Operation, work: &mut Work) {
+        let Some(host) = operation.share.filter(|_| operation.claimed) else { return };
+        let mut claims = std::mem::take(&mut self.state.claims);
+        let place = self.claimed_at(operation);
+        claims.give_back(operation.spec().lane, &place, operation.cause.remedy());
+        self.state.claims = claims;
+        let room = self.state.claims.room(&self.setup.policy, host).max(1);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        if let Some(host) = self.state.hosts.get(&host) {
+            work.services.extend(host.waiting.iter().take(room));
+        }
+    }
+
+    /// A step of a repair was proven: its host bears so many.
+    pub(super) fn went(&mut self, operation: &Operation, took: Span) {
+        let Some(host) = operation.share else { return };
+        if operation.spec().lane != Lane::Emergency {
+            return;
+        }
+        if claim::slow(took, operation.at().deadline) {
+            self.state.claims.choked(host, self.state.now);
+        } else {
+            self.state.claims.went(&self.setup.policy, host);
+        }
+    }
+
+    /// A step of a repair was late: its host may be asked too much.
+    pub(super) fn choked(&mut self, host: Option<HostId>, lane: Lane) {
+        if let Some(host) = host.filter(|_| lane == Lane::Emergency) {
+            self.state.claims.choked(host, self.state.now);
+        }
+    }
+
+    /// Ends pins whose time has come, and keeps the question to people as the decision has it.
+    pub(super) fn keep_people(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let Some(people) = service.row.people.as_deref_mut() else { return };
+        let Some(pin) = &people.pin else { return };
+        if work.now < pin.until {
+            self.state.timers.insert((pin.until, Due::Service(id)));
+            return;
+        }
+        let text = format!("the pin to {} has ended by itself", pin.level);
+        people.pin = None;
+        drop_empty(&mut service.row);
+        work.note(Topic::Order, service.row.name.as_str(), text, Vec::new());
+        work.record(id);
+        self.settle(id, work);
+    }
+
+    /// Asks a person for the yes that a decision waits for, or takes the question back.
+    pub(super) fn ask_people(&mut self, id: ServiceId, decision: &Decision, work: &mut Work) {
+        let wanted = match decision {
+            Decision::Hold(Reason::AwaitsPerson { remedy }) => Some(remedy.as_str()),
+            // What keeps it from running now does not take back the yes.
+            Decision::Hold(Reason::Cooldown { remedy, .. } | Reason::FleetShare { remedy, .. }) => {
+                Some(remedy.as_str())
+            }
+            Decision::Hold(Reason::ClaimRefused(_)) => return,
+            _ => None,
+        };
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let asked = service.row.people.as_ref().and_then(|people| people.approval.as_ref());
+        let void = |asked: &Approval| {
+            let given = asked.given.as_ref();
+            given.is_some_and(|(_, at)| work.now.since(*at) >= APPROVAL_KEEP)
+        };
+        match (asked, wanted) {
+            (Some(asked), Some(remedy)) if *asked.remedy == *remedy && !void(asked) => {}
+            (None, None) => {}
+            (_, Some(remedy))
+                if matches!(decision, Decision::Hold(Reason::AwaitsPerson { .. })) =>
+            {
+                self.state.row.approvals += 1;
+                let number = self.state.row.approvals;
+                let approval =
+                    Approval { id: number, remedy: remedy.into(), since: work.now, given: None };
+                service.row.people.get_or_insert_default().approval = Some(approval);
+                let text = format!(
+                    "remedy {remedy} waits for a person's yes: `evenkeel approve {number}`"
+                );
+                work.note(Topic::Decision, service.row.name.as_str(), text, Vec::new());
+                work.cell = true;
+                work.record(id);
+            }
+            _ => {
+                if let Some(people) = service.row.people.as_deref_mut() {
+                    people.approval = None;
+                }
+                drop_empty(&mut service.row);
+                work.record(id);
+            }
+        }
+    }
+
+    /// The yes was used.
+    pub(super) fn use_approval(&mut self, id: ServiceId) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        if let Some(people) = service.row.people.as_deref_mut() {
+            people.approval = None;
+        }
+        drop_empty(&mut service.row);
+    }
+
+    /// Takes the order to set a remedy's level; `None` takes back what was set there.
+    pub(super) fn order_level(
+        &mut self,
+        by: &str,
+        remedy: &str,
+        (service, kind): (Option<&str>, Option<&str>),
+        level: Option<Level>,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let known = self.setup.remedies.named(remedy).ok_or_else(|| Error::NoSuchRemedy {
+            name: remedy.to_owned(),
+            known: self.setup.remedies.iter().map(|r| &*r.name).collect::<Vec<_>>().join(", "),
+        })?;
+        let (scope, whom) = match (service, kind) {
+            (Some(name), _) => {
+                let found = self.state.named(name);
+                let found = found.ok_or_else(|| Error::NoSuchService { name: name.to_owned() })?;
+                (Scope::Service(found.row.id), name.to_owned())
+            }
+            (None, Some(name)) => {
+                let kinds = || self.setup.kinds.iter().map(|k| k.name());
+                let label = Label::new(name).ok();
+                let label = label.filter(|_| kinds().any(|known| known == name));
+                let label = label.ok_or_else(|| Error::NoSuchKind {
+                    name: name.to_owned(),
+                    known: kinds().collect::<Vec<_>>().join(", "),
+                })?;
+                (Scope::Kind(label), format!("services of kind {name}"))
+            }
+            (None, None) => (Scope::Fleet, "the fleet".to_owned()),
+        };
+        let own = known.level;
+        let rules = &mut self.state.row.rules;
+        rules.retain(|rule| *rule.remedy != *remedy || rule.scope != scope);
+        let text = match level {
+            None => {
+                format!("remedy {remedy} has no level of its own for {whom}; its file says {own}")
+            }
+            Some(level) => {
+                rules.push(Rule { remedy: remedy.into(), scope, level, by: by.into() });
+                format!("remedy {remedy} is on {level} for {whom}")
+            }
+        };
+        work.cell = true;
+        self.look_again(scope, work);
+        Ok(Accepted { service: None, operation: None, job: None, text })
+    }
+
+    /// Has what a level bears on decided anew; agents hear of it where it is their own remedy.
+    fn look_again(&mut self, scope: Scope, work: &mut Work) {
+        let services = self.state.services.values().filter(|service| match scope {
+            Scope::Fleet => true,
+            Scope::Kind(kind) => service.row.offer.kind == kind,
+            Scope::Service(id) => service.row.id == id,
+        });
+        let ids: Vec<ServiceId> = services.map(|service| service.row.id).collect();
+        for id in ids {
+            let ordered = |s: &Service| s.row.primary().revision.0 > 0;
+            if self.state.services.get(&id).is_some_and(ordered) {
+                self.settle(id, work);
+            }
+            work.services.insert(id);
+        }
+    }
+
+    /// Takes the order to pin a service, or to end its pin.
+    pub(super) fn order_pin(
+        &mut self,
+        by: &str,
+        name: &str,
+        pin: Option<(Pinned, Span)>,
+        reason: &str,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let found = self.state.named(name);
+        let found = found.ok_or_else(|| Error::NoSuchService { name: name.to_owned() })?;
+        let id = found.row.id;
+        if pin.is_some() && reason.trim().is_empty() {
+            return Err(Error::NoReason);
+        }
+        if let Some((_, span)) = pin
+            && (span == Span(0) || span > PIN_MAX)
+        {
+            return Err(Error::PinTooLong { asked: span, max: PIN_MAX });
+        }
+        let gives_up = pin.is_some_and(|(level, _)| level == Pinned::Stop)
+            && found.row.operation.as_ref().is_some_and(|o| o.cause.remedy().is_some());
+        if gives_up {
+            self.drop_operation(id, "a pin", work);
+        }
+        let Some(service) = self.state.services.get_mut(&id) else {
+            return Err(Error::NoSuchService { name: name.to_owned() });
+        };
+        let text = if let Some((level, span)) = pin {
+            let until = work.now + span;
+            let pin = Pin { level, until, reason: reason.into(), by: by.into() };
+            service.row.people.get_or_insert_default().pin = Some(pin);
+            self.state.timers.insert((until, Due::Service(id)));
+            format!("{name} is pinned to {level} for {span}: {reason}")
+        } else {
+            if let Some(people) = service.row.people.as_deref_mut() {
+                people.pin = None;
+            }
+            drop_empty(&mut service.row);
+            format!("{name} is not pinned any more")
+        };
+        work.record(id);
+        work.services.insert(id);
+        self.settle(id, work);
+        Ok(self.accepted(id, text))
+    }
+
+    /// Takes a person's yes.
+    pub(super) fn order_approve(
+        &mut self,
+        by: &str,
+        number: u32,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        let asks = |service: &&Service| {
+            let people = service.row.people.as_deref();
+            people.and_then(|p| p.approval.as_ref()).is_some_and(|a| a.id == number)
+        };
+        let found = self.state.services.values().find(asks).map(|service| service.row.id);
+        let service = found.and_then(|id| self.state.services.get_mut(&id));
+        let Some(service) = service else { return Err(Error::NoSuchApproval { id: number }) };
+        let (id, name) = (service.row.id, service.row.name.clone());
+        let approval = service.row.people.as_deref_mut().and_then(|p| p.approval.as_mut());
+        let Some(approval) = approval else { return Err(Error::NoSuchApproval { id: number }) };
+        approval.given = Some((by.into(), work.now));
+        let text = format!("remedy {} may run for {name}", approval.remedy);
+        work.record(id);
+        work.services.insert(id);
+        Ok(self.accepted(id, text))
+    }
+
+    /// Takes the order to put the fleet brake on or off.
+    pub(super) fn order_brake(
+        &mut self,
+        by: &str,
+        on: bool,
+        reason: &str,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        if on && reason.trim().is_empty() {
+            return Err(Error::NoReason);
+        }
+        let brake = Brake { by: by.into(), reason: reason.into(), since: work.now };
+        let was = std::mem::replace(&mut self.state.row.brake, on.then(|| Box::new(brake)));
+        let text = match (on, was) {
+            (true, None) => "the brake is on: nothing that automation or a plan wants begins",
+            (true, Some(_)) => "the brake was on already; it has a new reason",
+            (false, Some(_)) => "the brake is off",
+            (false, None) => "the brake was not on",
+        };
+        work.cell = true;
+        // Who waited because of it is decided about anew.
+        work.services.extend(self.state.busy.iter().copied());
+        let unwell = self.state.services.values().filter(|s| s.decided != 0);
+        work.services.extend(unwell.map(|service| service.row.id));
+        Ok(Accepted { service: None, operation: None, job: None, text: text.to_owned() })
+    }
+
+    /// Starts what a remedy's course says.
+    pub(super) fn begin_course(
+        &mut self,
+        id: ServiceId,
+        course: &Course,
+        cause: Cause,
+        work: &mut Work,
+    ) {
+        match course {
+            Course::Operation(kind) => self.start(id, *kind, cause, work),
+            Course::Procedure { .. } => {
+                unreachable!("remedies with procedures are refused when they are loaded")
+            }
+        }
+    }
+}
+
+impl Cell {
+    /// Every remedy, with the levels that people set.
+    #[must_use]
+    pub fn remedies(&self) -> Vec<view::Remedy> {
+        self.setup.remedies.iter().map(|remedy| self.show_remedy(remedy)).collect()
+    }
+
+    /// Every question to people.
+    #[must_use]
+    pub fn approvals(&self, now: Time) -> Vec<view::Approval> {
+        self.state.services.values().filter_map(|s| show_approval(&s.row, now)).collect()
+    }
+
+    fn show_remedy(&self, remedy: &Remedy) -> view::Remedy {
+        let rules = || self.state.row.rules.iter().filter(|rule| rule.remedy == remedy.name);
+        let fleet = rules().find(|rule| rule.scope == Scope::Fleet).map(|rule| rule.level);
+        let elsewhere = |rule: &Rule| {
+            let whom = match rule.scope {
+                Scope::Fleet => return None,
+                Scope::Kind(kind) => format!("kind {kind}"),
+                Scope::Service(id) => {
+                    let service = self.state.services.get(&id)?;
+                    format!("service {}", service.row.name)
+                }
+            };
+            Some((whom, rule.level))
+        };
+        let budget = remedy.budget;
+        view::Remedy {
+            name: remedy.name.to_string(),
+            doc: remedy.doc.clone(),
+            when: remedy.guard.text().to_owned(),
+            does: remedy.course.to_string(),
+            held_in: remedy.held_in.clone(),
+            level: fleet.unwrap_or(remedy.level),
+            elsewhere: rules().filter_map(elsewhere).collect(),
+            tries_max: budget.tries_max,
+            window_ms: budget.window,
+            cooldown_ms: budget.cooldown,
+            fleet_max: budget.fleet_max,
+            running: self.state.claims.remedies.get(&remedy.name).copied().unwrap_or_default(),
+            manual_minutes: remedy.manual_minutes,
+        }
+    }
+}
+
+/// A service's pin, for people.
+pub(super) fn show_pin(row: &rows::Service, now: Time) -> Option<view::Pin> {
+    let pin = row.people.as_deref()?.pin.as_ref().filter(|pin| now < pin.until)?;
+    Some(view::Pin {
+        level: pin.level,
+        ends_in_ms: pin.until.since(now),
+        reason: pin.reason.to_string(),
+        by: pin.by.to_string(),
+    })
+}
+
+/// What waits for a person's yes, for people.
+pub(super) fn show_approval(row: &rows::Service, now: Time) -> Option<view::Approval> {
+    let approval = row.people.as_deref()?.approval.as_ref()?;
+    Some(view::Approval {
+        id: approval.id,
+        service: row.name.as_str().to_owned(),
+        remedy: approval.remedy.to_string(),
+        since_ms: now.since(approval.since),
+        given_by: approval.given.as_ref().map(|(by, _)| by.to_string()),
+    })
+}
+
+/// Nothing said, nothing kept.
+fn drop_empty(row: &mut rows::Service) {
+    if row.people.as_deref() == Some(&rows::People::default()) {
+        row.people = None;
+    }
+}
+
+/// Whether the agent may restart what dies by itself: its remedy is on, and nobody pinned the service.
+pub(super) fn agent_restarts(rules: &[Rule], remedies: &Remedies, row: &rows::Service) -> bool {
+    let pinned = row.people.as_deref().and_then(|people| people.pin.as_ref());
+    let on =
+        |remedy: &Remedy| automation::level(rules, remedy, row.id, &row.offer.kind) == Level::Auto;
+    pinned.is_none_or(|pin| pin.level.allows(Lane::Emergency)) && remedies.restart().is_some_and(on)
+}
