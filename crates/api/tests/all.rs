@@ -354,6 +354,10 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
     ]
 }
 
+fn text() -> String {
+    "text".to_owned()
+}
+
 fn views_of_people() -> (view::Pin, view::Approval) {
     let pin =
         view::Pin { level: Pinned::Pause, ends_in_ms: Span::secs(60), reason: text(), by: text() };
