@@ -1,5 +1,5 @@
-//! What every driver does, as one script that any driver's tests play, and a second one for kinds
-//! whose servers replicate.
+//! What every driver does, as one script that any driver's tests play, a second one for kinds whose
+//! servers replicate, and a third one for those whose servers have an archive.
 //!
 //! Purpose: the simulator is believed because its modelled drivers and the real ones answer the same
 //! calls with the same observations. The scripts are played against both; a chapter that one of them
@@ -11,6 +11,7 @@
 //! # Panics
 //! Each chapter, when the driver does not do what its name says.
 
+mod archives;
 mod replication;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use crate::driver::{Answer, Directory, Driver, Error, Process};
 use crate::goal::{Goal, StopMode};
 use crate::id::Incarnation;
+pub use archives::{ARCHIVES, Archives, Ledger, Row, play_archives};
 pub use replication::{Pair, Play, REPLICATION, SYNCHRONOUS, Who, play_replication};
 
 /// Moments that anything may take to become so.

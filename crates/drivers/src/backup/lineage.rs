@@ -266,6 +266,15 @@ impl Lineage {
         ids.into_iter().filter_map(manifest).collect()
     }
 
+    /// Whether every repository says which backups it has: only then is one that none has nowhere.
+    ///
+    /// # Errors
+    /// What the first said that does not.
+    pub fn answers(&self) -> Result<(), Error> {
+        let path = self.at("backups");
+        self.repositories().try_for_each(|repository| repository.list(&path).map(drop))
+    }
+
     /// From here on it is no backup any more.
     ///
     /// # Errors

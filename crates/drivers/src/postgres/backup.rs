@@ -107,13 +107,16 @@ fn wait_for_log(engine: &dyn Engine, bounds: &Bounds, size: SegmentSize) -> Resu
                     format!("its log is not archived: {name} is missing; the backup is none");
                 return Err(Error::Failed(text));
             }
+            // Any one repository is enough: it may be on its way to another.
+            Err(error) if error.may_pass() && Instant::now() < end => std::thread::sleep(LOG_STEP),
             Err(error) => return Err(told(error)),
         }
     }
     Ok(())
 }
 
-/// Removes backups, and the log that ended before a position.
+/// Removes backups, and the log that ended before a position. The newest backup there is stays, whoever
+/// said what.
 pub fn expire(
     setup: &Setup,
     layout: &Layout,
@@ -122,6 +125,10 @@ pub fn expire(
     before: Position,
 ) -> Result<Done, Error> {
     let engine = engine(setup, &layout.root, goal.archive.as_deref())?;
+    let there = engine.lineage().backups().map_err(told)?;
+    if there.last().is_some_and(|newest| backups.contains(&newest.backup.id)) {
+        return Err(Error::Failed("the newest backup is not removed".to_owned()));
+    }
     let mut objects = engine.remove(backups).map_err(told)?;
     // The catalogue is asked again: what a backup that stays begins with stays, whoever said what.
     let kept = engine.lineage().backups().map_err(told)?;

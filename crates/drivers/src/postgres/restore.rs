@@ -212,12 +212,15 @@ fn choose(lineage: &Lineage, seed: &Seed) -> Result<Manifest, Error> {
     };
     let first = all.first().map(|manifest| manifest.backup.ended);
     let found = all.iter().filter(before).max_by_key(|m| (m.backup.to, m.backup.id));
-    found.cloned().ok_or_else(|| {
-        Error::Failed(match first {
-            None => format!("lineage {} has no backup", seed.archive.lineage),
-            Some(first) => format!("{} is before its first backup of {first}", seed.target),
-        })
-    })
+    if let Some(found) = found {
+        return Ok(found.clone());
+    }
+    // Who cannot be asked may have one.
+    lineage.answers().map_err(told)?;
+    Err(Error::Failed(match first {
+        None => format!("lineage {} has no backup", seed.archive.lineage),
+        Some(first) => format!("{} is before its first backup of {first}", seed.target),
+    }))
 }
 
 impl Place<'_> {

@@ -1,5 +1,6 @@
 //! The contract of drivers, played against a real PostgreSQL.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
@@ -7,14 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evenkeel_core::contract::{self, Bench, Clock, Pair, Play, SYNCHRONOUS, Who};
+use evenkeel_core::backup::lineage::Archive;
+use evenkeel_core::contract::{self, Archives, Bench, Clock, Pair, Play, Row, SYNCHRONOUS, Who};
 use evenkeel_core::driver::{Driver, Process};
 use evenkeel_core::goal::{Follower, Goal, Upstream};
 use evenkeel_core::id::{HostId, MemberId};
+use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Copy;
 use evenkeel_kinds::postgres::replication;
 use rustix::process::Signal;
 
+use crate::archive::{archive, repository};
 use crate::{Place, as_owner, free_port, process, send, value_as_owner};
 
 const MOMENT: Duration = Duration::from_millis(3);
@@ -214,4 +218,58 @@ pub fn with_a_pair(place: &Place, act: impl FnOnce(&mut Play<'_>)) {
     let mut play = Play::new(&mut two);
     play.to(SYNCHRONOUS, |_| ());
     act(&mut play);
+}
+
+/// Members in one place that archive, with a port and a driver each.
+struct Archiving<'a> {
+    place: &'a Place,
+    ports: RefCell<BTreeMap<u32, u16>>,
+    drivers: BTreeMap<MemberId, Box<dyn Driver>>,
+}
+
+impl Clock for Archiving<'_> {
+    fn moment(&mut self) {
+        std::thread::sleep(MOMENT);
+    }
+}
+
+impl Archives for Archiving<'_> {
+    fn goal(&self, member: u32) -> Goal {
+        let port = *self.ports.borrow_mut().entry(member).or_insert_with(free_port);
+        Goal { port, ..self.place.goal(member, 1) }
+    }
+    fn archive(&self, number: u32) -> Archive {
+        let repositories = ["near", "far"].map(|name| repository(self.place, name));
+        Archive { repositories: repositories.into(), ..archive(self.place, number) }
+    }
+    fn driver(&mut self, member: MemberId) -> &mut dyn Driver {
+        &mut **self.drivers.entry(member).or_insert_with(|| self.place.driver())
+    }
+    fn reach(&mut self, repository: &str, reached: bool) {
+        let root = self.place.dir.path().join("repositories");
+        let (there, aside) = (root.join(repository), root.join(format!("{repository}-away")));
+        let (from, to) = if reached { (aside, there) } else { (there, aside) };
+        if from.exists() {
+            fs::rename(from, to).expect("renamed");
+        }
+    }
+    fn write_row(&mut self, goal: &Goal) -> Row {
+        let ask = |text: &str| value_as_owner(goal.port, "a password", text).expect("written");
+        ask("CREATE TABLE IF NOT EXISTS t (a int); INSERT INTO t VALUES (1)");
+        let text = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ' ' \
+                    || pg_current_wal_insert_lsn()";
+        let said = ask(text).expect("a row");
+        let (at, end) = said.split_once(' ').expect("two words");
+        let at = Moment(at.parse().expect("a number"));
+        Row { end: end.parse().expect("a position"), at }
+    }
+    fn rows(&mut self, goal: &Goal) -> u64 {
+        rows(goal.port)
+    }
+}
+
+/// Plays the script of those who archive.
+pub fn play_archives(place: &mut Place) {
+    let mut host = Archiving { place, ports: RefCell::default(), drivers: BTreeMap::new() };
+    contract::play_archives(&mut host, |chapter| println!("postgres: {chapter}"));
 }

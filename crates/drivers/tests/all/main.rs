@@ -246,6 +246,7 @@ macro_rules! real {
 
 real!(postgres_keeps_the_contract_of_drivers, contract::play);
 real!(postgres_keeps_the_contract_of_drivers_that_replicate, contract::play_replication);
+real!(postgres_keeps_the_contract_of_drivers_that_archive, contract::play_archives);
 real!(a_restore_ends_where_it_was_told_to, archive::a_restore_ends_where_it_was_told_to);
 real!(a_backup_is_proven_and_damage_is_found, archive::a_backup_is_proven_and_damage_is_found);
 real!(what_is_let_go_is_nothing_that_is_needed, archive::what_is_let_go_is_nothing_that_is_needed);

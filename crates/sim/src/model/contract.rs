@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::contract::{self, Bench, Clock, Pair, Who};
+use evenkeel_core::backup::engine::Engine;
+use evenkeel_core::backup::lineage::{Archive, Lineage, Location, Repository};
+use evenkeel_core::contract::{self, Archives, Bench, Clock, Pair, Row, Who};
 use evenkeel_core::driver::{Directory, Driver};
 use evenkeel_core::goal::{
     Follower, Goal, Identity, Login, Password, RestartBudget, Role, StopMode, StoreId, Upstream,
     Want,
 };
 use evenkeel_core::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
+use evenkeel_core::moment::Moment;
 use evenkeel_core::name::ServiceName;
 use evenkeel_core::promise::Copy;
 use evenkeel_core::time::{Span, Time};
 
-use super::{Asking, Log, Machine};
+use super::{Asking, Condition, Log, Machine, open, row_at};
 use crate::world::Weather;
 
 pub(super) fn goal() -> Goal {
@@ -215,5 +218,67 @@ fn the_model_keeps_the_contract_of_drivers_that_replicate() {
         let mut two = Two { machine, waiting: Vec::new(), begun: 0, acknowledged: 0 };
         two.machine.now = Time(1_000_000);
         contract::play_replication(&mut two, |chapter| println!("model: {chapter}"));
+    }
+}
+
+/// A modelled host whose members archive.
+struct Archiving(Machine);
+
+impl Clock for Archiving {
+    fn moment(&mut self) {
+        let now = self.0.now + Span(5);
+        self.0.archive(now);
+    }
+}
+
+impl Archives for Archiving {
+    fn goal(&self, member: u32) -> Goal {
+        let mut goal = goal();
+        let number = u16::try_from(member).expect("few members");
+        (goal.member, goal.port) = (MemberId(member), 21_000 + number);
+        goal.identity.service = ServiceId(member);
+        goal
+    }
+    fn archive(&self, number: u32) -> Archive {
+        let repository = |name: &str| {
+            open(&self.0.repositories).add(name);
+            let location = Location::Directory { path: format!("/{name}") };
+            Repository { name: name.to_owned(), location }
+        };
+        Archive {
+            lineage: Lineage(format!("store/1-{number}")),
+            engine: Engine::Native,
+            key: Password(String::new()),
+            wrapped: String::new(),
+            repositories: vec![repository("near"), repository("far")],
+        }
+    }
+    fn driver(&mut self, _member: MemberId) -> &mut dyn Driver {
+        &mut self.0
+    }
+    fn reach(&mut self, repository: &str, reached: bool) {
+        let condition = if reached { Condition::Up } else { Condition::Unreachable };
+        open(&self.0.repositories).become_so(repository, condition);
+    }
+    fn write_row(&mut self, goal: &Goal) -> Row {
+        let now = self.0.now;
+        self.0.write(goal.port, row_at(now), now).expect("clients are let in");
+        Row { end: self.0.server(goal).log.end(), at: Moment::of_millis(now.0) }
+    }
+    fn rows(&mut self, goal: &Goal) -> u64 {
+        self.0.server(goal).log.rows().count() as u64
+    }
+}
+
+#[test]
+fn the_model_keeps_the_contract_of_drivers_that_archive() {
+    for seed in 0..3 {
+        let mut host = Archiving(Machine::new(seed, "h1", Weather::Steady));
+        host.0.now = Time(1_000_000);
+        contract::play_archives(&mut host, |chapter| println!("model: {chapter}"));
+        assert_eq!(host.0.broken, None);
+        // The only thing that was asked for and must not be.
+        let broken = open(&host.0.repositories).broken.take().expect("the newest was to expire");
+        assert!(broken.contains("the newest backup expires"), "{broken}");
     }
 }

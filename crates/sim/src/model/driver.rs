@@ -208,7 +208,7 @@ impl Driver for Machine {
     }
 
     fn archived(&mut self, goal: &Goal) -> Result<Archived, Error> {
-        Ok(self.said_of_archive(goal))
+        self.said_of_archive(goal)
     }
 
     fn flush(&mut self, goal: &Goal) -> Result<bool, Error> {

@@ -1,9 +1,10 @@
 //! What gets a server's log to its archive: finished segments in order, one after the other, kept on disk
 //! until they are stored.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use evenkeel_core::backup::archive::archive_exit;
+use evenkeel_core::backup::job::Missed;
 use evenkeel_core::backup::lineage::Archive;
 use evenkeel_core::id::Term;
 use evenkeel_core::time::{Span, Time};
@@ -20,6 +21,8 @@ const SEGMENT_MAX: Span = Span::secs(60);
 const AGAIN: Span = Span::secs(1);
 /// Most files in one round.
 const ROUND: usize = 8;
+/// A repository that refused nothing for so long takes everything: as the real driver judges it.
+const OVER_AFTER: Span = Span::secs(150);
 
 /// A file that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,10 @@ pub struct Archiver {
     pub pending: VecDeque<Pending>,
     /// Why the last one was not.
     pub trouble: Option<String>,
+    /// When each repository last did not take what another took.
+    missed: BTreeMap<String, Time>,
+    /// What was given up, by the newest job that did.
+    given_up: Option<(u32, Vec<Name>)>,
     /// How much of the log was gone through.
     seen: usize,
     /// The segment that was under way there, and the timeline.
@@ -135,9 +142,12 @@ impl Archiver {
         }
         for _ in 0..ROUND {
             let Some(first) = self.pending.front().cloned() else { return };
-            if let Err(error) = self.store(&first, log, shared, away) {
-                (self.trouble, self.next) = (Some(error), now + AGAIN);
-                return;
+            match self.store(&first, log, shared, away) {
+                Ok(missed) => self.missed.extend(missed.into_iter().map(|name| (name, now))),
+                Err(error) => {
+                    (self.trouble, self.next) = (Some(error), now + AGAIN);
+                    return;
+                }
             }
             self.trouble = None;
             self.pending.pop_front();
@@ -149,21 +159,51 @@ impl Archiver {
         }
     }
 
+    /// Stores a file; who did not take what another took.
     fn store(
         &self,
         pending: &Pending,
         log: &Log,
         shared: &Shared,
         away: bool,
-    ) -> Result<(), String> {
+    ) -> Result<Vec<String>, String> {
         // Without an archive nobody was promised anything.
-        let Some((archive, term)) = &self.archive else { return Ok(()) };
+        let Some((archive, term)) = &self.archive else { return Ok(Vec::new()) };
         let content = pending.content(log);
         let mut all = open(shared);
-        let result = Lineage::open(&mut all, archive, away).push(pending.name, &content, *term);
+        let (result, missed) =
+            Lineage::open(&mut all, archive, away).push(pending.name, &content, *term);
         match archive_exit(&result) {
-            0 => Ok(()),
+            0 => Ok(missed),
             code => Err(result.map_or_else(|error| error.to_string(), |_| code.to_string())),
         }
+    }
+
+    /// Repositories that did not take what others took.
+    pub fn missed(&self, now: Time) -> Vec<Missed> {
+        let over = |at: Time| now.since(at) > OVER_AFTER;
+        let told = |(repository, at): (&String, &Time)| Missed {
+            repository: repository.clone(),
+            over: over(*at),
+        };
+        self.missed.iter().map(told).collect()
+    }
+
+    /// They have everything that was stored until a moment.
+    pub fn evened(&mut self, until: Time) {
+        self.missed.retain(|_, at| *at > until);
+    }
+
+    /// Gives up what waits now, or waited when this job was begun first; how many bytes that is. Histories
+    /// of timelines are never given up.
+    pub fn give_up(&mut self, job: u32) -> u64 {
+        let before = self.pending_bytes();
+        let names = match self.given_up.take() {
+            Some((number, names)) if number == job => names,
+            _ => self.pending.iter().map(|p| p.name).filter(|name| name.1.is_some()).collect(),
+        };
+        self.pending.retain(|pending| !names.contains(&pending.name));
+        self.given_up = Some((job, names));
+        before - self.pending_bytes()
     }
 }

@@ -8,10 +8,10 @@ use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Position;
 use evenkeel_core::time::{Span, Time};
 
-use super::failed;
 use super::lineage::Lineage;
 use super::repositories::{Base, open};
 use super::restore::{self, position};
+use super::{DATA_BYTES, failed};
 use crate::model::{Log, Machine};
 use crate::mutation::Mutation;
 
@@ -89,12 +89,9 @@ impl Machine {
             (What::Expire { backups, before }, _) => {
                 self.expire(goal, archive, backups, *before).map(Progress::over)
             }
-            // Its members tell of nothing that one repository took and another did not.
-            (What::Even, _) => failed("nothing is known to be missing in any repository"),
+            (What::Even, _) => self.even(goal, archive, work.begun).map(Progress::over),
             (What::GiveUp, _) => {
-                let server = self.server(goal);
-                let bytes = server.archiver.pending_bytes();
-                server.archiver.pending.clear();
+                let bytes = self.server(goal).archiver.give_up(job.id);
                 Ok(Progress::over(Done::GaveUp { bytes }))
             }
             (What::Prove(_) | What::Last(_), Stage::Begins) => {
@@ -128,9 +125,12 @@ impl Machine {
         match work.stage {
             Stage::Begins | Stage::Restores => {
                 let mut all = open(&self.repositories);
-                match Lineage::open(&mut all, archive, away).base(id) {
+                let mut lineage = Lineage::open(&mut all, archive, away);
+                match lineage.base(id) {
                     Ok(base) => return Ok(Progress::over(Done::Backup(base.backup))),
                     Err(Refused::NotThere { .. }) => {}
+                    // One that cannot be asked keeps nobody from having a backup in another.
+                    Err(error) if error.may_pass() => told(lineage.takes_any())?,
                     Err(error) => return told(Err(error)),
                 }
                 if !runs {
@@ -173,8 +173,8 @@ impl Machine {
                     from: position(from),
                     to: position(to),
                     timeline: log.timeline(),
-                    bytes: 8192 * from as u64,
-                    stored: 4096 * from as u64,
+                    bytes: DATA_BYTES + 8192 * from as u64,
+                    stored: DATA_BYTES / 2 + 4096 * from as u64,
                     repositories: Vec::new(),
                 };
                 let timelines = log.timelines();
@@ -236,7 +236,8 @@ impl Machine {
         while let Some(first) = server.archiver.pending.front().cloned() {
             let content = first.content(&server.log);
             let mut all = open(&shared);
-            told(Lineage::open(&mut all, archive, away).push(first.name, &content, goal.term))?;
+            let mut lineage = Lineage::open(&mut all, archive, away);
+            told(lineage.push(first.name, &content, goal.term).0)?;
             server.archiver.pending.pop_front();
         }
         Ok(())
@@ -248,6 +249,14 @@ impl Machine {
             return Ok(None);
         }
         Ok(Some(self.server(goal).log.segment()))
+    }
+
+    /// Makes repositories even, and forgets what was known to be missing before.
+    fn even(&mut self, goal: &Goal, archive: &Archive, begun: Time) -> Result<Done, Error> {
+        let away = self.away;
+        let objects = told(Lineage::open(&mut open(&self.repositories), archive, away).even())?;
+        self.server(goal).archiver.evened(begun);
+        Ok(Done::Evened { objects })
     }
 
     fn expire(
@@ -310,6 +319,8 @@ fn has_log(lineage: &Lineage<'_>, log: &Log, from: usize) -> Result<bool, Error>
             match lineage.fetch((*timeline, Some(at))) {
                 Ok(content) => next = Some(at + content.len()),
                 Err(Refused::NotThere { .. }) => continue,
+                // Any one repository is enough: it may be on its way to another.
+                Err(error) if error.may_pass() => {}
                 Err(error) => return told(Err(error)),
             }
             break;

@@ -1,6 +1,8 @@
 //! One lineage in its repositories, as `evenkeel-drivers` has it: the rules are core's, the order in
 //! which repositories are asked is the same.
 
+use std::collections::BTreeMap;
+
 use evenkeel_core::backup::archive::{self, Archived, Error, There};
 use evenkeel_core::backup::lineage::{Archive, BackupId};
 use evenkeel_core::digest::Digest;
@@ -42,10 +44,20 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// Stores a file of the log wherever it is not yet.
-    pub fn push(&mut self, file: Name, content: &[u64], term: Term) -> Result<Archived, Error> {
-        let results = self.names().map(|name| self.push_to(name, file, content, term)).collect();
-        archive::of_all(results)
+    /// Stores a file of the log wherever it is not yet; and who did not take it.
+    pub fn push(
+        &mut self,
+        file: Name,
+        content: &[u64],
+        term: Term,
+    ) -> (Result<Archived, Error>, Vec<String>) {
+        let (mut results, mut missed) = (Vec::new(), Vec::new());
+        for name in self.names() {
+            let result = self.push_to(name, file, content, term);
+            missed.extend(result.is_err().then(|| name.to_owned()));
+            results.push(result);
+        }
+        (archive::of_all(results), missed)
     }
 
     fn push_to(
@@ -102,6 +114,19 @@ impl<'a> Lineage<'a> {
         fetched.and(first.ok_or_else(|| not_there("any", name.to_owned())))
     }
 
+    /// Whether a backup can be begun anywhere; what the first said that takes none.
+    pub fn takes_any(&mut self) -> Result<(), Error> {
+        let (path, away) = (self.path(), self.away);
+        let mut first = None;
+        for repository in self.names() {
+            match self.all.write(repository, path, away) {
+                Ok(_) => return Ok(()),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
     /// Stores a backup wherever that can be done; where it is.
     pub fn complete(&mut self, base: &Base) -> Result<Vec<String>, Error> {
         let (mut stored, mut first) = (Vec::new(), None);
@@ -142,6 +167,42 @@ impl<'a> Lineage<'a> {
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter().map(|id| self.base(id)).collect()
+    }
+
+    /// Whether every repository says which backups it has.
+    pub fn answers(&self) -> Result<(), Error> {
+        self.names().try_for_each(|name| self.ask(name).map(drop))
+    }
+
+    /// Copies log and backups to wherever they are not; how many objects.
+    pub fn even(&mut self) -> Result<u64, Error> {
+        let (mut log, mut backups) = (BTreeMap::new(), BTreeMap::new());
+        for repository in self.names() {
+            let Some(kept) = self.ask(repository)? else { continue };
+            for (file, content) in &kept.log {
+                log.entry(*file).or_insert_with(|| content.clone());
+            }
+            for (id, base) in &kept.backups {
+                backups.entry(*id).or_insert_with(|| base.clone());
+            }
+        }
+        let mut copied = 0;
+        for repository in self.names() {
+            let kept = self.ask(repository)?.cloned().unwrap_or_default();
+            let lacks_log = log.iter().filter(|(file, _)| !kept.log.contains_key(*file));
+            let lacks = backups.iter().filter(|(id, _)| !kept.backups.contains_key(*id));
+            let (lacks_log, lacks) = (lacks_log.collect::<Vec<_>>(), lacks.collect::<Vec<_>>());
+            if lacks_log.is_empty() && lacks.is_empty() {
+                continue;
+            }
+            let path = self.path();
+            let kept = self.all.write(repository, path, self.away)?;
+            // A backup is its data and its manifest.
+            copied += (lacks_log.len() + 2 * lacks.len()) as u64;
+            kept.log.extend(lacks_log.into_iter().map(|(file, content)| (*file, content.clone())));
+            kept.backups.extend(lacks.into_iter().map(|(id, base)| (*id, base.clone())));
+        }
+        Ok(copied)
     }
 
     /// The newest timeline that its log goes on on, from a backup's on; all must answer.

@@ -8,7 +8,7 @@ mod restore;
 
 use evenkeel_core::backup::guard::{Level, Room};
 use evenkeel_core::backup::lineage::{Archive, Seed, Target};
-use evenkeel_core::driver::{Archived, Error};
+use evenkeel_core::driver::{Archived, Directory, Error};
 use evenkeel_core::goal::Goal;
 use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::moment::Moment;
@@ -112,21 +112,24 @@ impl Machine {
         }
     }
 
-    pub(super) fn said_of_archive(&mut self, goal: &Goal) -> Archived {
+    pub(super) fn said_of_archive(&mut self, goal: &Goal) -> Result<Archived, Error> {
         let (now, room) = (self.now, self.room());
         let server = self.server(goal);
+        if server.directory == Directory::Absent {
+            return failed("cannot list its log: it is not there");
+        }
         server.archiver.see(&server.log, now);
         let archiver = &server.archiver;
         let oldest = archiver.pending.front().map(|pending| pending.since);
         let long = oldest.filter(|since| now.since(*since) > BEHIND_AFTER);
         let bytes = archiver.pending_bytes();
-        Archived {
+        Ok(Archived {
             pending_bytes: bytes,
             behind_since: long.map(|since| Moment::of_millis(since.0 / 1000 * 1000)),
             trouble: archiver.trouble.clone().filter(|_| bytes > 0),
-            missed: Vec::new(),
+            missed: archiver.missed(now),
             room: Some(room),
-        }
+        })
     }
 
     pub(super) fn flush_log(&mut self, goal: &Goal) -> Result<bool, Error> {

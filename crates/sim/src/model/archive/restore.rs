@@ -65,9 +65,14 @@ fn choose(lineage: &Lineage<'_>, seed: &Seed) -> Result<Base, driver::Error> {
         Target::Latest => true,
         Target::Moment(moment) => base.backup.ended <= *moment,
         Target::Position(position) => base.backup.to <= *position,
-        Target::Point(_) => false,
+        // Nobody knows where it is: the whole log is gone through for it.
+        Target::Point(_) => all.first().is_some_and(|first| first.backup.id == base.backup.id),
     };
     let found = all.iter().filter(before).max_by_key(|base| (base.backup.to, base.backup.id));
+    if found.is_none() {
+        // Who cannot be asked may have one.
+        lineage.answers().map_err(told)?;
+    }
     match found {
         Some(base) => Ok(base.clone()),
         None if all.is_empty() => failed("its lineage has no backup"),
