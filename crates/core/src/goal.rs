@@ -212,6 +212,12 @@ pub struct Goal {
 }
 
 impl Goal {
+    /// Whether its member is to take writes.
+    #[must_use]
+    pub const fn takes_writes(&self) -> bool {
+        matches!(self.role, Role::Primary { .. })
+    }
+
     /// The owner's role, and the name of its database: that of its service, or of the one it was
     /// restored from.
     #[must_use]

@@ -416,6 +416,19 @@ impl Member {
         self.look_again();
     }
 
+    /// Whether its server answers something.
+    pub fn answers(&self) -> bool {
+        matches!(self.seen.answer, Answer::Accepting | Answer::Writing | Answer::Following)
+    }
+
+    /// Whether its server is being started, or runs.
+    pub fn may_come_up(&self) -> bool {
+        !matches!(
+            self.seen.state,
+            State::Failed | State::CrashLooping | State::Stopped | State::Sealed | State::Gone
+        )
+    }
+
     fn look_again(&mut self) {
         (self.seen.directory, self.seen.process) = (None, None);
     }

@@ -11,6 +11,7 @@
 
 mod archiving;
 mod guarding;
+mod herd;
 mod importing;
 mod member;
 mod part;
@@ -26,6 +27,7 @@ pub use member::Stored;
 pub use perform::{Outcome, perform};
 pub use reconcile::Action;
 
+use self::herd::Herd;
 use crate::backup::job::{Done, Job};
 use crate::check::{Check, Reading, Result as CheckResult};
 use crate::digest::Digest;
@@ -190,6 +192,7 @@ pub struct Brain {
     config: Config,
     members: BTreeMap<MemberId, Member>,
     poolers: Poolers,
+    herd: Herd,
     store: Option<Allegiance>,
     /// Whether the controller on the stream is the one to obey.
     obeys: bool,
@@ -217,6 +220,7 @@ impl Brain {
             config,
             members,
             poolers: Poolers::new(&poolers),
+            herd: Herd::default(),
             store,
             obeys: false,
             open: false,
@@ -390,15 +394,21 @@ impl Brain {
         }
     }
 
-    /// Every member without a call under way gets its next one.
+    /// Every member without a call under way gets its next one; of starts, as many as the host bears.
     fn drive(&mut self, now: Time, out: &mut Output) {
+        let Self { members, herd, .. } = self;
+        let is = |id, so: fn(&Member) -> bool| members.get(&id).is_some_and(so);
+        herd.look(now, |id| is(id, Member::answers), |id| !is(id, Member::may_come_up));
+        let mut starts = Vec::new();
         for (id, member) in &mut self.members {
             member.settle();
-            if let Next::Do(action) = member.next(now) {
-                self.calls += 1;
-                member.begin(self.calls, action.clone(), now);
-                let goal = member.goal().clone();
-                out.calls.push(Call { member: *id, number: self.calls, action, goal });
+            match member.next(now) {
+                Next::Do(Action::Start) => starts.push((!member.goal().takes_writes(), *id)),
+                Next::Do(action) => {
+                    self.calls += 1;
+                    out.calls.push(call(member, *id, (self.calls, action), now));
+                }
+                _ => {}
             }
             let (state, goal) = (member.seen.state, &member.stored.applied.goal);
             if member.seen.archiving.wants(goal, state)
@@ -409,6 +419,19 @@ impl Brain {
                 let goal = member.goal().clone();
                 out.jobs.push(JobCall { member: *id, number: self.calls, job, goal });
             }
+        }
+        // Those who take writes first: others can wait for them.
+        starts.sort_unstable();
+        for (_, id) in starts {
+            if !self.herd.has_room() {
+                break;
+            }
+            let Some(member) = self.members.get_mut(&id) else { continue };
+            self.herd.starts(id, now);
+            self.calls += 1;
+            out.calls.push(call(member, id, (self.calls, Action::Start), now));
+        }
+        for (id, member) in &mut self.members {
             if std::mem::take(&mut member.unsaved) {
                 out.save.push((*id, member.stored.clone()));
             }
@@ -515,6 +538,12 @@ impl Brain {
     pub fn members(&self) -> impl Iterator<Item = report::Member> {
         self.members.iter().map(|(id, member)| member.report(data_dir(&self.config, *id), Time(0)))
     }
+}
+
+/// A member's next call begins.
+fn call(member: &mut Member, id: MemberId, (number, action): (u64, Action), now: Time) -> Call {
+    member.begin(number, action.clone(), now);
+    Call { member: id, number, action, goal: member.goal().clone() }
 }
 
 /// Where a member's data is.

@@ -110,25 +110,16 @@ impl Cell {
 
     fn due(&self, service: &Service, archive: &Archive, now: Time) -> Next {
         let policy = &self.setup.policy;
-        let keep = policy.backup_keep.or(goals::plan(&self.setup, &service.row).1.keep);
-        let gone = keep.map_or_else(Vec::new, |keep| expirable(&held(archive), keep, now));
-        if !gone.is_empty() {
-            let stays = archive.backups.iter().filter(|backup| !gone.contains(&backup.id.0));
-            let before = stays.map(|backup| backup.from).min().unwrap_or(Position(0));
-            return Next::Do(What::Expire {
-                backups: gone.into_iter().map(BackupId).collect(),
-                before,
-            });
-        }
+        let what = What::Backup { rate_max: policy.backup_rate_max };
         let Some(last) = archive.backups.last() else {
             let spread = schedule::spread(service.row.id, policy.backup_first_within);
             let due = service.row.since + Span(spread);
-            let what = What::Backup { rate_max: policy.backup_rate_max };
             return if now >= due { Next::Do(what) } else { Next::Wait(due) };
         };
+        // What is new goes before what tidies up: expiry fails for as long as a repository is away.
         let due = policy.backup.due(service.row.id, Some(Time(last.ended.millis())));
         if now >= due {
-            return Next::Do(What::Backup { rate_max: policy.backup_rate_max });
+            return Next::Do(what);
         }
         let proof = match &archive.proof {
             // The first is soon; afterwards every one has its own moment.
@@ -138,16 +129,30 @@ impl Cell {
             }
             Some(proof) => Time(proof.begun.millis()) + policy.prove_every,
         };
-        if now < proof {
-            return match self.evener(service) {
-                Some(_) => Next::Do(What::Even),
-                None => Next::Wait(due.min(proof)),
-            };
+        if now >= proof
+            && let Some(seed) = self.own_seed(service)
+        {
+            return Next::Do(What::Prove(Box::new(seed)));
         }
-        match self.own_seed(service) {
-            Some(seed) => Next::Do(What::Prove(Box::new(seed))),
-            None => Next::Wait(due),
+        if let Some(expiry) = self.expiry(service, archive, now) {
+            return Next::Do(expiry);
         }
+        match self.evener(service) {
+            Some(_) if now < proof => Next::Do(What::Even),
+            _ if now < proof => Next::Wait(due.min(proof)),
+            _ => Next::Wait(due),
+        }
+    }
+
+    /// What is past its time, if anything is.
+    fn expiry(&self, service: &Service, archive: &Archive, now: Time) -> Option<What> {
+        let keep = goals::plan(&self.setup, &service.row).1.keep;
+        let keep = self.setup.policy.backup_keep.or(keep)?;
+        let gone = expirable(&held(archive), keep, now);
+        let stays = archive.backups.iter().filter(|backup| !gone.contains(&backup.id.0));
+        let before = stays.map(|backup| backup.from).min().unwrap_or(Position(0));
+        let backups: Vec<_> = gone.iter().copied().map(BackupId).collect();
+        (!gone.is_empty()).then_some(What::Expire { backups, before })
     }
 
     /// A service's newest backup, and all of its log.
