@@ -78,6 +78,7 @@ pub fn outages(fault: &str, trials: u64) -> Vec<Span> {
 
 fn outage(seed: u64, role: &str, act: Act) -> Span {
     let mut world = World::new(Options {
+        remedies: std::sync::Arc::new(evenkeel_kinds::remedies::bundled()),
         seed,
         hosts: 3,
         weather: Weather::Steady,

@@ -1,14 +1,18 @@
 //! `remedy`, `approve`, `pin`, `brake`: how far automation goes.
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand, ValueEnum};
 use evenkeel_api::order::Accepted;
 use evenkeel_api::{BrakeOrder, LevelOrder, PinOrder};
+use evenkeel_controller::recorder;
 use evenkeel_core::automation::Pinned;
 use evenkeel_core::remedy::Level;
 use evenkeel_core::time::Span;
-use evenkeel_core::view;
+use evenkeel_core::{journal, view};
+use evenkeel_sim::scenario::{self, Script};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
 use crate::{print, rules};
 
@@ -21,6 +25,8 @@ use crate::{print, rules};
   evenkeel remedy level failover suggest --service orders
   evenkeel remedy level failover default --service orders
   evenkeel remedy check my-remedies/*.toml
+  evenkeel remedy test hung.toml --against lost-primary
+  evenkeel remedy test hung.toml --against /var/lib/evenkeel/controller/recordings/FILE
 
 A remedy is a file (TOML): `remedy show` prints what each says. Your own are read from the directory
 that `evenkeel up --remedies DIR` names.")]
@@ -51,6 +57,15 @@ enum Verb {
         /// For services of this kind only.
         #[arg(long, value_name = "KIND")]
         kind: Option<String>,
+    },
+    /// Run a remedy against what happened (a flight recording) or what could (a scenario of the simulator),
+    /// and say what it would have done.
+    Test {
+        /// The remedy's file.
+        file: std::path::PathBuf,
+        /// A recording's file, a scenario's file, or a bundled scenario's name (`evenkeel sim list`).
+        #[arg(long, value_name = "RECORDING|SCENARIO")]
+        against: String,
     },
     /// Read remedy files and say what is wrong with them, without a fleet.
     Check {
@@ -107,6 +122,7 @@ impl Remedy {
                 let order = LevelOrder { level: level.level(), service, kind };
                 said(context, &context.client()?.set_level(name, &order)?)
             }
+            Verb::Test { file, against } => test(context, file, against),
             Verb::Check { files } => {
                 for path in files {
                     let remedy = rules::read_remedy(path)?;
@@ -336,4 +352,43 @@ fn show(context: &Context, remedy: &view::Remedy) -> Result<(), Failure> {
     print::line(&format!("  by hand  {} minutes", remedy.manual_minutes));
     print::line(&format!("  now      under way for {} services", remedy.running));
     Ok(())
+}
+
+/// What a remedy would have done, line by line, and whether all was well in the end.
+fn test(context: &Context, path: &std::path::Path, against: &str) -> Result<(), Failure> {
+    let remedy = rules::read_remedy(path)?;
+    let name = remedy.name.to_string();
+    let all = Arc::new(evenkeel_kinds::remedies::bundled().overlaid(vec![remedy]));
+    let needle = format!("remedy {name}");
+    let (lines, held) = if against.ends_with(".toml") || scenario::bundled(against).is_some() {
+        let text = super::sim::text_of(against)?;
+        let script = Script::parse(against, &text)
+            .map_err(|error| Failure::new(Kind::Usage, chain(&error)))?;
+        let run = script.run_under(all);
+        let of = |line: &&str| line.contains(&needle) || line.contains("FAILED");
+        let lines: Vec<String> =
+            run.transcript.lines().filter(of).map(|line| line.trim().to_owned()).collect();
+        (lines, run.held)
+    } else {
+        let replay = recorder::replay(against.as_ref(), evenkeel_kinds::KINDS, all, None)
+            .map_err(|error| Failure::new(Kind::Failed, chain(&error)))?;
+        let of = |entry: &&journal::Entry| entry.text.contains(&needle);
+        let line = |entry: &journal::Entry| {
+            format!("{} ms  {}: {}", entry.at.0, entry.subject, entry.text)
+        };
+        (replay.decisions.iter().filter(of).map(line).collect(), Ok(()))
+    };
+    if context.json {
+        print::json(&serde_json::json!({
+            "remedy": name, "against": against, "did": lines, "held": held.is_ok(),
+            "failed": held.as_ref().err(),
+        }))?;
+    } else {
+        match lines.len() {
+            0 => print::line(&format!("remedy {name} would have done nothing")),
+            n => print::line(&format!("remedy {name} has a part in {n} lines:")),
+        }
+        lines.iter().for_each(|line| print::line(&format!("  {line}")));
+    }
+    held.map_err(|what| Failure::new(Kind::Unwell, what))
 }

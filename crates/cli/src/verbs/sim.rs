@@ -145,7 +145,7 @@ fn list(context: &Context) -> Result<(), Failure> {
 }
 
 /// A bundled scenario's text by its name, or a file's.
-fn text_of(scenario: &str) -> Result<String, Failure> {
+pub fn text_of(scenario: &str) -> Result<String, Failure> {
     if let Some(bundled) = scenario::bundled(scenario) {
         return Ok(bundled.text.to_owned());
     }

@@ -91,6 +91,8 @@ pub struct Replay {
     pub differing: Vec<Difference>,
     /// Verdicts of the replay, in order.
     pub verdicts: Vec<journal::Entry>,
+    /// Decisions of the replay that were worth a word, in order.
+    pub decisions: Vec<journal::Entry>,
     /// Whether the last turn began and never ended: the controller died in it, or by it.
     pub unfinished: bool,
     /// Whether the recording ends within a frame.
@@ -144,6 +146,7 @@ pub fn replay(
         differing_turns: 0,
         differing: Vec::new(),
         verdicts: Vec::new(),
+        decisions: Vec::new(),
         unfinished: false,
         torn: false,
     };
@@ -166,6 +169,8 @@ impl Replay {
         self.turns += 1;
         let verdicts = gives.writes.journal.iter().filter(|e| e.topic == Topic::Verdict);
         self.verdicts.extend(verdicts.cloned());
+        let decisions = gives.writes.journal.iter().filter(|e| e.topic == Topic::Decision);
+        self.decisions.extend(decisions.cloned());
         let Some(recorded) = recorded else {
             self.unfinished = true;
             return;

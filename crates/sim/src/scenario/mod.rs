@@ -15,6 +15,9 @@ mod script;
 mod stage;
 
 use std::fmt::Write;
+use std::sync::Arc;
+
+use evenkeel_core::remedy::Remedies;
 
 use crate::mutation::Mutation;
 pub use script::{Error, Script, Step};
@@ -72,10 +75,17 @@ impl Script {
         self.run_with(None)
     }
 
+    /// The same under remedies of one's own.
+    #[must_use]
+    pub fn run_under(&self, remedies: Arc<Remedies>) -> Run {
+        let (transcript, held) = stage::Stage::new(self, None, remedies).play();
+        Run { transcript, held }
+    }
+
     /// The same, with a rule broken on purpose.
     #[must_use]
     pub fn run_with(&self, mutation: Option<Mutation>) -> Run {
-        let (transcript, held) = stage::Stage::new(self, mutation).play();
+        let (transcript, held) = stage::Stage::new(self, mutation, bundled_remedies()).play();
         Run { transcript, held }
     }
 }
@@ -120,6 +130,10 @@ impl Bundled {
         let _ = write!(page, "## What happens\n\n```text\n{}```\n", run.transcript);
         Ok(page)
     }
+}
+
+fn bundled_remedies() -> Arc<Remedies> {
+    Arc::new(evenkeel_kinds::remedies::bundled())
 }
 
 /// The index of the pages.

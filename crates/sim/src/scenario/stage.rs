@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
+use std::sync::Arc;
+
 use evenkeel_core::order::{Keys, Order};
+use evenkeel_core::remedy::Remedies;
 use evenkeel_core::service::State;
 use evenkeel_core::time::{Span, Time};
 
@@ -26,12 +29,13 @@ pub struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// The fleet, settled.
-    pub fn new(script: &'a Script, mutation: Option<Mutation>) -> Self {
+    pub fn new(script: &'a Script, mutation: Option<Mutation>, remedies: Arc<Remedies>) -> Self {
         let mut world = World::new(Options {
             seed: 0,
             hosts: script.hosts,
             weather: Weather::Steady,
             policy: script.policy.clone(),
+            remedies,
             write_every: script.write_every.0,
             chronicle: true,
             repositories: script.repositories,

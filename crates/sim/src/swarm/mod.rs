@@ -173,6 +173,7 @@ fn policy(plan: &Plan) -> Policy {
 /// Two halves: in the first everything of the plan happens, in the second nothing breaks any more.
 fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary, Failure> {
     let mut world = World::new(Options {
+        remedies: std::sync::Arc::new(evenkeel_kinds::remedies::bundled()),
         seed: plan.seed,
         hosts: plan.hosts,
         weather: Weather::Rough,

@@ -114,7 +114,7 @@ impl World {
             store: self.store.id(),
             policy: self.options.policy.clone(),
             kinds: evenkeel_kinds::KINDS,
-            remedies: Arc::new(evenkeel_kinds::remedies::bundled()),
+            remedies: Arc::clone(&self.options.remedies),
         };
         (self.cell_life, self.cell_wake) = (self.cell_life + 1, None);
         match Cell::load(setup, &rows) {

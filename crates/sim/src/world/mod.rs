@@ -12,6 +12,7 @@ mod network;
 mod poolers;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use evenkeel_core::agent::{self, Brain, Call, Input, JobCall, Stored};
 use evenkeel_core::backup::lineage::{Location, Repository};
@@ -22,6 +23,7 @@ use evenkeel_core::kind::Loss;
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::pooler::Pooler;
+use evenkeel_core::remedy::Remedies;
 use evenkeel_core::report::ToAgent;
 use evenkeel_core::route::{Route, ToGateway};
 use evenkeel_core::succession::Allegiance;
@@ -69,6 +71,8 @@ pub struct Options {
     pub weather: Weather,
     /// What the controller and the agents decide by.
     pub policy: Policy,
+    /// The remedies that the controller may run.
+    pub remedies: Arc<Remedies>,
     /// Between a client's writes to one service.
     pub write_every: Span,
     /// Whether what happens is told in [`World::told`].
