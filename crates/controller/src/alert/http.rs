@@ -190,8 +190,17 @@ impl Site {
         format!("{} took longer than {}: {what}", self.host, deadline.allowed())
     }
 
+    fn distrust(&self, error: &dyn std::error::Error) -> String {
+        format!(
+            "{} is not trusted: {error}; if its certificate is of an authority of your own, name \
+             that in ca_file",
+            self.host
+        )
+    }
+
     /// What happened, in one sentence.
     fn sentence(&self, error: &ureq::Error, deadline: &Deadline) -> String {
+        use std::io::ErrorKind as K;
         use ureq::{Error as E, Timeout as T};
         let host = &self.host;
         match error {
@@ -199,14 +208,18 @@ impl Site {
             E::Timeout(T::Connect) => self.late(deadline, "it was not connected by then"),
             E::Timeout(_) => self.late(deadline, "its answer was not whole by then"),
             E::HostNotFound => format!("{host} has no address: its name is not resolved"),
-            E::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            E::Io(error) if error.kind() == K::ConnectionRefused => {
                 format!("{host} refuses connections")
             }
-            E::Io(error) => format!("the connection to {host} broke: {error}"),
-            E::Tls(_) | E::Rustls(_) => format!(
-                "{host} is not trusted: {error}; if its certificate is of an authority of your \
-                 own, name that in ca_file"
-            ),
+            E::Io(error) => match error.kind() {
+                // What the other side says inside of TLS, or who vouches for it.
+                K::InvalidData => self.distrust(error),
+                K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe | K::UnexpectedEof => {
+                    format!("the connection to {host} broke: {error}")
+                }
+                _ => format!("{host} is not reached: {error}"),
+            },
+            E::Tls(_) | E::Rustls(_) => self.distrust(error),
             error => format!("{host} did not answer as HTTP: {error}"),
         }
     }
