@@ -29,6 +29,9 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// After its end, so many chunks more are read of what it left in its output.
 const CHUNKS_LEFT: usize = 8;
 
+/// What was killed is waited for so long.
+const KILLED_WITHIN: Duration = Duration::from_millis(500);
+
 struct Run {
     argv: Vec<String>,
 }
@@ -212,6 +215,12 @@ impl Drop for Running {
         // Once it was waited for, its number may be another's: then its group is left alone.
         if self.ended.is_none() {
             kill(&mut self.child);
+            // A killed process ends at once, unless the kernel holds it; then it is not waited for.
+            let _ = poll(
+                &mut [PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN)],
+                Timespec::try_from(KILLED_WITHIN).ok().as_ref(),
+            );
+            let _ = self.child.try_wait();
         }
     }
 }
@@ -226,6 +235,5 @@ fn kill(child: &mut Child) {
     if let Ok(pid) = pid(child) {
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     }
-    // A killed process ends at once, unless the kernel holds it; then nobody else may wait for it here.
-    let _ = child.wait();
+    let _ = child.kill();
 }
