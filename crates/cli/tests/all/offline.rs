@@ -66,7 +66,7 @@ fn the_units_that_are_shipped_leave_databases_running() {
 
 #[test]
 fn a_chain_of_alerts_is_checked_and_tried_without_a_fleet() {
-    let dir = std::path::PathBuf::from(new_data("alerts"));
+    let dir = new_data("alerts");
     std::fs::create_dir_all(&dir).expect("made");
     let file = dir.join("alerts.toml");
     let named = file.display().to_string();

@@ -36,100 +36,94 @@ fn the_example_is_right_and_shows_no_secret() {
     assert!(watcher.expect("there is one").describe().contains("hc.example.com each 1m"));
 }
 
+/// A file, the line that is wrong, and a part of what is said of it.
+const WRONG: &[(&str, usize, &str)] = &[
+    ("", 1, "no [[channel]]"),
+    ("patience = 5\n[[channel]]", 1, "patience must be a time such as \"10s\""),
+    ("nonsense = 1\n", 1, "there is no field \"nonsense\"; there are [[channel]], [watcher]"),
+    ("[[channel]]\nname = \"Pager\"\nkind = \"slack\"", 1, "of a-z, 0-9 and -"),
+    ("\n[[channel]]\nname = \"c\"\n", 2, "kind is missing"),
+    ("[[channel]]\nname = \"c\"\nkind = \"pagerdudy\"", 1, "there are pagerduty, alertmanager"),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"",
+        1,
+        "give it as routing_key, routing_key_file",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_kye = \"s3cr3t+Xyz\"",
+        1,
+        "routing_key is missing",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key = \"s3cr3t+Xyz\"\nseverity = 1",
+        5,
+        "there is no field \"severity\"",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\n\nrouting_key_env = \"s3cr3t+Xyz\"",
+        5,
+        "routing_key_env names a variable",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key_file = \"s3cr3t+Xyz\"",
+        4,
+        "names a file that cannot be read",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key_env = \"TEST_SECRET\"\nrouting_key = \"s3cr3t+Xyz\"",
+        1,
+        "give one of routing_key",
+    ),
+    ("[[channel]]\nname = \"c\"\nkind = \"slack\"\nurl = \"s3cr3t+Xyz\"", 1, "a whole address"),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"slack\"\nurl = \"http://h.example/s3cr3t+Xyz\"",
+        1,
+        "allow_plaintext",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"slack\"\nurl = \"https://u:s3cr3t+Xyz@h/\"",
+        1,
+        "username and password",
+    ),
+    ("[[channel]]\nname = \"c\"\nkind = \"command\"\nargv = [\"call\"]", 1, "whole path"),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"command\"\nargv = \"call\"",
+        4,
+        "argv must be a list of texts",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"mail\"\nserver = \"smtp.example.com\"\nsecurity = \"none\"",
+        5,
+        "security must be one of starttls, tls, plain",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"mail\"\nserver = \"smtp.example.com\"\nsecurity = \"plain\"",
+        1,
+        "not on this machine",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"mail\"\nserver = \"localhost\"\nfrom = \"nobody\"\nto = []",
+        5,
+        "no e-mail address",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"command\"\nargv = [\"/bin/true\"]\npatience = \"9m\"",
+        5,
+        "from 1s to 1m",
+    ),
+    (
+        "[[channel]]\nname = \"c\"\nkind = \"command\"\nargv = [\"/bin/true\"]\nack_within = \"6s\"",
+        1,
+        "longer than ack_within",
+    ),
+    ("[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key = s3cr3t+Xyz", 4, "not TOML"),
+    ("[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key = \"s3cr3t+Xyz", 4, "not TOML"),
+    ("channel = \"s3cr3t+Xyz\"", 1, "begin with [[channel]]"),
+];
+
 #[test]
 fn what_is_wrong_is_said_by_its_line_with_the_fix_and_never_with_the_value() {
-    let cases = [
-        ("", 1, "no [[channel]]"),
-        ("patience = 5\n[[channel]]", 1, "patience must be a time such as \"10s\""),
-        ("nonsense = 1\n", 1, "there is no field \"nonsense\"; there are [[channel]], [watcher]"),
-        ("[[channel]]\nname = \"Pager\"\nkind = \"slack\"", 1, "of a-z, 0-9 and -"),
-        ("\n[[channel]]\nname = \"c\"\n", 2, "kind is missing"),
-        ("[[channel]]\nname = \"c\"\nkind = \"pagerdudy\"", 1, "there are pagerduty, alertmanager"),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"",
-            1,
-            "give it as routing_key, routing_key_file",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_kye = \"s3cr3t+Xyz\"",
-            1,
-            "routing_key is missing",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key = \"s3cr3t+Xyz\"\nseverity = 1",
-            5,
-            "there is no field \"severity\"",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\n\nrouting_key_env = \"s3cr3t+Xyz\"",
-            5,
-            "routing_key_env names a variable",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key_file = \"s3cr3t+Xyz\"",
-            4,
-            "names a file that cannot be read",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key_env = \"TEST_SECRET\"\nrouting_key = \"s3cr3t+Xyz\"",
-            1,
-            "give one of routing_key",
-        ),
-        ("[[channel]]\nname = \"c\"\nkind = \"slack\"\nurl = \"s3cr3t+Xyz\"", 1, "a whole address"),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"slack\"\nurl = \"http://h.example/s3cr3t+Xyz\"",
-            1,
-            "allow_plaintext",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"slack\"\nurl = \"https://u:s3cr3t+Xyz@h/\"",
-            1,
-            "username and password",
-        ),
-        ("[[channel]]\nname = \"c\"\nkind = \"command\"\nargv = [\"call\"]", 1, "whole path"),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"command\"\nargv = \"call\"",
-            4,
-            "argv must be a list of texts",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"mail\"\nserver = \"smtp.example.com\"\nsecurity = \"none\"",
-            5,
-            "security must be one of starttls, tls, plain",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"mail\"\nserver = \"smtp.example.com\"\nsecurity = \"plain\"",
-            1,
-            "not on this machine",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"mail\"\nserver = \"localhost\"\nfrom = \"nobody\"\nto = []",
-            5,
-            "no e-mail address",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"command\"\nargv = [\"/bin/true\"]\npatience = \"9m\"",
-            5,
-            "from 1s to 1m",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"command\"\nargv = [\"/bin/true\"]\nack_within = \"6s\"",
-            1,
-            "longer than ack_within",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key = s3cr3t+Xyz",
-            4,
-            "not TOML",
-        ),
-        (
-            "[[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting_key = \"s3cr3t+Xyz",
-            4,
-            "not TOML",
-        ),
-        ("channel = \"s3cr3t+Xyz\"", 1, "begin with [[channel]]"),
-    ];
-    for (text, line, part) in cases {
+    for (text, line, part) in WRONG.iter().copied() {
         let said = config(text).expect_err(text);
         let first = said.lines().find(|said| said.contains(part));
         let first = first.unwrap_or_else(|| panic!("{text}\n{said}"));
