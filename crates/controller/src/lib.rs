@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+pub mod alert;
 mod cell_thread;
 mod clock;
 mod credential;

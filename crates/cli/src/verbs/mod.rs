@@ -1,6 +1,7 @@
 //! The verbs. A new one is a file and a line in [`Verb`].
 
 mod agent;
+mod alert;
 mod backup;
 mod bench;
 mod completions;
@@ -75,6 +76,7 @@ pub enum Verb {
     Key(key::Key),
     Recover(recover::Recover),
     Doctor(doctor::Doctor),
+    Alert(alert::Alert),
     Replay(replay::Replay),
     Store(store::Store),
     Demo(demo::Demo),
@@ -123,6 +125,7 @@ impl Verb {
             Self::Key(verb) => verb.run(context),
             Self::Recover(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
+            Self::Alert(verb) => verb.run(context),
             Self::Replay(verb) => verb.run(context),
             Self::Store(verb) => verb.run(context),
             Self::Demo(verb) => verb.run(),

@@ -63,3 +63,40 @@ fn the_units_that_are_shipped_leave_databases_running() {
         assert!(out.status.success(), "{unit}: {}", said(&out));
     }
 }
+
+#[test]
+fn a_chain_of_alerts_is_checked_and_tried_without_a_fleet() {
+    let dir = new_data("alerts");
+    std::fs::create_dir_all(&dir).expect("made");
+    let file = dir.join("alerts.toml");
+    let named = file.display().to_string();
+    let write = |text: &str| std::fs::write(&file, text).expect("written");
+    assert_eq!(run(&["alert", "check", &named]).status.code(), Some(3), "it is not there");
+    write("[[channel]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = 8675309\n");
+    let out = run(&["alert", "check", &named]);
+    assert_eq!(out.status.code(), Some(2), "{}", said(&out));
+    assert!(said(&out).contains("alerts.toml:4: ") && !said(&out).contains("8675309"));
+    write(
+        "[[channel]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = \"k-8675309\"\n\
+         [[channel]]\nname = \"yes\"\nkind = \"command\"\nargv = [\"/bin/sh\", \"-c\", \"echo told\"]\n\
+         [[channel]]\nname = \"no\"\nkind = \"command\"\nargv = [\"/bin/false\"]\n",
+    );
+    let out = run(&["alert", "check", &named]);
+    let shown = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(shown.contains("events.pagerduty.com") && shown.contains("/bin/false"), "{shown}");
+    assert!(!format!("{shown}{}", said(&out)).contains("8675309"), "{shown}");
+    assert!(said(&out).contains("no [watcher]"), "{}", said(&out));
+    let out = run(&["alert", "send", &named, "--channel", "yes"]);
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(String::from_utf8_lossy(&out.stdout).contains("yes confirmed: /bin/sh did it: told"));
+    let out = run(&["alert", "send", &named, "--channel", "yes", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!(told["outcome"]["Ok"]["text"], "/bin/sh did it: told");
+    let out = run(&["alert", "send", &named, "--channel", "no"]);
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    assert!(said(&out).contains("no did not confirm: /bin/false ended with 1"), "{}", said(&out));
+    let out = run(&["alert", "send", &named, "--channel", "nobody"]);
+    assert_eq!(out.status.code(), Some(3), "{}", said(&out));
+    assert!(said(&out).contains("pager, yes, no"), "{}", said(&out));
+}
