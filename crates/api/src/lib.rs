@@ -26,6 +26,7 @@ mod types;
 pub use client::{Client, Way};
 pub use endpoint::{ENDPOINTS, Endpoint, Method, Parameter};
 pub use error::Error;
+pub use evenkeel_core::{drill, maintenance, toil};
 pub use evenkeel_core::{order, view};
 pub use events::Events;
 pub use openapi::openapi;
@@ -35,3 +36,4 @@ pub use types::{
     PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder,
     Termination, UrlAnswer,
 };
+pub use types::{DrillBegin, DrillSchedule, PlanOrder, WindowOrder};

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::cell_thread::{self, Handle, Item, Setting};
 use crate::credential::{FleetKey, Token};
+use crate::drills::{self, Access};
 use crate::http::{self, Inner};
 use crate::lock::Lock;
 use crate::stats::Stats;
@@ -123,10 +124,15 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         allowed_hosts,
         stats,
         stopping: told.clone(),
+        checked: http::doctor::Checked::default(),
     };
     let mut server = JoinSet::new();
-    server.spawn(http::serve(listener, http::router(Arc::new(inner)), told));
+    server.spawn(http::serve(listener, http::router(Arc::new(inner)), told.clone()));
     let token = token.as_str().to_owned();
+    if let Some(driller) = options.driller.clone() {
+        let at = Access { address: reachable(address).to_string(), token: token.clone() };
+        server.spawn(drills::run(driller, at, cell.clone(), told));
+    }
     // Written last: whoever finds it finds a controller that answers.
     write_address(&options.dir, address, &token)?;
     tracing::info!(%address, "the controller answers");
@@ -144,10 +150,10 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     })
 }
 
-/// Tells agents, gateways and the CLI where the controller is.
-fn write_address(dir: &Path, address: SocketAddr, token: &str) -> Result<(), Error> {
-    // Whoever reads this is on this machine and cannot connect to "any address".
-    let reachable = match address {
+/// Where a controller is found from its own machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    // Nobody can connect to "any address".
+    match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
             SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, v4.port()))
         }
@@ -155,7 +161,12 @@ fn write_address(dir: &Path, address: SocketAddr, token: &str) -> Result<(), Err
             SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port()))
         }
         address => address,
-    };
+    }
+}
+
+/// Tells agents, gateways and the CLI where the controller is.
+fn write_address(dir: &Path, address: SocketAddr, token: &str) -> Result<(), Error> {
+    let reachable = reachable(address);
     let text = serde_json::json!({ "address": reachable.to_string(), "token": token });
     private_file::replace(&dir.join("controller.json"), text.to_string().as_bytes())?;
     Ok(())

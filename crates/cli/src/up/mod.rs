@@ -79,6 +79,7 @@ async fn serve(
         listen: options.listen,
         backup_engine: options.backup_engine,
         vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
+        driller: Some(std::sync::Arc::new(crate::driller::OverApi)),
         ..evenkeel_controller::Options::new(data.join("controller"))
     };
     let mut running = evenkeel_controller::start(setup).await.map_err(failed)?;

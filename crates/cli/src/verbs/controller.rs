@@ -41,6 +41,7 @@ impl Controller {
             backup_engine: self.backup_engine,
             allowed_hosts: self.allow_host.clone(),
             vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
+            driller: Some(std::sync::Arc::new(crate::driller::OverApi)),
             ..evenkeel_controller::Options::new(dir.clone())
         };
         crate::up::runtime()?.block_on(async {

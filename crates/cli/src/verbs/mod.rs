@@ -21,6 +21,7 @@ mod journal;
 pub mod key;
 mod kind;
 mod list;
+mod maintenance;
 mod operate;
 mod recover;
 mod replay;
@@ -29,6 +30,7 @@ mod show;
 mod sim;
 mod store;
 mod terminate;
+mod toil;
 mod up;
 mod url;
 mod wait;
@@ -68,6 +70,8 @@ pub enum Verb {
     Journal(journal::Journal),
     Key(key::Key),
     Recover(recover::Recover),
+    Maintenance(maintenance::Maintenance),
+    Toil(toil::Toil),
     Doctor(doctor::Doctor),
     Replay(replay::Replay),
     Store(store::Store),
@@ -111,6 +115,8 @@ impl Verb {
             Self::Journal(verb) => verb.run(context),
             Self::Key(verb) => verb.run(context),
             Self::Recover(verb) => verb.run(context),
+            Self::Maintenance(verb) => verb.run(context),
+            Self::Toil(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
             Self::Replay(verb) => verb.run(context),
             Self::Store(verb) => verb.run(context),

@@ -36,13 +36,15 @@ impl From<order::Error> for Failure {
         use order::Error as E;
         let status = match &error {
             E::BadName { .. } => StatusCode::BAD_REQUEST,
-            E::NoSuchService { .. } | E::NoSuchHost { .. } | E::NoSuchRepository { .. } => {
-                StatusCode::NOT_FOUND
-            }
+            E::NoSuchService { .. }
+            | E::NoSuchHost { .. }
+            | E::NoSuchRepository { .. }
+            | E::NoSuchPlanned { .. } => StatusCode::NOT_FOUND,
             E::NoSuchKind { .. }
             | E::NoSuchPlan { .. }
             | E::NoSuchStandby { .. }
             | E::NoReason
+            | E::DayPast { .. }
             | E::Unconfirmed { .. }
             | E::Unsure { .. }
             | E::RepositoryUnsure { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -59,6 +61,10 @@ impl From<order::Error> for Failure {
             | E::NoMember { .. }
             | E::Unreachable { .. }
             | E::NoStandbys { .. }
+            | E::TooMuchPlanned { .. }
+            | E::PlannedRuns { .. }
+            | E::NoDrill { .. }
+            | E::NoDrillRuns { .. }
             | E::Unsafe { .. }
             | E::NameTaken { .. }
             | E::NotNow { .. }

@@ -31,6 +31,7 @@ impl Cell {
         self.free_port(id, work);
         self.advance(id, work);
         self.tend(id, work);
+        self.maintain(id, work);
         let Some(decision) = self.decision(id, work.now) else { return };
         self.tell_decision(id, &decision, work);
         match &decision {
@@ -119,7 +120,7 @@ impl Cell {
     }
 
     /// Whether a claim of this lane would be granted to a service now.
-    fn gate(&self, row: &rows::Service, lane: Lane) -> Result<(), claim::Refusal> {
+    pub(super) fn gate(&self, row: &rows::Service, lane: Lane) -> Result<(), claim::Refusal> {
         let host = row.primary().host;
         let claims = self.state.hosts.get(&host).map(|h| h.claims).unwrap_or_default();
         claim::gate(
@@ -307,6 +308,8 @@ impl Cell {
             _ => {}
         }
         self.release(&operation, work);
+        self.planned_ended(id, operation.id, how == "done", work);
+        self.count_saved(&operation, how == "done", work);
         if matches!(operation.kind, Kind::Switchover | Kind::Failover) {
             // Whoever waited for it waits no more.
             work.routes.insert(id);

@@ -12,9 +12,11 @@ use super::backups::rows::Archive;
 use super::recovery::rows::Recovery;
 use crate::backup::lineage::Repository;
 use crate::decide::Run;
+use crate::drill::Drills;
 use crate::goal::{StopMode, Want};
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
 use crate::label::Label;
+use crate::maintenance::{Planned, Windows};
 use crate::name::ServiceName;
 use crate::operation::Operation;
 use crate::promise::{Copy, Promise};
@@ -54,6 +56,15 @@ pub struct Cell {
     /// That this store comes after others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Box<Recovery>>,
+    /// The number of the newest piece of planned work.
+    #[serde(default, skip_serializing_if = "none_yet")]
+    pub planned: u32,
+}
+
+/// Whether nothing was numbered yet.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn none_yet(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A host.
@@ -131,6 +142,23 @@ pub struct Service {
     /// Its archive, where its plan has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Box<Archive>>,
+    /// Its windows, planned work and drills; `None` for a service that never had any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<Box<Upkeep>>,
+}
+
+/// What people planned for a service, and what its drills came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upkeep {
+    /// Its windows; `None`: those of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
+    /// What waits for them, in order of number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<Planned>,
+    /// Its drills.
+    #[serde(default, skip_serializing_if = "Drills::is_empty")]
+    pub drills: Drills,
 }
 
 /// A member, and what is wanted of it.

@@ -1,9 +1,11 @@
 //! The core's tests over its public face: tables, protocol, a cell in a modelled world.
 mod agent;
 mod cell;
+mod drills;
 mod golden;
 mod import;
 mod machines;
+mod maintenance;
 mod poolers;
 mod promise;
 mod protocol;
@@ -11,4 +13,5 @@ mod recovery;
 mod redundancy;
 mod runbooks;
 mod small_world;
+mod upkeep;
 mod world;

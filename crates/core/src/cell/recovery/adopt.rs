@@ -242,6 +242,7 @@ impl Cell {
             runs: None,
             paged: false,
             archive: None,
+            upkeep: None,
         })
     }
 
