@@ -325,9 +325,6 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("JournalEntry", json(&entry)),
         ("DoctorItem", json(&item)),
     ]
-    .into_iter()
-    .chain(upkeep())
-    .collect()
 }
 
 fn a_drill_result() -> DrillResult {
@@ -402,7 +399,7 @@ fn json<T: Serialize>(value: &T) -> serde_json::Value {
 
 #[test]
 fn every_shape_has_the_fields_that_travel() {
-    let parts = [views(), archives(), own(), of_the_store()];
+    let parts = [views(), archives(), own(), of_the_store(), upkeep()];
     let examples: BTreeMap<_, _> = parts.into_iter().flatten().collect();
     let document = openapi();
     let shapes = document["components"]["schemas"].as_object().unwrap();

@@ -110,8 +110,6 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let standings = keeper.is_some().then_some(standings);
     let keeper = keeper.map(|keeper| tokio::spawn(keeper.run(cell.changed.clone(), end)));
     let (stopping, told) = watch::channel(false);
-    let allowed_hosts =
-        options.allowed_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
     let inner = Inner {
         cell: cell.clone(),
         token: token.clone(),
@@ -121,7 +119,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         standings,
         wall: options.wall,
         kinds,
-        allowed_hosts,
+        allowed_hosts: lower(&options.allowed_hosts),
         stats,
         stopping: told.clone(),
         checked: http::doctor::Checked::default(),
@@ -129,10 +127,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let mut server = JoinSet::new();
     server.spawn(http::serve(listener, http::router(Arc::new(inner)), told.clone()));
     let token = token.as_str().to_owned();
-    if let Some(driller) = options.driller.clone() {
-        let at = Access { address: reachable(address).to_string(), token: token.clone() };
-        server.spawn(drills::run(driller, at, cell.clone(), told));
-    }
+    drill(&options, address, &token, &cell, told, &mut server);
     // Written last: whoever finds it finds a controller that answers.
     write_address(&options.dir, address, &token)?;
     tracing::info!(%address, "the controller answers");
@@ -148,6 +143,25 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         ending,
         _lock: lock,
     })
+}
+
+/// Has drills be done that are due, where there is somebody who does them.
+fn drill(
+    options: &Options,
+    address: SocketAddr,
+    token: &str,
+    cell: &Handle,
+    stopping: watch::Receiver<bool>,
+    server: &mut JoinSet<()>,
+) {
+    let Some(driller) = options.driller.clone() else { return };
+    let at = Access { address: reachable(address).to_string(), token: token.to_owned() };
+    server.spawn(drills::run(driller, at, cell.clone(), stopping));
+}
+
+/// Host names as they are compared.
+fn lower(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| name.to_ascii_lowercase()).collect()
 }
 
 /// Where a controller is found from its own machine.

@@ -48,7 +48,9 @@ fn planned_work_waits_and_drills_run_by_themselves() {
     assert!(opens.is_some(), "{show}");
     let before = fleet.show("pay")["members"][0]["pid"].clone();
     fleet.ok(&["maintenance", "run-now", "1"]);
-    until(SOON, "the restart was done", || journal(&fleet, "pay").contains("maintenance 1 is done"));
+    until(SOON, "the restart was done", || {
+        journal(&fleet, "pay").contains("maintenance 1 is done")
+    });
     assert!(journal(&fleet, "pay").contains("override: a person let it go"));
     assert_ne!(fleet.show("pay")["members"][0]["pid"], before);
     assert_eq!(fleet.json(&["maintenance", "list"]), Value::Array(vec![]));
@@ -99,7 +101,7 @@ fn a_changed_entry_of_the_journal_is_found_by_name() {
     assert!(ok && detail.contains("on in this look"), "{detail}");
     let (ok, detail) = doctor(&fleet, &["--deep"], "journal");
     assert!(ok && !detail.contains("on in this look"), "{detail}");
-    fleet.stop_up();
+    fleet.interrupt_up();
     let store = fleet.data.join("controller/store.db");
     let file = rusqlite::Connection::open(&store).expect("it is a file of SQLite");
     let read = "SELECT position, entry FROM journal ORDER BY position LIMIT 1 OFFSET 1";
