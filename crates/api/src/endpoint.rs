@@ -124,7 +124,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         request: Some("DrillResult"),
-        ..order("/v1/services/{name}/drills", "Has the journal tell what a drill came to.")
+        ..order("/v1/services/{name}/drills", "Keeps what a drill came to.")
     },
     get("/v1/services/{name}/backups", "[BackupRow]", "A service's backups, newest first."),
     order("/v1/services/{name}/backups", "Takes a backup; `job` in the answer is its number."),
@@ -221,5 +221,36 @@ pub const ENDPOINTS: &[Endpoint] = &[
         request: Some("RecoveryEnd"),
         ..order("/v1/recovery", "Goes on with the hosts that have shown what they keep.")
     },
-    get("/v1/doctor", "[DoctorItem]", "Whether the control plane is well, and what to do."),
+    Endpoint {
+        query: &[Parameter {
+            name: "deep",
+            of: "boolean",
+            summary: "The whole store again, also what was found sound before.",
+        }],
+        ..get("/v1/doctor", "[DoctorItem]", "Whether the control plane is well, and what to do.")
+    },
+    get("/v1/maintenance", "[MaintenanceItem]", "Everything that is planned."),
+    order("/v1/maintenance/{id}/run-now", "Has planned work wait for its window no longer."),
+    order("/v1/maintenance/{id}/cancel", "Has planned work not be done."),
+    get("/v1/services/{name}/maintenance", "Maintenance", "A service's windows and planned work."),
+    Endpoint {
+        request: Some("PlanOrder"),
+        ..order("/v1/services/{name}/maintenance", "Plans work for a service's next window.")
+    },
+    Endpoint {
+        request: Some("WindowOrder"),
+        ..order("/v1/services/{name}/maintenance/window", "Sets when planned work may be done.")
+    },
+    get("/v1/drills", "[Drills]", "The drills of every service that has or had any."),
+    get("/v1/services/{name}/drills", "Drills", "A service's drills: schedule, results, trend."),
+    Endpoint {
+        request: Some("DrillSchedule"),
+        ..order("/v1/services/{name}/drills/schedule", "Has a service be drilled by itself.")
+    },
+    Endpoint {
+        request: Some("DrillBegin"),
+        ..order("/v1/services/{name}/drills/begin", "Begins a drill that its giver does.")
+    },
+    order("/v1/services/{name}/drills/abort", "Has the drill that runs end as soon as it can."),
+    get("/v1/toil", "Toil", "What the fleet did by itself, and what people still do by hand."),
 ];

@@ -28,6 +28,7 @@ pub use automation::{BrakeOrder, LevelOrder, PinOrder};
 pub use client::{Client, Way};
 pub use endpoint::{ENDPOINTS, Endpoint, Method, Parameter};
 pub use error::Error;
+pub use evenkeel_core::{drill, maintenance, toil};
 pub use evenkeel_core::{order, view};
 pub use events::Events;
 pub use openapi::openapi;
@@ -37,3 +38,4 @@ pub use types::{
     PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder,
     Termination, UrlAnswer,
 };
+pub use types::{DrillBegin, DrillSchedule, PlanOrder, WindowOrder};

@@ -37,6 +37,50 @@ pub struct DrillResult {
     pub lost: u64,
     /// Rows that were acknowledged.
     pub acked: u64,
+    /// Why it failed; absent: it did what it was for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// The body of an order that a service has maintenance windows of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowOrder {
+    /// When, UTC, such as `Sun 02:00 4h, Wed 23:00 90m`; absent: those of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
+}
+
+/// The body of an order that work is planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanOrder {
+    /// What: `restart`, `switchover` or `drill`.
+    pub task: String,
+    /// Why, for the journal.
+    pub reason: String,
+    /// By when it must be done, RFC 3339 or a day: past that it waits for no window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required_by: Option<String>,
+}
+
+/// The body of an order that a service is drilled by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillSchedule {
+    /// What is exercised.
+    pub kind: String,
+    /// How often, such as `30d`; absent: not any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<String>,
+}
+
+/// The body of an order that a drill begins, which its giver then does and reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillBegin {
+    /// What is exercised.
+    pub kind: String,
 }
 
 /// The body of an order for a failover.

@@ -22,6 +22,7 @@ use evenkeel_api::{
     NewService, PinOrder, PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder,
     SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
+use evenkeel_api::{DrillBegin, DrillSchedule, PlanOrder, WindowOrder, drill, maintenance, toil};
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::Bucket;
 use evenkeel_core::goal::Password;
@@ -326,7 +327,7 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("NewService", json(&new_service())),
         ("Termination", json(&Termination { confirm: text() })),
         ("FailoverOrder", json(&FailoverOrder { reason: text() })),
-        ("DrillResult", json(&DrillResult { drill: text(), gap_ms: 1, lost: 0, acked: 1 })),
+        ("DrillResult", json(&a_drill_result())),
         ("RestoreTarget", json(&target)),
         ("ForkOrder", json(&ForkOrder { name: text(), target: target.clone() })),
         ("RollbackOrder", json(&RollbackOrder { target })),
@@ -366,13 +367,79 @@ fn views_of_people() -> (view::Pin, view::Approval) {
     (pin, approval)
 }
 
+fn a_drill_result() -> DrillResult {
+    DrillResult { drill: String::new(), gap_ms: 1, lost: 0, acked: 1, failed: Some(String::new()) }
+}
+
+/// What travels about maintenance, drills and toil.
+fn upkeep() -> Vec<(&'static str, serde_json::Value)> {
+    let text = String::new;
+    let item = || maintenance::Item {
+        id: 1,
+        service: text(),
+        task: text(),
+        reason: text(),
+        by: text(),
+        created_at: text(),
+        required_by: None,
+        state: text(),
+        opens_at: None,
+    };
+    let page = maintenance::Page {
+        service: text(),
+        window: None,
+        from: text(),
+        open: true,
+        opens_at: None,
+        planned: vec![],
+    };
+    let drills = drill::Page {
+        service: text(),
+        scheduled: vec![],
+        running: None,
+        aborted: false,
+        results: vec![],
+        trends: vec![],
+    };
+    let scheduled = drill::Scheduled { kind: text(), every: text(), due_at: text() };
+    let outcome =
+        drill::Shown { kind: text(), at: text(), gap_ms: 1, lost: 0, acked: 1, failed: None };
+    let trend = drill::ShownTrend { kind: text(), newest_ms: 1, before_ms: None };
+    let ledger = toil::Page {
+        minutes: 1,
+        working_years: 0.1,
+        calendar_years: 0.1,
+        saved: vec![],
+        just: vec![],
+    };
+    let saved =
+        toil::SavedRow { operation: text(), by: text(), times: 1, minutes: 1, last_at: text() };
+    let just = toil::JustRow { act: text(), times: 1, last_at: text(), could_become: text() };
+    let plan = PlanOrder { task: text(), reason: text(), required_by: Some(text()) };
+    vec![
+        ("WindowOrder", json(&WindowOrder { window: Some(text()) })),
+        ("PlanOrder", json(&plan)),
+        ("DrillSchedule", json(&DrillSchedule { kind: text(), every: Some(text()) })),
+        ("DrillBegin", json(&DrillBegin { kind: text() })),
+        ("MaintenanceItem", json(&item())),
+        ("Maintenance", json(&page)),
+        ("Drills", json(&drills)),
+        ("ScheduledDrill", json(&scheduled)),
+        ("DrillOutcome", json(&outcome)),
+        ("DrillTrend", json(&trend)),
+        ("Toil", json(&ledger)),
+        ("ToilSaved", json(&saved)),
+        ("ToilJust", json(&just)),
+    ]
+}
+
 fn json<T: Serialize>(value: &T) -> serde_json::Value {
     serde_json::to_value(value).expect("all types are JSON")
 }
 
 #[test]
 fn every_shape_has_the_fields_that_travel() {
-    let parts = [views(), archives(), own(), of_the_store()];
+    let parts = [views(), archives(), own(), of_the_store(), upkeep()];
     let examples: BTreeMap<_, _> = parts.into_iter().flatten().collect();
     let document = openapi();
     let shapes = document["components"]["schemas"].as_object().unwrap();

@@ -5,6 +5,7 @@
 //! help and a text that names the input and the fix.
 
 mod canary;
+mod driller;
 mod failure;
 mod find;
 mod lasting;

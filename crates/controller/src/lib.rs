@@ -22,6 +22,7 @@ pub mod alert;
 mod cell_thread;
 mod clock;
 mod credential;
+mod drills;
 mod failpoint;
 mod http;
 mod lock;
@@ -45,6 +46,7 @@ use evenkeel_store::Store;
 
 pub use clock::{Wall, wall};
 pub use credential::{Error as CredentialError, FleetKey};
+pub use drills::{Access, Driller, Measured};
 pub use failpoint::AbortAfter;
 pub use lock::Error as LockError;
 pub use private_file::Error as FileError;
@@ -74,6 +76,8 @@ pub struct Options {
     pub vault: Option<Arc<dyn Vault>>,
     /// They are taken no oftener than this.
     pub save_every: Duration,
+    /// Who does drills that are due; `None`: nobody, and they are late.
+    pub driller: Option<Arc<dyn Driller>>,
     /// For tests of crashes: dies at a commit.
     #[doc(hidden)]
     pub abort_after: Option<AbortAfter>,
@@ -95,6 +99,7 @@ impl Options {
             allowed_hosts: Vec::new(),
             vault: None,
             save_every: SAVE_EVERY,
+            driller: None,
             abort_after: None,
             wall,
         }

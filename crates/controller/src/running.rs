@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::cell_thread::{self, Handle, Item, Setting};
 use crate::credential::{FleetKey, Token};
+use crate::drills::{self, Access};
 use crate::http::{self, Inner};
 use crate::lock::Lock;
 use crate::stats::Stats;
@@ -109,8 +110,6 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let standings = keeper.is_some().then_some(standings);
     let keeper = keeper.map(|keeper| tokio::spawn(keeper.run(cell.changed.clone(), end)));
     let (stopping, told) = watch::channel(false);
-    let allowed_hosts =
-        options.allowed_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
     let inner = Inner {
         cell: cell.clone(),
         token: token.clone(),
@@ -120,13 +119,15 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         standings,
         wall: options.wall,
         kinds,
-        allowed_hosts,
+        allowed_hosts: lower(&options.allowed_hosts),
         stats,
         stopping: told.clone(),
+        checked: http::doctor::Checked::default(),
     };
     let mut server = JoinSet::new();
-    server.spawn(http::serve(listener, http::router(Arc::new(inner)), told));
+    server.spawn(http::serve(listener, http::router(Arc::new(inner)), told.clone()));
     let token = token.as_str().to_owned();
+    drill(&options, address, &token, &cell, told, &mut server);
     // Written last: whoever finds it finds a controller that answers.
     write_address(&options.dir, address, &token)?;
     tracing::info!(%address, "the controller answers");
@@ -144,10 +145,29 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     })
 }
 
-/// Tells agents, gateways and the CLI where the controller is.
-fn write_address(dir: &Path, address: SocketAddr, token: &str) -> Result<(), Error> {
-    // Whoever reads this is on this machine and cannot connect to "any address".
-    let reachable = match address {
+/// Has drills be done that are due, where there is somebody who does them.
+fn drill(
+    options: &Options,
+    address: SocketAddr,
+    token: &str,
+    cell: &Handle,
+    stopping: watch::Receiver<bool>,
+    server: &mut JoinSet<()>,
+) {
+    let Some(driller) = options.driller.clone() else { return };
+    let at = Access { address: reachable(address).to_string(), token: token.to_owned() };
+    server.spawn(drills::run(driller, at, cell.clone(), stopping));
+}
+
+/// Host names as they are compared.
+fn lower(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| name.to_ascii_lowercase()).collect()
+}
+
+/// Where a controller is found from its own machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    // Nobody can connect to "any address".
+    match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
             SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, v4.port()))
         }
@@ -155,7 +175,12 @@ fn write_address(dir: &Path, address: SocketAddr, token: &str) -> Result<(), Err
             SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port()))
         }
         address => address,
-    };
+    }
+}
+
+/// Tells agents, gateways and the CLI where the controller is.
+fn write_address(dir: &Path, address: SocketAddr, token: &str) -> Result<(), Error> {
+    let reachable = reachable(address);
     let text = serde_json::json!({ "address": reachable.to_string(), "token": token });
     private_file::replace(&dir.join("controller.json"), text.to_string().as_bytes())?;
     Ok(())

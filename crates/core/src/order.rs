@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::automation::Pinned;
 use crate::backup::engine::Engine;
 use crate::backup::lineage::{Repository, Target};
+use crate::drill;
 use crate::goal::Password;
 use crate::id::{OperationId, ServiceId};
 use crate::import::Import;
+use crate::maintenance;
 use crate::name;
 use crate::remedy::Level;
 use crate::service::State;
@@ -164,6 +166,23 @@ pub enum Order {
         lost: u64,
         /// Rows that were acknowledged.
         acked: u64,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+    },
+    /// Something about drills.
+    #[serde(rename = "drill_act")]
+    Drill {
+        /// What.
+        #[serde(rename = "act")]
+        order: drill::Order,
+    },
+    /// Something about windows and planned work.
+    #[serde(rename = "maintenance_act")]
+    Maintenance {
+        /// What.
+        #[serde(rename = "act")]
+        order: maintenance::Order,
     },
     /// Set who lets a remedy run, everywhere, for a kind or for one service.
     Level {
@@ -473,6 +492,52 @@ pub enum Error {
     /// A reason is missing.
     #[error("say why, for the journal: `--reason TEXT`")]
     NoReason,
+    /// No planned work has that number.
+    #[error(
+        "no planned work has the number {id}; `evenkeel maintenance list` shows what is planned"
+    )]
+    NoSuchPlanned {
+        /// What was asked for.
+        id: u32,
+    },
+    /// A service has as much planned as it may.
+    #[error("{name} has {max} pieces of work planned already; cancel one, or let one go")]
+    TooMuchPlanned {
+        /// The service.
+        name: String,
+        /// How many there may be.
+        max: usize,
+    },
+    /// A day that lies behind.
+    #[error("it would be required by {by}, which lies behind; name a day to come, or run it now")]
+    DayPast {
+        /// The day.
+        by: String,
+    },
+    /// Planned work is under way.
+    #[error("{name} has planned work {id} under way; it can be neither changed nor cancelled")]
+    PlannedRuns {
+        /// The service.
+        name: String,
+        /// Its number.
+        id: u32,
+    },
+    /// Such a drill cannot be scheduled or begun.
+    #[error("{name} cannot have a {drill} drill: {why}")]
+    NoDrill {
+        /// The service.
+        name: String,
+        /// What would be exercised.
+        drill: String,
+        /// Why not, and what would do.
+        why: String,
+    },
+    /// No drill runs.
+    #[error("no drill runs on {name}; `evenkeel drill results {name}` shows what there was")]
+    NoDrillRuns {
+        /// The service.
+        name: String,
+    },
     /// No host can take a member.
     #[error("{why}")]
     Nowhere {
@@ -533,6 +598,12 @@ impl Error {
             Self::NoMember { .. } => "no_member",
             Self::Unreachable { .. } => "unreachable_target",
             Self::NoReason => "no_reason",
+            Self::NoSuchPlanned { .. } => "no_such_planned",
+            Self::TooMuchPlanned { .. } => "too_much_planned",
+            Self::DayPast { .. } => "day_past",
+            Self::PlannedRuns { .. } => "planned_runs",
+            Self::NoDrill { .. } => "no_drill",
+            Self::NoDrillRuns { .. } => "no_drill_runs",
             Self::Nowhere { .. } => "nowhere",
             Self::PortsUsedUp { .. } => "ports_used_up",
             Self::HostNotEmpty { .. } => "host_not_empty",

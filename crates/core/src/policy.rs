@@ -1,9 +1,12 @@
 //! Every number that decides, in one place, with its source.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::backup::retention::Keep;
 use crate::backup::schedule::Schedule;
+use crate::maintenance::Windows;
 use crate::time::Span;
 
 const DAY: Span = Span::mins(24 * 60);
@@ -75,6 +78,14 @@ pub struct Policy {
     pub retired_keep: Span,
     /// A first backup's within this.
     pub prove_first_within: Span,
+    /// When planned work is done on services that say nothing else; `None`: at any time.
+    pub maintenance_window: Option<Windows>,
+    /// Drills at once in the whole fleet.
+    pub drills_max: u16,
+    /// Between two drills on one service that people could feel.
+    pub drill_spacing: Span,
+    /// Minutes a person would need, by name of the remedy or operation, instead of what those say themselves.
+    pub manual_minutes: BTreeMap<String, u16>,
 }
 
 impl Default for Policy {
@@ -111,6 +122,10 @@ impl Default for Policy {
             prove_every: DAY.times(7),
             retired_keep: DAY.times(7),
             prove_first_within: Span::mins(60),
+            maintenance_window: None,
+            drills_max: 1,
+            drill_spacing: DAY,
+            manual_minutes: BTreeMap::new(),
         }
     }
 }

@@ -84,6 +84,7 @@ async fn serve(
         policy: options.rules.policy()?,
         remedies: options.rules.remedies()?,
         vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
+        driller: Some(std::sync::Arc::new(crate::driller::OverApi)),
         ..evenkeel_controller::Options::new(data.join("controller"))
     };
     let mut running = evenkeel_controller::start(setup).await.map_err(failed)?;

@@ -46,6 +46,7 @@ impl Controller {
             remedies: self.rules.remedies()?,
             allowed_hosts: self.allow_host.clone(),
             vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
+            driller: Some(std::sync::Arc::new(crate::driller::OverApi)),
             ..evenkeel_controller::Options::new(dir.clone())
         };
         crate::up::runtime()?.block_on(async {

@@ -18,13 +18,21 @@ const FREE_MIN_PERCENT: u64 = 5;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   evenkeel doctor
-  evenkeel doctor --data /var/lib/evenkeel --json")]
-pub struct Doctor {}
+  evenkeel doctor --data /var/lib/evenkeel --json
+  evenkeel doctor --deep")]
+pub struct Doctor {
+    /// Go through the whole store and journal again, also what was found sound before.
+    #[arg(long)]
+    deep: bool,
+}
 
 impl Doctor {
     /// Does it.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let mut items = match context.client().and_then(|client| Ok(client.doctor()?)) {
+        let asked = context.client().and_then(|client| {
+            Ok(if self.deep { client.doctor_deep()? } else { client.doctor()? })
+        });
+        let mut items = match asked {
             Ok(items) => items,
             Err(failure) => offline(context, &failure),
         };

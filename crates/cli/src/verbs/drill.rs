@@ -1,31 +1,22 @@
 //! `drill`: what must work in an emergency, done and measured while there is none.
 
-use std::time::{Duration, Instant};
-
 use clap::{Args, Subcommand};
-use evenkeel_api::{DrillResult, Way};
-use evenkeel_core::view;
-use serde::Serialize;
+use evenkeel_api::order::Accepted;
+use evenkeel_api::{DrillResult, DrillSchedule, drill};
 
-use crate::canary::Canary;
+use crate::driller;
 use crate::failure::{Failure, Kind};
 use crate::find::Context;
 use crate::print;
 
-/// Rows that are acknowledged before and after, so that the gap has two ends.
-const ROWS: usize = 20;
-/// How long a drill may take.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Between tries to write, and between looks.
-const STEP: Duration = Duration::from_millis(5);
-/// Where the canary writes; it is made and dropped.
-const TABLE: &str = "evenkeel_drill";
-
-/// Exercise an emergency on a service that serves, and measure it.
+/// Exercise an emergency on a service that serves, and measure it; by hand, or by itself on a schedule.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   evenkeel drill failover pay
-  evenkeel drill failover pay --json | jq .gap_ms")]
+  evenkeel drill failover pay --json | jq .gap_ms
+  evenkeel drill schedule pay --every 30d
+  evenkeel drill schedule
+  evenkeel drill results pay")]
 pub struct Drill {
     #[command(subcommand)]
     verb: Verb,
@@ -39,94 +30,150 @@ enum Verb {
         /// The service's name.
         name: String,
     },
-}
-
-/// What a drill came to.
-#[derive(Debug, Serialize)]
-struct Report {
-    gap_ms: u64,
-    lost: usize,
-    acked: usize,
-    old_primary: String,
-    new_primary: String,
+    /// Have a service be drilled by itself in its maintenance window; without a service: show every
+    /// schedule.
+    #[command(after_help = "Examples:
+  evenkeel drill schedule pay --every 30d
+  evenkeel drill schedule pay --off
+  evenkeel drill schedule")]
+    Schedule {
+        /// The service's name.
+        name: Option<String>,
+        /// What is exercised.
+        #[arg(long, default_value = "failover", value_name = "KIND")]
+        kind: String,
+        /// How often, such as 30d or 12h.
+        #[arg(long, value_name = "SPAN", conflicts_with = "off", requires = "name")]
+        every: Option<String>,
+        /// Not any more.
+        #[arg(long, requires = "name")]
+        off: bool,
+    },
+    /// Show what drills came to, and how they go: the median of the newest five and of the five before.
+    Results {
+        /// The service's name; every service's if absent.
+        name: Option<String>,
+    },
+    /// Have the drill that runs on a service end as soon as it can.
+    Abort {
+        /// The service's name.
+        name: String,
+    },
 }
 
 impl Drill {
     /// Does it.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let Verb::Failover { name } = &self.verb;
-        let client = context.client()?;
-        let before = client.service(name)?;
-        let old_primary = primary(&before);
-        let url = client.url(name, Way::Endpoint)?.url;
-        let mut canary = Canary::start(&url, TABLE, 1)?;
-        let done = (|| {
-            let acked = || canary.acked().len();
-            wait("the canary's first rows", || Ok(acked() >= ROWS))?;
-            client.failover(name, "a drill")?;
-            let mut after = 0;
-            wait("another member to take writes", || {
-                let now = client.service(name)?;
-                let moved = primary(&now) != old_primary && now.operation.is_none();
-                after = if moved && after == 0 { acked() } else { after };
-                Ok(after > 0 && acked() >= after + ROWS)
-            })?;
-            Ok::<_, Failure>(client.service(name)?)
-        })();
-        let acked = canary.end();
-        let (now, acked) = (done?, acked?);
-        let found = canary.found()?;
-        canary.clear()?;
-        let gaps = acked.windows(2).map(|pair| pair[1].acked.duration_since(pair[0].acked));
-        let gap = gaps.max().unwrap_or_default();
-        let report = Report {
-            gap_ms: u64::try_from(gap.as_millis()).unwrap_or(u64::MAX),
-            lost: acked.iter().filter(|row| !found.contains(&row.number)).count(),
-            acked: acked.len(),
-            old_primary,
-            new_primary: primary(&now),
-        };
-        client.drilled(
-            name,
-            &DrillResult {
-                drill: "failover".to_owned(),
-                gap_ms: report.gap_ms,
-                lost: report.lost as u64,
-                acked: report.acked as u64,
-            },
-        )?;
-        if context.json {
-            print::json(&report)?;
-        } else {
-            print::line(&format!(
-                "{name}: {} took over from {}; no write was acknowledged for {} ms; lost {}/{}",
-                report.new_primary, report.old_primary, report.gap_ms, report.lost, report.acked
-            ));
+        match &self.verb {
+            Verb::Failover { name } => failover(context, name),
+            Verb::Schedule { name: Some(name), kind, every, off } if every.is_some() || *off => {
+                let order = DrillSchedule { kind: kind.clone(), every: every.clone() };
+                told(context, &context.client()?.schedule_drill(name, &order)?)
+            }
+            Verb::Schedule { name, .. } => schedules(context, &pages(context, name.as_deref())?),
+            Verb::Results { name } => results(context, &pages(context, name.as_deref())?),
+            Verb::Abort { name } => told(context, &context.client()?.abort_drill(name)?),
         }
-        if report.lost > 0 {
-            let text = format!("{} acknowledged rows are missing", report.lost);
-            return Err(Failure::new(Kind::Failed, text));
-        }
-        Ok(())
     }
 }
 
-fn primary(service: &view::Service) -> String {
-    let primary = service.members.iter().find(|member| member.role == "primary");
-    primary.map_or_else(String::new, |member| format!("{} on {}", member.id, member.host))
+fn pages(context: &Context, name: Option<&str>) -> Result<Vec<drill::Page>, Failure> {
+    let client = context.client()?;
+    Ok(match name {
+        Some(name) => vec![client.drills(name)?],
+        None => client.all_drills()?,
+    })
 }
 
-fn wait(
-    what: &str,
-    mut so: impl FnMut() -> Result<bool, evenkeel_api::Error>,
-) -> Result<(), Failure> {
-    let end = Instant::now() + PATIENCE;
-    while !so()? {
-        if Instant::now() > end {
-            let text = format!("waited {} s for {what}", PATIENCE.as_secs());
-            return Err(Failure::new(Kind::TimedOut, text));
-        }
-        std::thread::sleep(STEP);
+/// What became of an order.
+fn told(context: &Context, accepted: &Accepted) -> Result<(), Failure> {
+    if context.json {
+        return print::json(accepted);
     }
+    print::line(&accepted.text);
+    Ok(())
+}
+
+fn failover(context: &Context, name: &str) -> Result<(), Failure> {
+    let client = context.client()?;
+    client.begin_drill(name, "failover")?;
+    let done = driller::failover(&client, name);
+    let (gap_ms, lost, acked) =
+        done.as_ref().map_or((0, 0, 0), |r| (r.gap_ms, r.lost as u64, r.acked as u64));
+    let failed = done.as_ref().err().map(ToString::to_string);
+    let drill = "failover".to_owned();
+    client.drilled(name, &DrillResult { drill, gap_ms, lost, acked, failed })?;
+    let report = done?;
+    if context.json {
+        print::json(&report)?;
+    } else {
+        print::line(&format!(
+            "{name}: {} took over from {}; no write was acknowledged for {} ms; lost {}/{}",
+            report.new_primary, report.old_primary, report.gap_ms, report.lost, report.acked
+        ));
+    }
+    if report.lost > 0 {
+        let text = format!("{} acknowledged rows are missing", report.lost);
+        return Err(Failure::new(Kind::Failed, text));
+    }
+    Ok(())
+}
+
+fn row(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
+}
+
+fn schedules(context: &Context, pages: &[drill::Page]) -> Result<(), Failure> {
+    if context.json {
+        return print::json(&pages);
+    }
+    let mut rows = vec![row(&["SERVICE", "DRILL", "EVERY", "DUE", "NOW"])];
+    for page in pages {
+        for scheduled in &page.scheduled {
+            let runs = page.running.as_ref() == Some(&scheduled.kind);
+            let now = if runs { "runs" } else { "" };
+            let (every, due) = (&scheduled.every, &scheduled.due_at);
+            rows.push(row(&[&page.service, &scheduled.kind, every, due, now]));
+        }
+    }
+    if rows.len() == 1 {
+        print::note(
+            "no service is drilled by itself; `evenkeel drill schedule SERVICE --every 30d`",
+        );
+        return Ok(());
+    }
+    print::table(&rows);
+    Ok(())
+}
+
+fn results(context: &Context, pages: &[drill::Page]) -> Result<(), Failure> {
+    if context.json {
+        return print::json(&pages);
+    }
+    let mut rows = vec![row(&["SERVICE", "DRILL", "WHEN", "GAP", "LOST", "ACKED", "CAME TO"])];
+    let mut trends = Vec::new();
+    for page in pages {
+        for result in &page.results {
+            let came = match &result.failed {
+                Some(why) => format!("failed: {why}"),
+                None if result.lost > 0 => "rows were lost".to_owned(),
+                None => "well".to_owned(),
+            };
+            let gap = format!("{} ms", result.gap_ms);
+            let (lost, acked) = (result.lost.to_string(), result.acked.to_string());
+            rows.push(row(&[&page.service, &result.kind, &result.at, &gap, &lost, &acked, &came]));
+        }
+        for trend in &page.trends {
+            let before = trend.before_ms.map_or_else(String::new, |ms| format!(", before {ms} ms"));
+            let (service, kind, newest) = (&page.service, &trend.kind, trend.newest_ms);
+            trends.push(format!("{service}: {kind}, median of the newest {newest} ms{before}"));
+        }
+    }
+    if rows.len() == 1 {
+        print::note("no drill was done yet; `evenkeel drill failover SERVICE` does one");
+        return Ok(());
+    }
+    print::table(&rows);
+    trends.iter().for_each(|trend| print::line(trend));
     Ok(())
 }

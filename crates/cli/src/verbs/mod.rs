@@ -22,6 +22,7 @@ mod journal;
 pub mod key;
 mod kind;
 mod list;
+mod maintenance;
 mod operate;
 mod recover;
 mod remedy;
@@ -31,6 +32,7 @@ mod show;
 mod sim;
 mod store;
 mod terminate;
+mod toil;
 mod up;
 mod url;
 mod wait;
@@ -75,6 +77,8 @@ pub enum Verb {
     Journal(journal::Journal),
     Key(key::Key),
     Recover(recover::Recover),
+    Maintenance(maintenance::Maintenance),
+    Toil(toil::Toil),
     Doctor(doctor::Doctor),
     Alert(alert::Alert),
     Replay(replay::Replay),
@@ -124,6 +128,8 @@ impl Verb {
             Self::Journal(verb) => verb.run(context),
             Self::Key(verb) => verb.run(context),
             Self::Recover(verb) => verb.run(context),
+            Self::Maintenance(verb) => verb.run(context),
+            Self::Toil(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
             Self::Alert(verb) => verb.run(context),
             Self::Replay(verb) => verb.run(context),

@@ -9,6 +9,7 @@ mod ha;
 mod import;
 mod kills;
 mod life;
+mod maintenance;
 mod offline;
 mod outage;
 mod partitions;

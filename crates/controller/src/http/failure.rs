@@ -40,12 +40,14 @@ impl From<order::Error> for Failure {
             | E::NoSuchHost { .. }
             | E::NoSuchRepository { .. }
             | E::NoSuchRemedy { .. }
-            | E::NoSuchApproval { .. } => StatusCode::NOT_FOUND,
+            | E::NoSuchApproval { .. }
+            | E::NoSuchPlanned { .. } => StatusCode::NOT_FOUND,
             E::NoSuchKind { .. }
             | E::NoSuchPlan { .. }
             | E::NoSuchStandby { .. }
             | E::NoReason
             | E::PinTooLong { .. }
+            | E::DayPast { .. }
             | E::Unconfirmed { .. }
             | E::Unsure { .. }
             | E::RepositoryUnsure { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -62,6 +64,10 @@ impl From<order::Error> for Failure {
             | E::NoMember { .. }
             | E::Unreachable { .. }
             | E::NoStandbys { .. }
+            | E::TooMuchPlanned { .. }
+            | E::PlannedRuns { .. }
+            | E::NoDrill { .. }
+            | E::NoDrillRuns { .. }
             | E::Unsafe { .. }
             | E::NameTaken { .. }
             | E::NotNow { .. }

@@ -6,17 +6,21 @@ use std::fmt::Write;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use evenkeel_core::view;
+use evenkeel_core::{maintenance, toil, view};
 
 use super::App;
 use super::failure::Failure;
 
 /// `GET /metrics`
 pub(crate) async fn show(State(app): State<App>) -> Result<impl IntoResponse, Failure> {
-    let (services, fleet) =
-        app.cell.ask(|seen| (seen.cell.services(seen.now), seen.cell.fleet(seen.now))).await?;
+    let asked = app.cell.ask(|seen| {
+        let (cell, now) = (seen.cell, seen.now);
+        (cell.services(now), cell.fleet(now), cell.toil(now), cell.planned_work(now))
+    });
+    let (services, fleet, ledger, planned) = asked.await?;
     let mut out = String::new();
     fleet_text(&mut out, &services, &fleet);
+    toil_text(&mut out, &ledger, &planned);
     app.stats.write(&mut out);
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], out))
 }
@@ -62,6 +66,29 @@ fn fleet_text(out: &mut String, services: &[view::Service], fleet: &view::Fleet)
     head(out, "evenkeel_connections", "Client connections open through gateways.");
     let open: u64 = fleet.gateways.iter().map(|gateway| gateway.open).sum();
     line(out, "evenkeel_connections", &[], open);
+}
+
+/// What was done by itself and by hand, and what waits for a window.
+fn toil_text(out: &mut String, ledger: &toil::Page, planned: &[maintenance::Item]) {
+    head(out, "evenkeel_toil_saved_minutes", "Minutes people did not need, by operation.");
+    let mut minutes = BTreeMap::<_, u64>::new();
+    for saved in &ledger.saved {
+        *minutes.entry((saved.operation.as_str(), saved.by.as_str())).or_default() += saved.minutes;
+    }
+    for ((operation, by), minutes) in minutes {
+        line(out, "evenkeel_toil_saved_minutes", &[("operation", operation), ("by", by)], minutes);
+    }
+    head(out, "evenkeel_toil_acts", "Acts of people in the last 90 days.");
+    let acts: u64 = ledger.just.iter().map(|act| u64::from(act.times)).sum();
+    line(out, "evenkeel_toil_acts", &[], acts);
+    head(out, "evenkeel_planned_work", "Planned work that is not done yet, by task and state.");
+    let mut by = BTreeMap::<_, u64>::new();
+    for item in planned {
+        *by.entry((item.task.as_str(), item.state.as_str())).or_default() += 1;
+    }
+    for ((task, state), count) in by {
+        line(out, "evenkeel_planned_work", &[("task", task), ("state", state)], count);
+    }
 }
 
 fn head(out: &mut String, name: &str, help: &str) {

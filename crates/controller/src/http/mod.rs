@@ -3,7 +3,8 @@
 mod automation;
 mod backups;
 mod body;
-mod doctor;
+pub(crate) mod doctor;
+mod drills;
 mod events;
 mod failure;
 mod fleet;
@@ -12,10 +13,12 @@ mod hosts;
 mod imports;
 mod journal;
 mod kinds;
+mod maintenance;
 mod metrics;
 mod serve;
 mod services;
 mod streams;
+mod toil;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +64,8 @@ pub(crate) struct Inner {
     pub stats: Arc<Stats>,
     /// Turns true when the controller stops.
     pub stopping: watch::Receiver<bool>,
+    /// How far the journal was found sound.
+    pub checked: doctor::Checked,
 }
 
 /// What every handler is given.
@@ -84,7 +89,6 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/services/{name}/restart", post(services::restart)),
         (Post, "/v1/services/{name}/failover", post(services::failover)),
         (Post, "/v1/services/{name}/switchover", post(services::switchover)),
-        (Post, "/v1/services/{name}/drills", post(services::drilled)),
         (Get, "/v1/services/{name}/backups", get(backups::list)),
         (Post, "/v1/services/{name}/backups", post(backups::take)),
         (Post, "/v1/services/{name}/proofs", post(backups::prove)),
@@ -117,6 +121,19 @@ fn routes() -> Vec<Route> {
         (Get, "/v1/events", get(events::follow)),
         (Post, "/v1/recovery", post(fleet::end_recovery)),
         (Get, "/v1/doctor", get(doctor::examine)),
+        (Get, "/v1/maintenance", get(maintenance::list)),
+        (Post, "/v1/maintenance/{id}/run-now", post(maintenance::run_now)),
+        (Post, "/v1/maintenance/{id}/cancel", post(maintenance::cancel)),
+        (Get, "/v1/services/{name}/maintenance", get(maintenance::show)),
+        (Post, "/v1/services/{name}/maintenance", post(maintenance::plan)),
+        (Post, "/v1/services/{name}/maintenance/window", post(maintenance::window)),
+        (Get, "/v1/drills", get(drills::list)),
+        (Get, "/v1/services/{name}/drills", get(drills::show)),
+        (Post, "/v1/services/{name}/drills", post(drills::drilled)),
+        (Post, "/v1/services/{name}/drills/schedule", post(drills::schedule)),
+        (Post, "/v1/services/{name}/drills/begin", post(drills::begin)),
+        (Post, "/v1/services/{name}/drills/abort", post(drills::abort)),
+        (Get, "/v1/toil", get(toil::show)),
     ]
 }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use evenkeel_api::{
-    DrillResult, FailoverOrder, NewService, SwitchoverOrder, Termination, UrlAnswer,
-};
+use evenkeel_api::{FailoverOrder, NewService, SwitchoverOrder, Termination, UrlAnswer};
 use evenkeel_core::order::{self, Accepted, Order};
 use evenkeel_core::view;
 use serde::Deserialize;
@@ -183,16 +181,6 @@ pub(crate) async fn switchover(
     Body(SwitchoverOrder { to }): Body<SwitchoverOrder>,
 ) -> Ordered {
     app.give(Order::Switchover { name, to }).await
-}
-
-/// `POST /v1/services/{name}/drills`
-pub(crate) async fn drilled(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Body(result): Body<DrillResult>,
-) -> Ordered {
-    let DrillResult { drill, gap_ms, lost, acked } = result;
-    app.give(Order::Drilled { name, drill, gap_ms, lost, acked }).await
 }
 
 /// `POST /v1/services/{name}/retire`

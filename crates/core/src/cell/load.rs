@@ -61,6 +61,9 @@ impl Cell {
             let row: rows::Host = decode(body).map_err(bad(*key))?;
             cell.state.hosts.insert(row.id, state::Host::joining(row));
         }
+        for (key, body) in of(Table::Toil) {
+            cell.state.toil = decode(body).map_err(bad(*key))?;
+        }
         for (key, body) in of(Table::Service) {
             let row: rows::Service = decode(body).map_err(bad(*key))?;
             cell.take_row(row)?;

@@ -31,6 +31,7 @@ impl Cell {
         self.free_port(id, work);
         self.advance(id, work);
         self.tend(id, work);
+        self.maintain(id, work);
         let Some(decision) = self.decision(id, work.now) else { return };
         self.tell_decision(id, &decision, work);
         self.ask_people(id, &decision, work);
@@ -288,6 +289,8 @@ impl Cell {
             _ => {}
         }
         self.release(&operation, work);
+        self.planned_ended(id, operation.id, how == "done", work);
+        self.count_saved(&operation, how == "done", work);
         if matches!(operation.kind, Kind::Switchover | Kind::Failover) {
             // Whoever waited for it waits no more.
             work.routes.insert(id);

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::backups::restore::Wanted;
 use super::backups::rows::Archive;
 use super::turn::Work;
-use super::{Cell, goals, rows, state};
+use super::{Cell, drills, goals, maintenance, rows, state};
 use crate::host;
 use crate::id::{HostId, MemberId, ServiceId, Term};
 use crate::journal::Topic;
@@ -80,13 +80,6 @@ impl Cell {
             }),
             Order::Failover { name, reason } => self.fail_over(by, name, reason, work),
             Order::Switchover { name, to } => self.switch_over(by, name, to.as_deref(), work),
-            Order::Drilled { name, drill, gap_ms, lost, acked } => match self.state.named(name) {
-                None => Err(Error::NoSuchService { name: name.clone() }),
-                Some(service) => {
-                    let text = format!("{drill}: write gap {gap_ms} ms, lost {lost}/{acked}");
-                    Ok(Accepted { service: Some(service.row.id), operation: None, job: None, text })
-                }
-            },
             Order::Level { remedy, service, kind, level } => {
                 let whom = (service.as_deref(), kind.as_deref());
                 self.order_level(by, remedy, whom, *level, work)
@@ -96,10 +89,16 @@ impl Cell {
             }
             Order::Approve { id } => self.order_approve(by, *id, work),
             Order::Brake { on, reason } => self.order_brake(by, *on, reason, work),
+            Order::Drilled { name, drill, gap_ms, lost, acked, failed } => {
+                self.drilled(name, drill, (*gap_ms, *lost, *acked), failed.as_deref(), work)
+            }
+            Order::Drill { order } => self.order_drill(order, work),
+            Order::Maintenance { order } => self.order_maintenance(by, order, work),
             Order::Drain { host } => self.drain(by, host, work),
             Order::Return { host } => self.take_back(host, work),
             Order::RemoveHost { host } => self.remove_host(host, work),
         };
+        self.count_act(by, (subject, what), result.is_ok(), work);
         let text = match &result {
             Ok(accepted) => format!("{by} ordered {what}: {}", accepted.text),
             Err(error) => format!("{by} ordered {what}, refused: {error}"),
@@ -188,6 +187,7 @@ impl Cell {
             paged: false,
             archive: keys.filter(|_| archives).map(|keys| Box::new(Archive::new(keys))),
             people: None,
+            upkeep: None,
         };
         self.state.insert(state::Service::of(row));
         work.cell = true;
@@ -311,7 +311,7 @@ impl Cell {
     }
 
     /// Has another member take the primary's place, in order.
-    fn switch_over(
+    pub(super) fn switch_over(
         &mut self,
         by: &str,
         name: &str,
@@ -338,7 +338,7 @@ impl Cell {
         self.operate_about(by, name, Kind::Switchover, member, work)
     }
 
-    fn with_standbys(&self, name: &str) -> Result<&state::Service, Error> {
+    pub(super) fn with_standbys(&self, name: &str) -> Result<&state::Service, Error> {
         let service = self.state.named(name);
         let service = service.ok_or_else(|| Error::NoSuchService { name: name.to_owned() })?;
         match service.row.promise {
@@ -404,6 +404,7 @@ impl Cell {
             work.routes.insert(id);
         }
         self.release(&dropped, work);
+        self.planned_ended(id, dropped.id, false, work);
     }
 
     pub(super) fn accepted(&self, id: ServiceId, text: String) -> Accepted {
@@ -458,6 +459,8 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::Pin { name, .. } => (name, "a pin"),
         Order::Approve { .. } => ("fleet", "an approval"),
         Order::Brake { .. } => ("fleet", "the brake"),
+        Order::Drill { order } => drills::words(order),
+        Order::Maintenance { order } => maintenance::words(order),
         Order::Drain { host } => (host, "drain"),
         Order::Return { host } => (host, "return"),
         Order::RemoveHost { host } => (host, "removal"),

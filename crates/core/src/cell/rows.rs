@@ -13,9 +13,11 @@ use super::recovery::rows::Recovery;
 use crate::automation::{Approval, Brake, Pin, Rule};
 use crate::backup::lineage::Repository;
 use crate::decide::Run;
+use crate::drill::Drills;
 use crate::goal::{StopMode, Want};
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
 use crate::label::Label;
+use crate::maintenance::{Planned, Windows};
 use crate::name::ServiceName;
 use crate::operation::Operation;
 use crate::promise::{Copy, Promise};
@@ -64,6 +66,15 @@ pub struct Cell {
     /// The last number drawn for an approval.
     #[serde(default)]
     pub approvals: u32,
+    /// The number of the newest piece of planned work.
+    #[serde(default, skip_serializing_if = "none_yet")]
+    pub planned: u32,
+}
+
+/// Whether nothing was numbered yet.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn none_yet(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A host.
@@ -144,6 +155,9 @@ pub struct Service {
     /// What people said of automation on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub people: Option<Box<People>>,
+    /// Its windows, planned work and drills; `None` for a service that never had any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<Box<Upkeep>>,
 }
 
 /// What people said, or are asked, about automation on one service.
@@ -155,6 +169,20 @@ pub struct People {
     /// A remedy waits for a yes, or has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
+}
+
+/// What people planned for a service, and what its drills came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upkeep {
+    /// Its windows; `None`: those of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
+    /// What waits for them, in order of number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<Planned>,
+    /// Its drills.
+    #[serde(default, skip_serializing_if = "Drills::is_empty")]
+    pub drills: Drills,
 }
 
 /// A member, and what is wanted of it.

@@ -270,6 +270,9 @@ impl Cell {
         for (check, severity, text, since) in self.archive_findings(service, now) {
             add(check, severity, &name, text, since);
         }
+        for (check, severity, text, since) in self.upkeep_findings(service, now) {
+            add(check, severity, &name, text, since);
+        }
         let lacks = service.lacks.as_deref().copied().unwrap_or_default();
         if let Some(promise) = &row.promise {
             if let Err(missing) = self.safe(service, promise) {

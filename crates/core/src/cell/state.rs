@@ -24,6 +24,7 @@ use crate::pooler;
 use crate::promise::Copy;
 use crate::report::{self, Hello};
 use crate::time::Time;
+use crate::toil::Ledger;
 
 /// Everything a cell knows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -77,6 +78,12 @@ pub struct State {
     /// What is known of the stores before this one, or after it.
     #[serde(default)]
     pub recovery: recovery::Soft,
+    /// Services with windows, planned work or drills of their own.
+    #[serde(default)]
+    pub upkept: BTreeSet<ServiceId>,
+    /// The toil ledger.
+    #[serde(default)]
+    pub toil: Ledger,
 }
 
 /// What a timer is about.
@@ -338,6 +345,9 @@ impl State {
         if row.operation.is_some() {
             self.busy.insert(id);
         }
+        if row.upkeep.is_some() {
+            self.upkept.insert(id);
+        }
         if let Some(running) = row.archive.as_ref().and_then(|archive| archive.job.as_ref())
             && let Some(member) = row.members.iter().find(|member| member.id == running.member)
         {
@@ -394,6 +404,7 @@ impl State {
         self.working.remove(&id);
         self.idle_jobs.remove(&id);
         self.behind.remove(&id);
+        self.upkept.remove(&id);
         for member in service.row.members.iter().filter(|_| !service.row.is_bare()) {
             self.of_member.remove(&member.id);
             self.ports.remove(member.port);

@@ -108,6 +108,7 @@ impl Cell {
         self.state.began = work.now;
         work.services.extend(self.state.services.keys());
         work.hosts.extend(self.state.hosts.keys().copied());
+        self.end_cut_drills(work);
         if self.recovers() {
             return;
         }
@@ -137,6 +138,7 @@ impl Cell {
             // Whoever waits for routes named the sequence they get, when it changed them.
             self.state.row.routes += 1;
         }
+        self.count_by_hand(&mut work);
         let mut turn = Turn::default();
         let records =
             work.cell || work.new_routes || !work.rows.is_empty() || !work.journal.is_empty();
@@ -168,6 +170,7 @@ impl Cell {
             let id = u32::try_from(key.id).expect("ids of rows are drawn as 32 bits");
             let body = match key.table {
                 Table::Cell => None,
+                Table::Toil => Some(encode(&self.state.toil)),
                 Table::Host => self.state.hosts.get(&HostId(id)).map(|h| encode(&h.row)),
                 Table::Service => self.state.services.get(&ServiceId(id)).map(|s| encode(&s.row)),
             };

@@ -2,9 +2,11 @@
 mod agent;
 mod automation;
 mod cell;
+mod drills;
 mod golden;
 mod import;
 mod machines;
+mod maintenance;
 mod poolers;
 mod promise;
 mod protocol;
@@ -12,4 +14,5 @@ mod recovery;
 mod redundancy;
 mod runbooks;
 mod small_world;
+mod upkeep;
 mod world;

@@ -52,6 +52,7 @@ const fn number(table: Table) -> i64 {
         Table::Cell => 0,
         Table::Host => 1,
         Table::Service => 2,
+        Table::Toil => 8,
     }
 }
 
@@ -246,7 +247,10 @@ impl Store for Sqlite {
             head = chain(head, &recorded.entry);
             if head != recorded.link || recorded.position != entries {
                 let at = recorded.position;
-                return Err(self.corrupt(format!("the journal's chain breaks at entry {at}")));
+                let (subject, text) = (&recorded.entry.subject, &recorded.entry.text);
+                return Err(self.corrupt(format!(
+                    "the journal's chain breaks at entry {at} ({subject}: {text:?})"
+                )));
             }
             Ok(())
         })?;

@@ -243,6 +243,7 @@ impl Cell {
             runs: None,
             paged: false,
             archive: None,
+            upkeep: None,
         })
     }
 

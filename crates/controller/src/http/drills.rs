@@ -1,0 +1,70 @@
+//! Drills: schedules, results, that one begins or ends.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use evenkeel_api::{DrillBegin, DrillResult, DrillSchedule};
+use evenkeel_core::drill::{Begun, Order as Act, Page};
+use evenkeel_core::maintenance::span;
+use evenkeel_core::order::{self, Accepted, Order};
+
+use super::App;
+use super::body::Body;
+use super::failure::Failure;
+
+type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
+
+fn bad(error: impl std::fmt::Display) -> Failure {
+    Failure::bad_input(error.to_string())
+}
+
+/// `GET /v1/drills`
+pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<Page>>, Failure> {
+    Ok(Json(app.cell.ask(|seen| seen.cell.all_drills()).await?))
+}
+
+/// `GET /v1/services/{name}/drills`
+pub(crate) async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Page>, Failure> {
+    let asked = name.clone();
+    let page = app.cell.ask(move |seen| seen.cell.drills(&asked)).await?;
+    page.map(Json).ok_or_else(|| order::Error::NoSuchService { name }.into())
+}
+
+/// `POST /v1/services/{name}/drills`
+pub(crate) async fn drilled(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(result): Body<DrillResult>,
+) -> Ordered {
+    let DrillResult { drill, gap_ms, lost, acked, failed } = result;
+    app.give(Order::Drilled { name, drill, gap_ms, lost, acked, failed }).await
+}
+
+/// `POST /v1/services/{name}/drills/schedule`
+pub(crate) async fn schedule(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(DrillSchedule { kind, every }): Body<DrillSchedule>,
+) -> Ordered {
+    let kind = kind.parse().map_err(bad)?;
+    let every = every.as_deref().map(span).transpose().map_err(bad)?;
+    app.give(Order::Drill { order: Act::Schedule { name, kind, every } }).await
+}
+
+/// `POST /v1/services/{name}/drills/begin`
+pub(crate) async fn begin(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(DrillBegin { kind }): Body<DrillBegin>,
+) -> Ordered {
+    let kind = kind.parse().map_err(bad)?;
+    app.give(Order::Drill { order: Act::Begin { name, kind, by: Begun::Person } }).await
+}
+
+/// `POST /v1/services/{name}/drills/abort`
+pub(crate) async fn abort(State(app): State<App>, Path(name): Path<String>) -> Ordered {
+    app.give(Order::Drill { order: Act::Abort { name } }).await
+}
