@@ -3,11 +3,17 @@
 //! A backup is the whole job, which ends when all of its log is archived and its manifest is written; by
 //! hand nobody waits for the log. A restore is what an engine does for one: a data directory, on the disk.
 //! Log is archived as the server does it, by the same command, one segment after another.
+//!
+//! Ours and by hand take turns to be first, each on a disk that has nothing left to write, and both
+//! begin at the same part of a second: pgBackRest copies nothing before the next second begins, which
+//! is up to a second of waiting that has nothing to do with the data. Beside the times are the limits:
+//! what the disk takes, and the processor time that was spent, which the cores share at best.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::job::{Done, Job, What};
@@ -26,13 +32,15 @@ use evenkeel_drivers::backup::{engine, repository};
 use evenkeel_drivers::image::{self, Image, Software};
 use serde_json::{Map, Value, json};
 
-use super::spread;
+use super::{spread, usage};
 use crate::failure::{Failure, Kind, chain};
 use crate::print;
 use crate::up::{launcher, user};
 
-/// Of each figure.
-const RUNS: u32 = 3;
+/// Of each figure; an even number, as ours and by hand are first equally often.
+const RUNS: u32 = 6;
+/// What is written to know what the disk takes.
+const DISK_MIB: u32 = 1024;
 /// Segments that are archived for one figure.
 const SEGMENTS: u32 = 24;
 /// Sizes of segments: ours, and PostgreSQL's default.
@@ -64,6 +72,13 @@ pub fn run(scale: u32) -> Result<(), Failure> {
 
 fn failed(error: &dyn std::error::Error) -> Failure {
     Failure::new(Kind::Failed, chain(error))
+}
+
+/// What something cost.
+struct Cost {
+    took_s: f64,
+    /// Processor time of ours and of the tool, and not of the server.
+    cpu_s: f64,
 }
 
 /// A server of one's own, and what is beside it.
@@ -163,6 +178,8 @@ impl Bench {
         let mut figures = Map::from_iter([
             ("scale".to_owned(), json!(scale)),
             ("database_bytes".to_owned(), json!(bytes_below(&self.server())?)),
+            ("cores".to_owned(), json!(std::thread::available_parallelism()?.get())),
+            ("disk_write_mb_per_s".to_owned(), self.disk()?),
         ]);
         for engine in Engine::ALL {
             let mut own = self.backups(engine)?;
@@ -211,38 +228,100 @@ impl Bench {
             engine::Tools { dir: self.data.join("tools"), backrest: Some(self.backrest.clone()) };
         let opened = engine::open(archive, &tools).map_err(|error| failed(&error))?;
         let hand = Hand::of(self, engine)?;
-        let [mut backup, mut by_hand, mut restore, mut restore_by_hand] = [const { Vec::new() }; 4];
-        for run in 1..=RUNS {
-            print::note(&format!("{engine}: backup and restore {run} of {RUNS}"));
-            let job = Job { id: run, what: What::Backup { rate_max: 0 } };
-            let began = Instant::now();
-            let told = driver.job(&goal, &job).map_err(|error| failed(&error))?;
-            backup.push(began.elapsed().as_secs_f64());
-            let Done::Backup(_) = told else {
-                return Err(Failure::new(Kind::Failed, "a backup is none"));
+        let into = self.into();
+        let [mut backups, mut restores] = [const { Vec::new() }; 2];
+        for run in 0..RUNS {
+            print::note(&format!("{engine}: backup and restore {} of {RUNS}", run + 1));
+            let job = Job { id: run + 1, what: What::Backup { rate_max: 0 } };
+            let ours = || match driver.job(&goal, &job).map_err(|error| failed(&error))? {
+                Done::Backup(_) => Ok(()),
+                _ => Err(Failure::new(Kind::Failed, "a backup is none")),
             };
-            by_hand.push(timed(|| hand.backup(self))?);
-            let manifest = opened.lineage().manifest(BackupId(run));
+            backups.push(self.pair(run, ours, || hand.backup(self))?);
+            let manifest = opened.lineage().manifest(BackupId(job.id));
             let manifest = manifest.map_err(|error| failed(&error))?;
-            let into = self.data.join("restored");
-            restore.push(timed(|| {
-                fs::create_dir(&into)?;
+            let ours = || {
                 opened.restore(&manifest, &into).map_err(|error| failed(&error))?;
                 synced(&into)
-            })?);
-            fs::remove_dir_all(&into)?;
-            restore_by_hand.push(timed(|| {
-                fs::create_dir(&into)?;
+            };
+            let by_hand = || {
                 hand.restore(self, &into)?;
                 synced(&into)
-            })?);
-            fs::remove_dir_all(&into)?;
-            opened.remove(&[BackupId(run - 1)]).map_err(|error| failed(&error))?;
+            };
+            restores.push(self.pair(run, ours, by_hand)?);
+            opened.remove(&[BackupId(run)]).map_err(|error| failed(&error))?;
+            hand.expire(self)?;
         }
+        let figures = |pairs: &[[Cost; 2]]| {
+            let of = |figure: fn(&Cost) -> f64| {
+                let [ours, by_hand] =
+                    [0, 1].map(|side| pairs.iter().map(|pair| figure(&pair[side])).collect());
+                beside(ours, by_hand)
+            };
+            (of(|cost| cost.took_s), of(|cost| cost.cpu_s))
+        };
+        let ((backup, backup_cpu), (restore, restore_cpu)) =
+            (figures(&backups), figures(&restores));
         Ok(Map::from_iter([
-            ("backup_s".to_owned(), beside(backup, by_hand)),
-            ("restore_s".to_owned(), beside(restore, restore_by_hand)),
+            ("backup_s".to_owned(), backup),
+            ("backup_cpu_s".to_owned(), backup_cpu),
+            ("restore_s".to_owned(), restore),
+            ("restore_cpu_s".to_owned(), restore_cpu),
         ]))
+    }
+
+    /// Where a restore goes.
+    fn into(&self) -> PathBuf {
+        self.data.join("restored")
+    }
+
+    /// Ours and by hand, in an order that changes from run to run.
+    fn pair(
+        &self,
+        run: u32,
+        ours: impl FnOnce() -> Result<(), Failure>,
+        by_hand: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<[Cost; 2], Failure> {
+        if run.is_multiple_of(2) {
+            let ours = self.cost(run, ours)?;
+            Ok([ours, self.cost(run, by_hand)?])
+        } else {
+            let by_hand = self.cost(run, by_hand)?;
+            Ok([self.cost(run, ours)?, by_hand])
+        }
+    }
+
+    /// Of one of them. What was before leaves nothing to the disk, and no restored directory.
+    fn cost(&self, run: u32, work: impl FnOnce() -> Result<(), Failure>) -> Result<Cost, Failure> {
+        let into = self.into();
+        if into.exists() {
+            fs::remove_dir_all(&into)?;
+        }
+        fs::create_dir(&into)?;
+        synced(&self.data)?;
+        wait_for_part(run);
+        let spent = usage::spent_s();
+        let took_s = timed(work)?;
+        Ok(Cost { took_s, cpu_s: usage::spent_s() - spent })
+    }
+
+    /// What the disk takes, where everything else is written too: one file from its beginning to its end.
+    fn disk(&self) -> Result<Value, Failure> {
+        let mut chunk = Vec::new();
+        File::open("/dev/urandom")?.take(1 << 20).read_to_end(&mut chunk)?;
+        let path = self.data.join("written");
+        let mut rates = Vec::new();
+        for _ in 0..RUNS {
+            synced(&self.data)?;
+            let mut file = File::create(&path)?;
+            let took = timed(|| {
+                (0..DISK_MIB).try_for_each(|_| file.write_all(&chunk))?;
+                Ok(file.sync_all()?)
+            })?;
+            rates.push(f64::from(DISK_MIB) * 1.048_576 / took);
+            fs::remove_file(&path)?;
+        }
+        Ok(spread(rates))
     }
 
     /// Log, one segment after another; in MB a second.
@@ -330,7 +409,7 @@ impl Hand {
         }
         let text = format!(
             "[global]\nrepo1-path={0}/repo\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=\
-             {1}\nrepo1-retention-full=2\ncompress-type=lz4\nrepo1-bundle=y\nprocess-max=2\nlog-level-file=off\n\
+             {1}\nrepo1-retention-full=1\ncompress-type=lz4\nrepo1-bundle=y\nprocess-max=2\nlog-level-file=off\n\
              log-level-console=off\nlog-level-stderr=error\nlog-path={0}\nlock-path={0}\n\
              spool-path={0}\n[hand]\npg1-path={2}\npg1-socket-path={3}\npg1-port={PORT}\n\
              pg1-user=evenkeel\npg1-database=postgres\n",
@@ -355,8 +434,8 @@ impl Hand {
 
     fn backup(&self, bench: &Bench) -> Result<(), Failure> {
         let Self::Tar(dir) = self else {
-            return self
-                .backrest(bench, &["backup", "--type=full", "--start-fast", "--no-archive-check"]);
+            let how = ["--type=full", "--start-fast", "--no-archive-check", "--no-expire-auto"];
+            return self.backrest(bench, &[&["backup"], &how[..]].concat());
         };
         let file = File::create(dir.join("base.tar"))?;
         let mut command = bench.program("pg_basebackup")?;
@@ -365,6 +444,15 @@ impl Hand {
         command.stdout(file.try_clone()?);
         done(command)?;
         Ok(file.sync_all()?)
+    }
+
+    /// Lets go of all backups but the last, as is done with ours.
+    fn expire(&self, bench: &Bench) -> Result<(), Failure> {
+        match self {
+            // It has one only.
+            Self::Tar(_) => Ok(()),
+            Self::BackRest(_) => self.backrest(bench, &["expire"]),
+        }
     }
 
     fn restore(&self, bench: &Bench, into: &Path) -> Result<(), Failure> {
@@ -407,6 +495,14 @@ fn done(mut command: Command) -> Result<(), Failure> {
     Err(Failure::new(Kind::Failed, format!("{program} failed: {}", words.trim())))
 }
 
+/// Waits for a part of a second, each run for another one.
+fn wait_for_part(run: u32) {
+    const SECOND: u32 = 1_000_000_000;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+    let part = SECOND / RUNS * run;
+    std::thread::sleep(Duration::from_nanos(u64::from((part + SECOND - now) % SECOND)));
+}
+
 fn timed(work: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
     let began = Instant::now();
     work()?;
@@ -427,10 +523,9 @@ fn bytes_below(path: &Path) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
-/// A figure beside its peer's; the ratio is of medians.
+/// A figure beside its peer's; the ratio is the median of the pairs' ratios. What of ours comes before a
+/// wait for the next second is hidden by it in most pairs: the sums have it.
 fn beside(ours: Vec<f64>, by_hand: Vec<f64>) -> Value {
-    let (ours, by_hand) = (spread(ours), spread(by_hand));
-    let median = |of: &Value| of["median"].as_f64().unwrap_or(f64::NAN);
-    let ratio = median(&ours) / median(&by_hand);
-    json!({ "ours": ours, "by_hand": by_hand, "ratio": ratio })
+    let ratios = spread(ours.iter().zip(&by_hand).map(|(ours, by_hand)| ours / by_hand).collect());
+    json!({ "ours": spread(ours), "by_hand": spread(by_hand), "ratio": ratios["median"] })
 }

@@ -21,10 +21,19 @@ pub struct Usage {
 
 /// Processor time a process has used so far, in seconds.
 fn used_s(pid: u32) -> f64 {
+    ticks_s(pid, 2)
+}
+
+/// Processor time of this process so far, and of its children that have ended, in seconds.
+pub fn spent_s() -> f64 {
+    ticks_s(std::process::id(), 4)
+}
+
+fn ticks_s(pid: u32, fields: usize) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_command = stat.rsplit_once(')').map_or("", |(_, after)| after);
-    // Fields 14 and 15 of proc(5); the first after the command is the third.
-    let ticks = after_command.split_whitespace().skip(14 - 3).take(2);
+    // From field 14 of proc(5): its own two, its children's two. The first after the command is the third.
+    let ticks = after_command.split_whitespace().skip(14 - 3).take(fields);
     ticks.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS
 }
 
