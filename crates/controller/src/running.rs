@@ -93,6 +93,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let setting = Setting {
         setup,
         seal,
+        procedures: options.procedures.clone(),
         cell,
         store,
         head,
@@ -126,13 +127,12 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     };
     let mut server = JoinSet::new();
     server.spawn(http::serve(listener, http::router(Arc::new(inner)), told));
-    let token = token.as_str().to_owned();
     // Written last: whoever finds it finds a controller that answers.
-    write_address(&options.dir, address, &token)?;
+    write_address(&options.dir, address, token.as_str())?;
     tracing::info!(%address, "the controller answers");
     Ok(Running {
         address,
-        token,
+        token: token.as_str().to_owned(),
         cell,
         thread,
         server,

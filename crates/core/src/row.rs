@@ -18,11 +18,13 @@ pub enum Table {
     Host,
     /// Services, with their members and operation.
     Service,
+    /// Runs of procedures, and what people did by hand.
+    Act,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 3] = [Self::Cell, Self::Host, Self::Service];
+    pub const ALL: [Self; 4] = [Self::Cell, Self::Host, Self::Service, Self::Act];
 
     /// Its name in stores and dumps.
     #[must_use]
@@ -31,6 +33,7 @@ impl Table {
             Self::Cell => "cell",
             Self::Host => "host",
             Self::Service => "service",
+            Self::Act => "act",
         }
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use evenkeel_core::backup::engine::Engine;
+use evenkeel_core::procedure::Procedure;
 use evenkeel_core::service::Phase;
 use evenkeel_drivers::files::write_synced;
 use evenkeel_drivers::image::{self, Software};
@@ -44,6 +45,8 @@ pub struct Options {
     pub backup_engine: Engine,
     /// Where fetched images are.
     pub images: PathBuf,
+    /// A directory of the user's own procedures.
+    pub procedures: Option<PathBuf>,
 }
 
 /// Runs a fleet until it is told to end.
@@ -78,6 +81,7 @@ async fn serve(
     let setup = evenkeel_controller::Options {
         listen: options.listen,
         backup_engine: options.backup_engine,
+        procedures: procedures(options.procedures.as_deref())?,
         vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
         ..evenkeel_controller::Options::new(data.join("controller"))
     };
@@ -111,6 +115,12 @@ async fn serve(
          down{hint}"
     ));
     ended
+}
+
+/// The procedures there are, with those of a user's directory.
+pub fn procedures(dir: Option<&Path>) -> Result<Vec<Procedure>, Failure> {
+    let loaded = evenkeel_controller::load_procedures(dir);
+    loaded.map_err(|error| Failure::new(Kind::Usage, chain(&error)))
 }
 
 /// Waits until every host has joined and can take members, so that what is ordered next finds them.

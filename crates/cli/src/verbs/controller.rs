@@ -24,6 +24,9 @@ pub struct Controller {
     /// Host names it answers to, beside addresses and localhost.
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
+    /// A directory of your own procedures: NAME.toml and its script NAME.sh each.
+    #[arg(long, value_name = "DIR")]
+    procedures: Option<std::path::PathBuf>,
 }
 
 impl Controller {
@@ -40,6 +43,7 @@ impl Controller {
             listen: self.listen,
             backup_engine: self.backup_engine,
             allowed_hosts: self.allow_host.clone(),
+            procedures: crate::up::procedures(self.procedures.as_deref())?,
             vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
             ..evenkeel_controller::Options::new(dir.clone())
         };

@@ -3,6 +3,7 @@
 mod agent;
 mod backup;
 mod bench;
+mod breakglass;
 mod completions;
 mod connect;
 mod controller;
@@ -22,6 +23,7 @@ pub mod key;
 mod kind;
 mod list;
 mod operate;
+mod procedure;
 mod recover;
 mod replay;
 pub mod repository;
@@ -63,6 +65,8 @@ pub enum Verb {
     Rollback(fork::Rollback),
     Import(import::Import),
     Repository(repository::Repository),
+    Procedure(procedure::Procedure),
+    Breakglass(breakglass::Breakglass),
     Host(host::Host),
     Kind(kind::Kind),
     Journal(journal::Journal),
@@ -106,6 +110,8 @@ impl Verb {
             Self::Rollback(verb) => verb.run(context),
             Self::Import(verb) => verb.run(context),
             Self::Repository(verb) => verb.run(context),
+            Self::Procedure(verb) => verb.run(context),
+            Self::Breakglass(verb) => verb.run(context),
             Self::Host(verb) => verb.run(context),
             Self::Kind(verb) => verb.run(context),
             Self::Journal(verb) => verb.run(context),

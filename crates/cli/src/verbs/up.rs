@@ -36,6 +36,9 @@ pub struct Up {
     /// Where fetched images are kept [default: DATA/images].
     #[arg(long, env = "EVENKEEL_IMAGES", value_name = "DIR")]
     images: Option<std::path::PathBuf>,
+    /// A directory of your own procedures: NAME.toml and its script NAME.sh each.
+    #[arg(long, value_name = "DIR")]
+    procedures: Option<std::path::PathBuf>,
 }
 
 /// When a killed agent is started again.
@@ -60,6 +63,7 @@ impl Up {
                 respawn_after: self.respawn_after.0,
                 pool: self.pool,
                 backup_engine: self.backup_engine,
+                procedures: self.procedures.clone(),
                 images: self.images.clone().unwrap_or_else(|| context.data().join("images")),
             },
         )

@@ -36,9 +36,11 @@ impl From<order::Error> for Failure {
         use order::Error as E;
         let status = match &error {
             E::BadName { .. } => StatusCode::BAD_REQUEST,
-            E::NoSuchService { .. } | E::NoSuchHost { .. } | E::NoSuchRepository { .. } => {
-                StatusCode::NOT_FOUND
-            }
+            E::NoSuchService { .. }
+            | E::NoSuchHost { .. }
+            | E::NoSuchRepository { .. }
+            | E::NoSuchProcedure { .. }
+            | E::NoSuchAct { .. } => StatusCode::NOT_FOUND,
             E::NoSuchKind { .. }
             | E::NoSuchPlan { .. }
             | E::NoSuchStandby { .. }
@@ -56,6 +58,7 @@ impl From<order::Error> for Failure {
             | E::LastRepository { .. }
             | E::NoBackup { .. }
             | E::JobRunning { .. }
+            | E::BadAct { .. }
             | E::NoMember { .. }
             | E::Unreachable { .. }
             | E::NoStandbys { .. }

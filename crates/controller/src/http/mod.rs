@@ -12,6 +12,7 @@ mod imports;
 mod journal;
 mod kinds;
 mod metrics;
+mod procedures;
 mod serve;
 mod services;
 mod streams;
@@ -99,6 +100,15 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/services/{name}/revive", post(services::revive)),
         (Post, "/v1/services/{name}/archive", post(services::archive)),
         (Post, "/v1/services/{name}/terminate", post(services::terminate)),
+        (Get, "/v1/procedures", get(procedures::list)),
+        (Get, "/v1/procedures/{name}", get(procedures::show)),
+        (Post, "/v1/services/{name}/procedures", post(procedures::run)),
+        (Get, "/v1/breakglass", get(procedures::acts)),
+        (Post, "/v1/breakglass", post(procedures::open)),
+        (Get, "/v1/breakglass/{id}", get(procedures::transcript)),
+        (Post, "/v1/breakglass/{id}/approve", post(procedures::approve)),
+        (Post, "/v1/breakglass/{id}/end", post(procedures::end)),
+        (Post, "/v1/breakglass/{id}/recording", post(procedures::record)),
         (Get, "/v1/hosts", get(hosts::list)),
         (Get, "/v1/hosts/{name}", get(hosts::show)),
         (Delete, "/v1/hosts/{name}", delete(hosts::remove)),

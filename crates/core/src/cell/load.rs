@@ -2,6 +2,7 @@
 
 use super::state::{self, State};
 use super::{Cell, Setup, goals, rows};
+use crate::act::Act;
 use crate::claim::Lane;
 use crate::row::{self, Key, Table, decode};
 
@@ -66,6 +67,13 @@ impl Cell {
             let row: rows::Service = decode(body).map_err(bad(*key))?;
             cell.take_row(row)?;
         }
+        for (key, body) in of(Table::Act) {
+            let act: Act = decode(body).map_err(bad(*key))?;
+            if act.lives() {
+                cell.state.open_acts.insert(act.service_id, act.id);
+            }
+            cell.state.acts.insert(act.id, act);
+        }
         cell.state.now = cell.state.row.clock;
         Ok(cell)
     }
@@ -93,7 +101,7 @@ impl Cell {
         if let Some(operation) = row.operation.as_ref().filter(|o| o.claimed)
             && let Some(host) = operation.share.and_then(|host| self.state.hosts.get_mut(&host))
         {
-            match operation.spec().lane {
+            match operation.lane() {
                 Lane::Free => {}
                 Lane::Planned => host.claims.planned += 1,
                 Lane::Emergency => host.claims.emergencies += 1,

@@ -4,6 +4,7 @@ use super::state::{Due, Service};
 use super::steps::{all_failed, applies, cause};
 use super::turn::Work;
 use super::{Cell, rows};
+use crate::act;
 use crate::claim::{self, Lane};
 use crate::decide::{self, Decision, Hearing, Input, Plan, Primary, Run, Underway};
 use crate::host::State as Known;
@@ -30,6 +31,7 @@ impl Cell {
         self.hear_import(id, work);
         self.free_port(id, work);
         self.advance(id, work);
+        self.drive_act(id, work);
         self.tend(id, work);
         let Some(decision) = self.decision(id, work.now) else { return };
         self.tell_decision(id, &decision, work);
@@ -86,7 +88,7 @@ impl Cell {
         let host = self.state.hosts.get(&primary.host);
         let underway = row.operation.as_ref().map(|operation| Underway {
             kind: operation.kind,
-            claim: if operation.claimed { Ok(()) } else { self.gate(row, operation.spec().lane) },
+            claim: if operation.claimed { Ok(()) } else { self.gate(row, operation.lane()) },
             step: operation.at().name,
             due: operation.due(),
             paged: operation.paged,
@@ -155,6 +157,7 @@ impl Cell {
             kind,
             cause,
             member,
+            script: None,
             share: None,
             begun: work.now,
             claimed: false,
@@ -215,15 +218,16 @@ impl Cell {
     fn claim(&mut self, id: ServiceId, work: &mut Work) -> bool {
         let Some(service) = self.state.services.get(&id) else { return false };
         let Some(operation) = &service.row.operation else { return false };
-        let (spec, host) = (operation.spec(), service.row.primary().host);
-        let granted = self.gate(&service.row, spec.lane).is_ok();
+        let (spec, lane) = (operation.spec(), operation.lane());
+        let host = service.row.primary().host;
+        let granted = self.gate(&service.row, lane).is_ok();
         if let Some(host) = self.state.hosts.get_mut(&host) {
             if !granted {
                 host.waiting.insert(id);
                 return false;
             }
             host.waiting.remove(&id);
-            match spec.lane {
+            match lane {
                 Lane::Free => {}
                 Lane::Planned => host.claims.planned += 1,
                 Lane::Emergency => host.claims.emergencies += 1,
@@ -246,7 +250,7 @@ impl Cell {
         let Some(host) = operation.share.and_then(|host| self.state.hosts.get_mut(&host)) else {
             return;
         };
-        match (operation.claimed, operation.spec().lane) {
+        match (operation.claimed, operation.lane()) {
             (true, Lane::Planned) => host.claims.planned = host.claims.planned.saturating_sub(1),
             (true, Lane::Emergency) => {
                 host.claims.emergencies = host.claims.emergencies.saturating_sub(1);
@@ -307,6 +311,8 @@ impl Cell {
             _ => {}
         }
         self.release(&operation, work);
+        let came = if how == "done" { Ok(()) } else { Err(how.to_owned()) };
+        self.act_heard(id, &operation, came, work);
         if matches!(operation.kind, Kind::Switchover | Kind::Failover) {
             // Whoever waited for it waits no more.
             work.routes.insert(id);
@@ -317,6 +323,7 @@ impl Cell {
             self.note_bare(id, work);
         }
         if event == Some(phase::Event::Removed) {
+            self.end_act(id, act::State::Ended, "its service is gone", work);
             let text = "nothing remains but this journal".to_owned();
             work.note(Topic::Transition, &name, text, Vec::new());
             self.state.remove(id);

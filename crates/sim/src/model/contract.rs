@@ -50,6 +50,7 @@ pub(super) fn goal() -> Goal {
         seed: None,
         import: None,
         job: None,
+        script: None,
     }
 }
 

@@ -154,6 +154,7 @@ impl Bench {
             import: None,
             succeeds: Vec::new(),
             job: None,
+            script: None,
         }
     }
 

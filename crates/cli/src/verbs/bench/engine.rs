@@ -222,5 +222,6 @@ fn ready(goal: &Goal) -> Member {
         replication: None,
         archive: None,
         import: None,
+        script: None,
     }
 }

@@ -129,6 +129,8 @@ fn read(rows: &[(Key, Vec<u8>)]) -> Result<Rows, Error> {
             Table::Cell => cell = decode(body).map_err(bad(*key))?,
             Table::Host => hosts.push(decode(body).map_err(bad(*key))?),
             Table::Service => services.push(decode(body).map_err(bad(*key))?),
+            // What was done stays as it is; what was under way ends by itself.
+            Table::Act => {}
         }
     }
     Ok((cell, hosts, services))
