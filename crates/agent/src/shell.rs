@@ -4,11 +4,12 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use evenkeel_core::agent::{Brain, Call, Config, Input, Outcome, Output};
+use evenkeel_core::agent::{Brain, Call, Config, Input, Outcome, Output, ScriptCall};
 use evenkeel_core::backup::job::Done;
 use evenkeel_core::check::Reading;
 use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::import::Told;
+use evenkeel_core::procedure::Ran;
 use evenkeel_core::report::{Answer, FromAgent, Hello, Question, ToAgent};
 use evenkeel_core::time::{Span, Time};
 use tokio::sync::{Semaphore, mpsc};
@@ -62,6 +63,15 @@ pub(crate) enum Event {
     Image(Option<String>),
     /// Where a member's import is.
     Importing { member: MemberId, told: Box<Told> },
+    /// A script ended.
+    ScriptEnded {
+        /// Of which member.
+        member: MemberId,
+        /// Its number.
+        number: u64,
+        /// What came of it.
+        ran: Box<Ran>,
+    },
     /// A job ended.
     JobEnded {
         /// Of which member.
@@ -206,6 +216,10 @@ impl Shell {
                 tracing::info!(%service, pid, "a pooler's process ended");
                 Input::PoolerDied { service }
             }
+            Event::ScriptEnded { member, number, ran } => {
+                self.workers.script_ended(number);
+                Input::Script { member, number, ran }
+            }
             Event::JobEnded { member, number, outcome } => Input::Job { member, number, outcome },
             Event::Importing { member, told } => Input::Importing { member, told },
             Event::Saw(answer) => Input::Saw(answer),
@@ -245,6 +259,10 @@ impl Shell {
         for call in out.jobs {
             self.workers.begin(call);
         }
+        out.end_scripts.into_iter().for_each(|number| self.workers.end_script(number));
+        for call in out.scripts {
+            self.script(call);
+        }
         for goal in out.interrupts {
             self.workers.interrupt(goal);
         }
@@ -277,6 +295,18 @@ impl Shell {
                 let outcome = Outcome::Failed(error.clone());
                 let (member, number) = (call.member, call.number);
                 self.inputs.push(Input::Outcome { member, number, outcome });
+            }
+        }
+    }
+
+    /// A script is begun only when it is on disk that it was.
+    fn script(&mut self, call: ScriptCall) {
+        match self.ledger.refusal(call.member) {
+            None => self.workers.begin_script(call),
+            Some(error) => {
+                let ran = Box::new(Ran::failed(format!("it was not run: {error}")));
+                let (member, number) = (call.member, call.number);
+                self.inputs.push(Input::Script { member, number, ran });
             }
         }
     }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use evenkeel_core::agent::{Action, Call, JobCall, Outcome, perform};
+use evenkeel_core::agent::{Action, Call, JobCall, Outcome, ScriptCall, perform};
 use evenkeel_core::backup::guard::Level;
 use evenkeel_core::driver::{Driver, Error};
 use evenkeel_core::goal::Goal;
 use evenkeel_core::id::MemberId;
+use evenkeel_core::procedure::Ran;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::drivers::Drivers;
@@ -42,6 +44,8 @@ pub(crate) struct Workers {
     initializing: Arc<Semaphore>,
     making: Arc<Making>,
     events: mpsc::Sender<Event>,
+    /// Scripts under way, by number, and what has them end.
+    scripts: BTreeMap<u64, Arc<AtomicBool>>,
 }
 
 impl Workers {
@@ -52,7 +56,8 @@ impl Workers {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let initializing = Arc::new(Semaphore::new(INITIALIZING_MAX));
-        Self { drivers, idle: BTreeMap::new(), under_way: 0, initializing, making, events }
+        let (idle, scripts) = (BTreeMap::new(), BTreeMap::new());
+        Self { drivers, idle, under_way: 0, initializing, making, events, scripts }
     }
 
     /// Whether no call is under way.
@@ -114,6 +119,40 @@ impl Workers {
             let (member, number) = (call.member, call.number);
             let _ = events.blocking_send(Event::JobEnded { member, number, outcome });
         });
+    }
+
+    /// Begins a script on a driver of its own; it comes back as [`Event::ScriptEnded`]. With this process it
+    /// ends too.
+    pub fn begin_script(&mut self, call: ScriptCall) {
+        let ScriptCall { member, number, script, goal } = call;
+        let (service, procedure) = (&goal.identity.name, &script.procedure);
+        tracing::info!(%service, %member, operation = %script.id, %procedure, "a script begins");
+        let (drivers, events) = (Arc::clone(&self.drivers), self.events.clone());
+        let stop = Arc::new(AtomicBool::new(false));
+        self.scripts.insert(number, Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let driver = drivers.driver(&goal);
+            let ran = driver.map_or_else(
+                |error| Ran::failed(format!("it was not run: {error}")),
+                |mut driver| driver.script(&goal, &script, &stop),
+            );
+            let (ok, what) = (ran.ok, &ran.text);
+            tracing::info!(operation = %script.id, ok, what, "a script ended");
+            // The shell has gone if it takes no event any more.
+            let _ = events.blocking_send(Event::ScriptEnded { member, number, ran: Box::new(ran) });
+        });
+    }
+
+    /// Has a script that nobody wants any more end.
+    pub fn end_script(&mut self, number: u64) {
+        if let Some(stop) = self.scripts.remove(&number) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A script came back.
+    pub fn script_ended(&mut self, number: u64) {
+        self.scripts.remove(&number);
     }
 
     /// Has an import that nobody wants any more end soon.

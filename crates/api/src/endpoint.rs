@@ -186,6 +186,39 @@ pub const ENDPOINTS: &[Endpoint] = &[
         request: Some("BrakeOrder"),
         ..order("/v1/brake", "Puts the fleet brake on or off.")
     },
+    get("/v1/procedures", "[ProcedurePage]", "Every procedure."),
+    get("/v1/procedures/{name}", "ProcedurePage", "One procedure, with its scripts."),
+    Endpoint {
+        request: Some("ProcedureOrder"),
+        ..order(
+            "/v1/services/{name}/procedures",
+            "Runs a procedure on a service, as planned; `job` in the answer is the act's number.",
+        )
+    },
+    get("/v1/breakglass", "[Act]", "Runs of procedures and what people did by hand, newest first."),
+    Endpoint {
+        request: Some("GlassOrder"),
+        ..order(
+            "/v1/breakglass",
+            "Breaks the glass for a procedure or a shell; `job` in the answer is the act's number.",
+        )
+    },
+    get("/v1/breakglass/{id}", "Act", "What was ordered by one act, and what came of it."),
+    Endpoint {
+        request: Some("PersonOrder"),
+        ..order("/v1/breakglass/{id}/approve", "Agrees, as a second person.")
+    },
+    Endpoint {
+        request: Some("PersonOrder"),
+        ..order("/v1/breakglass/{id}/end", "Ends an act before its time.")
+    },
+    Endpoint {
+        request: Some("RecordingOrder"),
+        ..order(
+            "/v1/breakglass/{id}/recording",
+            "Keeps what was typed and shown in a shell since the last time.",
+        )
+    },
     get("/v1/hosts", "[Host]", "Every host."),
     get("/v1/hosts/{name}", "Host", "One host."),
     Endpoint {

@@ -28,14 +28,15 @@ pub use automation::{BrakeOrder, LevelOrder, PinOrder};
 pub use client::{Client, Way};
 pub use endpoint::{ENDPOINTS, Endpoint, Method, Parameter};
 pub use error::Error;
+pub use evenkeel_core::{act, order, procedure, view};
 pub use evenkeel_core::{drill, maintenance, toil};
-pub use evenkeel_core::{order, view};
 pub use events::Events;
 pub use openapi::openapi;
 pub use types::{
     CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService,
-    PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder,
-    Termination, UrlAnswer,
+    GlassOrder, ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository,
+    NewService, PersonOrder, PlanSummary, ProcedureOrder, ProcedurePage, RecordingOrder,
+    RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
+    UrlAnswer,
 };
 pub use types::{DrillBegin, DrillSchedule, PlanOrder, WindowOrder};

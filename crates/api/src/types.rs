@@ -1,11 +1,14 @@
 //! What travels and is not already a view or an order of the core.
 
+use std::collections::BTreeMap;
+
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::{Bucket, Location};
 use evenkeel_core::check::Family;
 use evenkeel_core::digest::Digest;
 use evenkeel_core::goal::Password;
 use evenkeel_core::journal::Topic;
+use evenkeel_core::procedure::{Manifest, Procedure};
 use evenkeel_core::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -218,6 +221,96 @@ impl NewRepository {
             _ => Err("name one place: a directory or a bucket".to_owned()),
         }
     }
+}
+
+/// A procedure, with its scripts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcedurePage {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// What pins all of it.
+    pub digest: Digest,
+    /// Whether it came with Evenkeel.
+    pub bundled: bool,
+    /// Its scripts by name.
+    pub scripts: BTreeMap<String, String>,
+}
+
+impl ProcedurePage {
+    /// A procedure's page.
+    #[must_use]
+    pub fn of(procedure: Procedure) -> Self {
+        let digest = procedure.digest();
+        let Procedure { manifest, scripts, bundled } = procedure;
+        Self { manifest, digest, bundled, scripts }
+    }
+}
+
+/// The body of an order to run a procedure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcedureOrder {
+    /// Which.
+    pub procedure: String,
+    /// Beside which member, by its id or its host's name; the primary if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// Its parameters, each as text.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// Whether it only says what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// The body of an order to break the glass.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GlassOrder {
+    /// On which service.
+    pub service: String,
+    /// Who does; whoever holds the token if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// Why, for the journal.
+    pub reason: String,
+    /// For how long at most, in seconds.
+    pub lasts_seconds: u32,
+    /// Whether it is for a shell; else a procedure is run.
+    #[serde(default)]
+    pub shell: bool,
+    /// Which procedure, or which shell.
+    pub procedure: String,
+    /// Beside which member, by its id or its host's name; the primary if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// The procedure's parameters, each as text.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// Whether it only says what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Who is to agree, where a second person must and it is not to be anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<String>,
+}
+
+/// The body of what one person says to an act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonOrder {
+    /// Who.
+    pub person: String,
+}
+
+/// What was typed and shown in a shell since the last time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordingOrder {
+    /// What was typed.
+    pub typed: String,
+    /// What was shown.
+    pub shown: String,
 }
 
 /// The body of an order to terminate.

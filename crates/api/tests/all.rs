@@ -9,7 +9,9 @@ use evenkeel_core::digest::Digest;
 use evenkeel_core::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
 use evenkeel_core::journal::Topic;
 use evenkeel_core::machine::Machine;
+use evenkeel_core::operation::Cause;
 use evenkeel_core::order::Accepted;
+use evenkeel_core::procedure::{Login, Manifest, Procedure};
 use evenkeel_core::remedy::Level;
 use evenkeel_core::service::{Health, Phase, State, health, phase};
 use evenkeel_core::time::{Span, Time};
@@ -23,6 +25,8 @@ use evenkeel_api::{
     SwitchoverOrder, Termination, UrlAnswer, openapi,
 };
 use evenkeel_api::{DrillBegin, DrillSchedule, PlanOrder, WindowOrder, drill, maintenance, toil};
+use evenkeel_api::{GlassOrder, PersonOrder, ProcedureOrder, ProcedurePage, RecordingOrder};
+use evenkeel_core::act::{self, Act, Sort};
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::Bucket;
 use evenkeel_core::goal::Password;
@@ -259,6 +263,75 @@ fn of_the_store() -> Vec<(&'static str, serde_json::Value)> {
     ]
 }
 
+fn procedures() -> Vec<(&'static str, serde_json::Value)> {
+    let text = String::new;
+    let manifest = Manifest {
+        name: text(),
+        doc: text(),
+        kind: text(),
+        interpreter: vec![],
+        time_limit_seconds: 1,
+        role: Login::Check,
+        disruptive: false,
+        repeatable: false,
+        dry_run: false,
+        second_person: false,
+        manual_minutes: 1,
+        parameters: vec![],
+        steps: vec![],
+    };
+    let procedure = Procedure { manifest, scripts: BTreeMap::new(), bundled: true };
+    let parameters = BTreeMap::new;
+    let act = Act {
+        id: 1,
+        sort: Sort::Glass,
+        state: act::State::Open,
+        by: text(),
+        reason: text(),
+        procedure: text(),
+        digest: Some(procedure.digest()),
+        service: text(),
+        service_id: ServiceId(1),
+        member: Some(MemberId(1)),
+        parameters: BTreeMap::new(),
+        dry_run: false,
+        begun: Time(1),
+        until: Time(2),
+        ended: Some(Time(2)),
+        how: "done".to_owned(),
+        second: Some(text()),
+        approved: Some(act::Approval { by: text(), at: Time(1) }),
+        cause: Cause::Order { by: "".into() },
+        steps: vec![],
+        operation: Some(OperationId(1)),
+        entries: vec![],
+        recording: Some(Box::default()),
+    };
+    vec![
+        ("ProcedurePage", json(&ProcedurePage::of(procedure))),
+        ("Act", json(&act)),
+        (
+            "ProcedureOrder",
+            json(&ProcedureOrder {
+                member: Some(text()),
+                parameters: parameters(),
+                ..ProcedureOrder::default()
+            }),
+        ),
+        (
+            "GlassOrder",
+            json(&GlassOrder {
+                person: Some(text()),
+                member: Some(text()),
+                second: Some(text()),
+                ..GlassOrder::default()
+            }),
+        ),
+        ("PersonOrder", json(&PersonOrder { person: text() })),
+        ("RecordingOrder", json(&RecordingOrder::default())),
+    ]
+}
+
 fn own() -> Vec<(&'static str, serde_json::Value)> {
     let level = LevelOrder { level: Some(Level::Auto), service: Some(text()), kind: None };
     let level = LevelOrder { kind: Some(text()), ..level };
@@ -439,7 +512,7 @@ fn json<T: Serialize>(value: &T) -> serde_json::Value {
 
 #[test]
 fn every_shape_has_the_fields_that_travel() {
-    let parts = [views(), archives(), own(), of_the_store(), upkeep()];
+    let parts = [views(), archives(), own(), of_the_store(), upkeep(), procedures()];
     let examples: BTreeMap<_, _> = parts.into_iter().flatten().collect();
     let document = openapi();
     let shapes = document["components"]["schemas"].as_object().unwrap();

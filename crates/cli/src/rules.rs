@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use evenkeel_core::policy::Policy;
-use evenkeel_core::remedy::{Remedies, Remedy, file};
+use evenkeel_core::procedure::Procedure;
+use evenkeel_core::remedy::{Course, Remedies, Remedy, file};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, chain};
 
 /// Which rules, by flags.
 #[derive(Clone, Debug, Default, Args)]
@@ -19,6 +20,9 @@ pub struct Rules {
     /// A directory of remedies (`*.toml`): over the bundled ones of the same name, beside the others.
     #[arg(long, value_name = "DIR")]
     remedies: Option<PathBuf>,
+    /// A directory of your own procedures: NAME.toml and its script NAME.sh each.
+    #[arg(long, value_name = "DIR")]
+    procedures: Option<PathBuf>,
 }
 
 impl Rules {
@@ -27,8 +31,30 @@ impl Rules {
         self.policy.as_deref().map_or_else(|| Ok(Policy::default()), read_policy)
     }
 
-    /// The remedies.
+    /// The procedures.
+    pub fn procedures(&self) -> Result<Vec<Procedure>, Failure> {
+        let loaded = evenkeel_controller::load_procedures(self.procedures.as_deref());
+        loaded.map_err(|error| Failure::new(Kind::Usage, chain(&error)))
+    }
+
+    /// The remedies; what they run is among the procedures.
     pub fn remedies(&self) -> Result<Arc<Remedies>, Failure> {
+        let (all, procedures) = (self.read()?, self.procedures()?);
+        for remedy in all.iter() {
+            let Course::Procedure { name, parameters } = &remedy.course else { continue };
+            let known = procedures.iter().find(|procedure| procedure.manifest.name == **name);
+            let why = match known.map(|procedure| procedure.values(parameters)) {
+                None => format!("no procedure is named {name:?}; `evenkeel procedure list`"),
+                Some(Err(error)) => error.to_string(),
+                Some(Ok(_)) => continue,
+            };
+            let text = format!("remedy {}: {why}", remedy.name);
+            return Err(Failure::new(Kind::Usage, text));
+        }
+        Ok(all)
+    }
+
+    fn read(&self) -> Result<Arc<Remedies>, Failure> {
         let bundled = evenkeel_kinds::remedies::bundled();
         let Some(dir) = &self.remedies else { return Ok(Arc::new(bundled)) };
         let bad = |error: std::io::Error| about(dir, &error.to_string());
@@ -57,9 +83,6 @@ pub fn read_policy(file: &Path) -> Result<Policy, Failure> {
 pub fn read_remedy(path: &Path) -> Result<Remedy, Failure> {
     let text = fs::read_to_string(path).map_err(|error| about(path, &error.to_string()))?;
     let remedy = file::parse(&text).map_err(|error| about(path, &error.to_string()))?;
-    if let evenkeel_core::remedy::Course::Procedure { name, .. } = &remedy.course {
-        return Err(about(path, &format!("no procedure is named {name:?}")));
-    }
     Ok(remedy)
 }
 
@@ -84,7 +107,7 @@ mod tests {
     #[test]
     fn a_directory_of_remedies_goes_over_the_bundled_ones() {
         let dir = tempfile::tempdir().unwrap();
-        let rules = Rules { policy: None, remedies: Some(dir.path().to_owned()) };
+        let rules = Rules { remedies: Some(dir.path().to_owned()), ..Rules::default() };
         let bundled = rules.remedies().unwrap().iter().count();
         fs::write(dir.path().join("hung.toml"), OWN).unwrap();
         fs::write(dir.path().join("more.toml"), OWN.replace("'hung'\n", "'more'\n")).unwrap();

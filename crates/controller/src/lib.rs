@@ -27,6 +27,7 @@ mod failpoint;
 mod http;
 mod lock;
 mod private_file;
+mod procedures;
 pub mod recorder;
 mod recover;
 mod running;
@@ -41,6 +42,7 @@ use std::time::Duration;
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::kind::Kind;
 use evenkeel_core::policy::Policy;
+use evenkeel_core::procedure::Procedure;
 use evenkeel_core::remedy::Remedies;
 use evenkeel_store::Store;
 
@@ -50,6 +52,7 @@ pub use drills::{Access, Driller, Measured};
 pub use failpoint::AbortAfter;
 pub use lock::Error as LockError;
 pub use private_file::Error as FileError;
+pub use procedures::{Error as ProceduresError, load as load_procedures};
 pub use recover::{Rows, recover, rows_of};
 pub use running::{Running, start, start_with};
 pub use vault::Vault;
@@ -72,6 +75,8 @@ pub struct Options {
     pub backup_engine: Engine,
     /// Host names it answers to, beside addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
+    /// Procedures that there are: those that come with Evenkeel, and users' own ([`load_procedures`]).
+    pub procedures: Vec<Procedure>,
     /// Where snapshots of its store go; `None`: nowhere.
     pub vault: Option<Arc<dyn Vault>>,
     /// They are taken no oftener than this.
@@ -97,6 +102,7 @@ impl Options {
             remedies: Arc::new(evenkeel_kinds::remedies::bundled()),
             backup_engine: Engine::default(),
             allowed_hosts: Vec::new(),
+            procedures: evenkeel_kinds::procedures::bundled(),
             vault: None,
             save_every: SAVE_EVERY,
             driller: None,

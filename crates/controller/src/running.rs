@@ -94,6 +94,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let setting = Setting {
         setup,
         seal,
+        procedures: options.procedures.clone(),
         cell,
         store,
         head,
@@ -129,11 +130,11 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let token = token.as_str().to_owned();
     drill(&options, address, &token, &cell, told, &mut server);
     // Written last: whoever finds it finds a controller that answers.
-    write_address(&options.dir, address, &token)?;
+    write_address(&options.dir, address, token.as_str())?;
     tracing::info!(%address, "the controller answers");
     Ok(Running {
         address,
-        token,
+        token: token.as_str().to_owned(),
         cell,
         thread,
         server,

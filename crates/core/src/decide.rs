@@ -360,8 +360,12 @@ fn repair(input: &Input<'_>) -> Option<Plan> {
     if !heard || !operation::preempts(Kind::Recover, running) {
         return None;
     }
+    let aside = |plan: &Plan| {
+        let kind = plan.course.operation();
+        kind.is_some_and(|kind| operation::preempts(kind, running))
+    };
     match by_its_agent(input) {
-        Decision::Act(plan) if plan.course == Course::Operation(Kind::Recover) => Some(plan),
+        Decision::Act(plan) if aside(&plan) => Some(plan),
         _ => None,
     }
 }

@@ -3,6 +3,8 @@
 //! Drivers do the I/O; the reconciler in this crate decides which call comes next. The simulator
 //! has modelled drivers behind the same trait. Every call is safe to repeat.
 
+use std::sync::atomic::AtomicBool;
+
 use serde::{Deserialize, Serialize};
 
 use crate::backup::guard::{Level, Room};
@@ -12,6 +14,7 @@ use crate::goal::{Goal, StopMode};
 use crate::id::{Incarnation, Term};
 use crate::import;
 use crate::moment::Moment;
+use crate::procedure::{Ran, Script};
 use crate::promise::{Copy, Position};
 
 /// What is on disk for a member.
@@ -328,6 +331,12 @@ pub trait Driver: Send {
     fn job(&mut self, goal: &Goal, job: &Job) -> Result<Done, Error> {
         let _ = job;
         Err(unarchived(goal))
+    }
+    /// Runs a script beside the server, until it ends, its time is over, or `stop` is set; nothing of it is
+    /// left then. It is called on a driver of its own, and its digest was looked at.
+    fn script(&mut self, goal: &Goal, script: &Script, stop: &AtomicBool) -> Ran {
+        let (_, _) = (script, stop);
+        Ran::failed(format!("members of kind {} have no scripts", goal.identity.kind))
     }
     /// Has the server go by how much room its disk has: commits are slowed, then nothing is written.
     /// Idempotent.

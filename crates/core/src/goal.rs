@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::import::Import;
 use crate::name::ServiceName;
+use crate::procedure::Script;
 use crate::promise::{Copy, Set};
 use crate::time::Span;
 
@@ -209,6 +210,9 @@ pub struct Goal {
     /// What is to be done beside its server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Box<Job>>,
+    /// The script that runs beside its server, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Box<Script>>,
 }
 
 impl Goal {

@@ -10,6 +10,7 @@
 //! - knows nothing of PostgreSQL or of any other kind of service.
 #![deny(missing_docs)]
 
+pub mod act;
 pub mod agent;
 pub mod alert;
 pub mod automation;
@@ -40,6 +41,7 @@ pub mod order;
 pub mod placement;
 pub mod policy;
 pub mod pooler;
+pub mod procedure;
 pub mod promise;
 pub mod remedy;
 pub mod report;

@@ -3,6 +3,8 @@
 //! An order is accepted or refused in the turn that takes it in; accepting one records it, the work
 //! itself is an operation.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::automation::Pinned;
@@ -220,6 +222,48 @@ pub enum Order {
         /// Why.
         reason: String,
     },
+    /// Run a procedure, as planned.
+    Procedure {
+        /// On which service.
+        name: String,
+        /// Which procedure.
+        procedure: String,
+        /// Beside which member, by its id or its host's name; the primary if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        member: Option<String>,
+        /// Its parameters, as text.
+        parameters: BTreeMap<String, String>,
+        /// Whether it only says what it would do.
+        dry_run: bool,
+    },
+    /// Break the glass: a person goes in.
+    BreakGlass {
+        /// Who, for what, for how long.
+        glass: Box<Glass>,
+    },
+    /// Agree, as a second person, to what somebody broke the glass for.
+    ApproveAct {
+        /// The act's number.
+        act: u32,
+        /// Who agrees.
+        person: String,
+    },
+    /// End an act before its time.
+    EndAct {
+        /// The act's number.
+        act: u32,
+        /// Who ends it.
+        person: String,
+    },
+    /// Keep what was typed and shown in a shell since the last time.
+    RecordAct {
+        /// The act's number.
+        act: u32,
+        /// What was typed.
+        typed: String,
+        /// What was shown.
+        shown: String,
+    },
     /// Place nothing on a host any more, and empty it.
     Drain {
         /// Which host, by name.
@@ -235,6 +279,35 @@ pub enum Order {
         /// Which host, by name.
         host: String,
     },
+}
+
+/// What somebody breaks the glass for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Glass {
+    /// On which service.
+    pub service: String,
+    /// Who.
+    pub person: String,
+    /// Why, for the journal.
+    pub reason: String,
+    /// For how long at most.
+    pub lasts: Span,
+    /// Whether it is for a shell; else a procedure is run.
+    pub shell: bool,
+    /// Which procedure, or which shell.
+    pub procedure: String,
+    /// Beside which member, by its id or its host's name; the primary if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// The procedure's parameters, as text.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// Whether it only says what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Who is to agree, where a second person must and it is not to be anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<String>,
 }
 
 /// What an archive is sealed with.
@@ -256,7 +329,8 @@ pub struct Accepted {
     pub service: Option<ServiceId>,
     /// The operation that carries it out, if it needs one.
     pub operation: Option<OperationId>,
-    /// The job that carries it out, if it is one; a backup's number is the backup's.
+    /// The job that carries it out, if it is one; a backup's number is the backup's. Of a procedure or a
+    /// break-glass: the act's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<u32>,
     /// One sentence for people.
@@ -475,6 +549,14 @@ pub enum Error {
         /// Those there are.
         known: String,
     },
+    /// No procedure has that name.
+    #[error("no procedure is named {name:?}; there are: {known}")]
+    NoSuchProcedure {
+        /// What was asked for.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
     /// No such question to people.
     #[error("nothing waits for approval {id}; `evenkeel approve` lists what does")]
     NoSuchApproval {
@@ -488,6 +570,20 @@ pub enum Error {
         asked: Span,
         /// The longest.
         max: Span,
+    },
+    /// No act has that number, or it is too long ago.
+    #[error(
+        "no run or break-glass has the number {id}; `evenkeel breakglass list` shows those kept"
+    )]
+    NoSuchAct {
+        /// What was asked for.
+        id: u32,
+    },
+    /// It cannot be done like that, or not now.
+    #[error("{why}")]
+    BadAct {
+        /// What is wrong, and what would do.
+        why: String,
     },
     /// A reason is missing.
     #[error("say why, for the journal: `--reason TEXT`")]
@@ -604,6 +700,9 @@ impl Error {
             Self::PlannedRuns { .. } => "planned_runs",
             Self::NoDrill { .. } => "no_drill",
             Self::NoDrillRuns { .. } => "no_drill_runs",
+            Self::NoSuchProcedure { .. } => "no_such_procedure",
+            Self::NoSuchAct { .. } => "no_such_act",
+            Self::BadAct { .. } => "bad_act",
             Self::Nowhere { .. } => "nowhere",
             Self::PortsUsedUp { .. } => "ports_used_up",
             Self::HostNotEmpty { .. } => "host_not_empty",

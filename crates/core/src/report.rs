@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Stored;
+use crate::agent::{Begun, Stored};
 use crate::backup::guard::Level;
 use crate::backup::job;
 use crate::check::Result as CheckResult;
@@ -62,6 +62,9 @@ pub struct Member {
     /// Where its import is, while its goal has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<Box<import::Told>>,
+    /// Its script, while its goal has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Box<Begun>>,
 }
 
 /// How a member's log gets to its archive, and what came of its job.

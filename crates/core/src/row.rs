@@ -20,11 +20,13 @@ pub enum Table {
     Service,
     /// The toil ledger: one row.
     Toil,
+    /// Runs of procedures, and what people did by hand.
+    Act,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 4] = [Self::Cell, Self::Host, Self::Service, Self::Toil];
+    pub const ALL: [Self; 5] = [Self::Cell, Self::Host, Self::Service, Self::Toil, Self::Act];
 
     /// Its name in stores and dumps.
     #[must_use]
@@ -34,6 +36,7 @@ impl Table {
             Self::Host => "host",
             Self::Service => "service",
             Self::Toil => "toil",
+            Self::Act => "act",
         }
     }
 }

@@ -83,12 +83,16 @@ impl Launch {
     }
 }
 
-/// The launcher, and what servers call for their log ([`crate::backup::command`]): `--out FILE --log FILE [--env NAME=VALUE]... -- PROGRAM [ARGUMENT]...`. Returns
+/// The launcher, what servers call for their log ([`crate::backup::command`]), and who stands between an agent
+/// and its scripts ([`crate::script`]): `--out FILE --log FILE [--env NAME=VALUE]... -- PROGRAM [ARGUMENT]...`. Returns
 /// the exit code.
 #[must_use]
 pub fn main(arguments: &[String]) -> i32 {
     if let Some(code) = crate::backup::command::main(arguments) {
         return i32::from(code);
+    }
+    if let Some(code) = crate::script::main(arguments) {
+        return code;
     }
     match parse(arguments).and_then(|launch| start(&launch)) {
         Ok(()) => 0,

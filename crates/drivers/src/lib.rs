@@ -16,6 +16,7 @@ pub mod launch;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
+pub mod script;
 mod sql;
 
 use std::path::PathBuf;

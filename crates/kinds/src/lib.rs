@@ -8,6 +8,7 @@
 
 pub mod host;
 pub mod postgres;
+pub mod procedures;
 pub mod remedies;
 
 use evenkeel_core::kind::Kind;

@@ -54,6 +54,7 @@ pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
         seed: None,
         import: None,
         job: None,
+        script: None,
     }
 }
 

@@ -6,5 +6,6 @@ mod crash;
 mod gateway;
 mod goals;
 mod host;
+mod scripts;
 mod toy;
 mod witness;

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use evenkeel_core::goal::{Goal, StopMode};
 use evenkeel_core::id::Incarnation;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::pooler;
+use evenkeel_core::procedure::{Ran, Script};
 use evenkeel_core::row;
 use evenkeel_drivers::process::{Identity, pidfd, signal, wait_gone};
 use rustix::process::Signal;
@@ -278,6 +280,19 @@ impl Driver for Toy {
             (Some(_), true) => Answer::Writing,
             (Some(_), false) => Answer::Accepting,
         }
+    }
+    fn script(&mut self, goal: &Goal, script: &Script, stop: &AtomicBool) -> Ran {
+        let wait = self.path(goal, "wait");
+        self.call(goal, "script", || {
+            let _ = fs::write(self.path(goal, "script-runs"), "");
+            while wait.exists() && !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let mut ran = Ran::failed(format!("{} ran", script.procedure));
+            ran.ok = !stop.load(Ordering::Relaxed);
+            let _ = fs::remove_file(self.path(goal, "script-runs"));
+            ran
+        })
     }
     fn read(&mut self, _: &Goal, _: &str) -> Result<Reading, Error> {
         Ok(Reading::default())

@@ -45,6 +45,7 @@ impl Controller {
             policy: self.rules.policy()?,
             remedies: self.rules.remedies()?,
             allowed_hosts: self.allow_host.clone(),
+            procedures: self.rules.procedures()?,
             vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
             driller: Some(std::sync::Arc::new(crate::driller::OverApi)),
             ..evenkeel_controller::Options::new(dir.clone())

@@ -4,6 +4,7 @@ mod agent;
 mod alert;
 mod backup;
 mod bench;
+mod breakglass;
 mod completions;
 mod connect;
 mod controller;
@@ -24,6 +25,7 @@ mod kind;
 mod list;
 mod maintenance;
 mod operate;
+mod procedure;
 mod recover;
 mod remedy;
 mod replay;
@@ -72,6 +74,8 @@ pub enum Verb {
     Pin(remedy::Pin),
     Brake(remedy::Brake),
     Posture(remedy::Posture),
+    Procedure(procedure::Procedure),
+    Breakglass(breakglass::Breakglass),
     Host(host::Host),
     Kind(kind::Kind),
     Journal(journal::Journal),
@@ -123,6 +127,8 @@ impl Verb {
             Self::Pin(verb) => verb.run(context),
             Self::Brake(verb) => verb.run(context),
             Self::Posture(verb) => verb.run(context),
+            Self::Procedure(verb) => verb.run(context),
+            Self::Breakglass(verb) => verb.run(context),
             Self::Host(verb) => verb.run(context),
             Self::Kind(verb) => verb.run(context),
             Self::Journal(verb) => verb.run(context),

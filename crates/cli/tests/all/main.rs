@@ -14,6 +14,7 @@ mod offline;
 mod outage;
 mod partitions;
 mod pooled;
+mod procedures;
 mod recover;
 mod stops;
 #[path = "../../../drivers/tests/all/storage.rs"]

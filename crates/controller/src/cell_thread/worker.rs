@@ -19,6 +19,7 @@ use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::goal::{Goal, Password};
 use evenkeel_core::import::Secret;
 use evenkeel_core::journal::{self, Topic};
+use evenkeel_core::procedure::Procedure;
 use evenkeel_core::report::ToAgent;
 use evenkeel_core::row::Writes;
 use evenkeel_core::time::Time;
@@ -53,6 +54,8 @@ pub(crate) struct Setting {
     pub setup: Setup,
     /// What the cell proves itself by to hosts of stores before it.
     pub seal: Password,
+    /// The procedures there are.
+    pub procedures: Vec<Procedure>,
     pub cell: Cell,
     pub store: Box<dyn Store>,
     /// Position of the journal's newest entry.
@@ -85,6 +88,7 @@ struct Worker {
     setup: Setup,
     key: Arc<FleetKey>,
     seal: Password,
+    procedures: Vec<Procedure>,
     /// None while what is stored cannot even be read back.
     cell: Option<Cell>,
     record: Record,
@@ -118,6 +122,8 @@ impl Worker {
         changed: watch::Sender<u64>,
     ) -> Self {
         let clock = Clock::new(setting.cell.clock(), setting.wall);
+        let mut cell = setting.cell;
+        cell.equip(setting.procedures.clone());
         let stats = setting.stats;
         stats.recorder_on.set(1);
         Self {
@@ -125,7 +131,8 @@ impl Worker {
             setup: setting.setup,
             key: setting.key,
             seal: setting.seal,
-            cell: Some(setting.cell),
+            procedures: setting.procedures,
+            cell: Some(cell),
             record: Record::new(setting.store, Arc::clone(&stats), setting.abort_after),
             // The first turn looks at everything that is stored.
             wake_at: Some(clock.now()),
@@ -353,6 +360,7 @@ impl Worker {
     fn load(&self) -> Result<Cell, record::Error> {
         let (mut cell, _) = record::load(&*self.record.store, &self.setup)?;
         cell.entrust(self.seal.clone());
+        cell.equip(self.procedures.clone());
         Ok(cell)
     }
 

@@ -41,7 +41,9 @@ impl From<order::Error> for Failure {
             | E::NoSuchRepository { .. }
             | E::NoSuchRemedy { .. }
             | E::NoSuchApproval { .. }
-            | E::NoSuchPlanned { .. } => StatusCode::NOT_FOUND,
+            | E::NoSuchPlanned { .. }
+            | E::NoSuchProcedure { .. }
+            | E::NoSuchAct { .. } => StatusCode::NOT_FOUND,
             E::NoSuchKind { .. }
             | E::NoSuchPlan { .. }
             | E::NoSuchStandby { .. }
@@ -61,6 +63,7 @@ impl From<order::Error> for Failure {
             | E::LastRepository { .. }
             | E::NoBackup { .. }
             | E::JobRunning { .. }
+            | E::BadAct { .. }
             | E::NoMember { .. }
             | E::Unreachable { .. }
             | E::NoStandbys { .. }

@@ -15,6 +15,7 @@ mod journal;
 mod kinds;
 mod maintenance;
 mod metrics;
+mod procedures;
 mod serve;
 mod services;
 mod streams;
@@ -110,6 +111,15 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/approvals/{id}/approve", post(automation::approve)),
         (Post, "/v1/services/{name}/pin", post(automation::pin)),
         (Post, "/v1/brake", post(automation::brake)),
+        (Get, "/v1/procedures", get(procedures::list)),
+        (Get, "/v1/procedures/{name}", get(procedures::show)),
+        (Post, "/v1/services/{name}/procedures", post(procedures::run)),
+        (Get, "/v1/breakglass", get(procedures::acts)),
+        (Post, "/v1/breakglass", post(procedures::open)),
+        (Get, "/v1/breakglass/{id}", get(procedures::transcript)),
+        (Post, "/v1/breakglass/{id}/approve", post(procedures::approve)),
+        (Post, "/v1/breakglass/{id}/end", post(procedures::end)),
+        (Post, "/v1/breakglass/{id}/recording", post(procedures::record)),
         (Get, "/v1/hosts", get(hosts::list)),
         (Get, "/v1/hosts/{name}", get(hosts::show)),
         (Delete, "/v1/hosts/{name}", delete(hosts::remove)),

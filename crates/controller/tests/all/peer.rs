@@ -183,6 +183,7 @@ fn obeyed(goal: &Goal) -> Member {
         replication: None,
         archive: None,
         import: None,
+        script: None,
     }
 }
 

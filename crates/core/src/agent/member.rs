@@ -6,6 +6,7 @@ use super::archiving::Archiving;
 use super::part::{self, Part};
 use super::perform::Outcome;
 use super::reconcile::{self, Action, Next, Seen};
+use super::scripting::{self, Begun, Scripting};
 use crate::check::{self, Check, Reading};
 use crate::digest::Digest;
 use crate::driver::{self, Answer, Directory, Process};
@@ -13,6 +14,7 @@ use crate::goal::{Accept, Applied, Goal, Refusal, Role, Want, accept};
 use crate::id::{Revision, Term};
 use crate::machine;
 use crate::member::{Event, Machine, State};
+use crate::procedure::Ran;
 use crate::report;
 use crate::time::{Span, Time};
 
@@ -48,6 +50,9 @@ pub struct Stored {
     /// The term of the promotion that made it one.
     #[serde(default)]
     pub history: Term,
+    /// The script that was begun for its goal, and what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Box<Begun>>,
 }
 
 impl Stored {
@@ -63,6 +68,7 @@ impl Stored {
             crash_looping: false,
             primary: false,
             history: Term(0),
+            script: None,
         }
     }
 }
@@ -82,6 +88,8 @@ pub struct Member {
     pub unsaved: bool,
     /// Whether its report may differ from the last one sent.
     pub touched: bool,
+    /// The script that runs beside it.
+    pub scripting: Scripting,
     /// Deaths the budget still counts.
     recent: Vec<Time>,
     silent_since: Option<Time>,
@@ -142,6 +150,7 @@ impl Member {
             reported: None,
             unsaved: false,
             touched: true,
+            scripting: Scripting::default(),
             recent: Vec::new(),
             silent_since: None,
             failing: None,
@@ -252,6 +261,20 @@ impl Member {
             (stored.primary, stored.history) = (part.primary, part.history);
             self.unsaved = true;
         }
+    }
+
+    /// What is to be done about its script.
+    pub fn script_due(&mut self) -> scripting::Due {
+        let Stored { applied, script, .. } = &mut self.stored;
+        let due = self.scripting.due(applied.goal.script.as_deref(), script);
+        (self.unsaved, self.touched) = (self.unsaved || due.changed, self.touched || due.changed);
+        due
+    }
+
+    /// What came of its script.
+    pub fn script_ended(&mut self, number: u64, ran: &Ran) {
+        let waited = self.scripting.ended(number, ran, &mut self.stored.script);
+        (self.unsaved, self.touched) = (self.unsaved || waited, self.touched || waited);
     }
 
     /// Its process is gone, says the operating system. What is left is looked at first.
@@ -621,6 +644,7 @@ impl Member {
             replication: Part::report(goal, &self.seen, now),
             archive: self.seen.archiving.report(goal),
             import: self.seen.importing.report(goal),
+            script: self.stored.script.clone(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod part;
 mod perform;
 pub mod poolers;
 pub mod reconcile;
+mod scripting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use member::Stored;
 pub use perform::{Outcome, perform};
 pub use reconcile::Action;
+pub use scripting::Begun;
 
 use self::herd::Herd;
 use crate::backup::job::{Done, Job};
@@ -38,6 +40,7 @@ use crate::kind::Kind;
 use crate::member::State;
 use crate::policy::Policy;
 use crate::pooler::Pooler;
+use crate::procedure::{Ran, Script};
 use crate::report::{self, Answer, FromAgent, Hello, Kept, Question, ToAgent};
 use crate::succession::{Allegiance, Succession};
 use crate::time::{Span, Time};
@@ -114,6 +117,15 @@ pub enum Input {
         /// What came of it.
         outcome: Result<Done, String>,
     },
+    /// What came of a script.
+    Script {
+        /// Of which member.
+        member: MemberId,
+        /// The script's number here.
+        number: u64,
+        /// What came of it.
+        ran: Box<Ran>,
+    },
     /// Where a member's import is.
     Importing {
         /// Of which member.
@@ -155,6 +167,19 @@ pub struct JobCall {
     pub goal: Goal,
 }
 
+/// A script to begin, on a driver of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptCall {
+    /// The member.
+    pub member: MemberId,
+    /// Named in the outcome.
+    pub number: u64,
+    /// What to run.
+    pub script: Script,
+    /// Toward which goal.
+    pub goal: Goal,
+}
+
 /// Everything a turn gives out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
@@ -168,6 +193,10 @@ pub struct Output {
     pub calls: Vec<Call>,
     /// Jobs beside them.
     pub jobs: Vec<JobCall>,
+    /// Scripts beside them.
+    pub scripts: Vec<ScriptCall>,
+    /// Scripts that nobody wants any more, by their numbers: they are to end.
+    pub end_scripts: Vec<u64>,
     /// Imports that nobody wants any more, by their newest goals: they are to end soon.
     pub interrupts: Vec<Goal>,
     /// Poolers to be kept on disk, or to be forgotten there, before anything else happens.
@@ -286,6 +315,11 @@ impl Brain {
             Input::Job { member, number, outcome } => {
                 if let Some(member) = self.members.get_mut(member) {
                     member.touched |= member.seen.archiving.ended(*number, outcome);
+                }
+            }
+            Input::Script { member, number, ran } => {
+                if let Some(member) = self.members.get_mut(member) {
+                    member.script_ended(*number, ran);
                 }
             }
             Input::Importing { member, told } => {
@@ -432,6 +466,16 @@ impl Brain {
             out.calls.push(call(member, id, (self.calls, Action::Start), now));
         }
         for (id, member) in &mut self.members {
+            let script = member.script_due();
+            out.end_scripts.extend(script.end);
+            if script.begin
+                && let Some(script) = member.goal().script.as_deref().cloned()
+            {
+                self.calls += 1;
+                member.scripting.begin(script.id, self.calls);
+                let goal = member.goal().clone();
+                out.scripts.push(ScriptCall { member: *id, number: self.calls, script, goal });
+            }
             if std::mem::take(&mut member.unsaved) {
                 out.save.push((*id, member.stored.clone()));
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::acts::Run;
 use super::state::{Due, Service};
 use super::turn::Work;
 use super::{Cell, rows};
@@ -11,6 +12,7 @@ use crate::decide::{self, Decision, Reason};
 use crate::id::{HostId, OperationId, ServiceId};
 use crate::journal::Topic;
 use crate::label::Label;
+use crate::name::ServiceName;
 use crate::operation::{self, Cause, Operation};
 use crate::order::{Accepted, Error};
 use crate::remedy::{Course, Found, Level, Remedies, Remedy};
@@ -123,7 +125,7 @@ impl Cell {
     pub(super) fn take_claim(&mut self, id: ServiceId) -> bool {
         let Some(service) = self.state.services.get(&id) else { return false };
         let Some(operation) = &service.row.operation else { return false };
-        let lane = operation.spec().lane;
+        let lane = operation.lane();
         let by_person = matches!(operation.cause, Cause::Order { .. });
         if self.gate(&service.row, lane, (by_person, None)).is_err() {
             return false;
@@ -146,7 +148,7 @@ impl Cell {
         let Some(host) = operation.share.filter(|_| operation.claimed) else { return };
         let mut claims = std::mem::take(&mut self.state.claims);
         let place = self.claimed_at(operation);
-        claims.give_back(operation.spec().lane, &place, operation.cause.remedy());
+        claims.give_back(operation.lane(), &place, operation.cause.remedy());
         self.state.claims = claims;
         let room = self.state.claims.room(&self.setup.policy, host).max(1);
         let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -158,7 +160,7 @@ impl Cell {
     /// A step of a repair was proven: its host bears so many.
     pub(super) fn went(&mut self, operation: &Operation, took: Span) {
         let Some(host) = operation.share else { return };
-        if operation.spec().lane != Lane::Emergency {
+        if operation.lane() != Lane::Emergency {
             return;
         }
         if claim::slow(took, operation.at().deadline) {
@@ -419,8 +421,15 @@ impl Cell {
     ) {
         match course {
             Course::Operation(kind) => self.start(id, *kind, cause, work),
-            Course::Procedure { .. } => {
-                unreachable!("remedies with procedures are refused when they are loaded")
+            Course::Procedure { name, parameters } => {
+                let run = Run { procedure: name, member: None, parameters, dry_run: false };
+                if let Err(error) = self.start_procedure(id, &run, cause, work) {
+                    // The run counts: a remedy that cannot even begin ends in a person, too.
+                    let subject = self.state.services.get(&id).map(|s| s.row.name.clone());
+                    let subject = subject.as_ref().map_or("", ServiceName::as_str);
+                    let text = format!("procedure {name} did not begin: {error}");
+                    work.note(Topic::Finding, subject, text, Vec::new());
+                }
             }
         }
     }

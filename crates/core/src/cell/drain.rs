@@ -26,6 +26,7 @@ impl Cell {
                 kind: Kind::Drain,
                 cause: Cause::Order { by: by.into() },
                 member: None,
+                script: None,
                 share: None,
                 image: 0,
                 begun: work.now,

@@ -141,6 +141,11 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
             .and_then(|own| own.job.as_ref())
             .filter(|running| running.member == member.id)
             .map(|running| Box::new(running.job.clone())),
+        script: row
+            .operation
+            .as_ref()
+            .filter(|operation| operation.claimed && operation.member == Some(member.id))
+            .and_then(|operation| operation.script.clone()),
     }
 }
 

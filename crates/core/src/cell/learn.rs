@@ -287,6 +287,7 @@ impl Cell {
             refused: report.refused.clone(),
             data_dir,
             import: report.import.clone(),
+            script: report.script.clone(),
         };
         let before = service.seen[at].take();
         if at == 0 && before.as_ref().is_some_and(|seen| seen.deaths < report.deaths) {

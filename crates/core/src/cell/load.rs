@@ -2,6 +2,7 @@
 
 use super::state::{self, State};
 use super::{Cell, Setup, goals, rows};
+use crate::act::Act;
 use crate::row::{self, Key, Table, decode};
 
 /// Rows or snapshots that cannot be taken.
@@ -68,6 +69,13 @@ impl Cell {
             let row: rows::Service = decode(body).map_err(bad(*key))?;
             cell.take_row(row)?;
         }
+        for (key, body) in of(Table::Act) {
+            let act: Act = decode(body).map_err(bad(*key))?;
+            if act.lives() {
+                cell.state.open_acts.insert(act.service_id, act.id);
+            }
+            cell.state.acts.insert(act.id, act);
+        }
         cell.state.now = cell.state.row.clock;
         Ok(cell)
     }
@@ -93,7 +101,7 @@ impl Cell {
             return Err(Error::Incomplete { name: name(), what });
         }
         if let Some(operation) = row.operation.as_ref().filter(|o| o.claimed) {
-            let (lane, remedy) = (operation.spec().lane, operation.cause.remedy());
+            let (lane, remedy) = (operation.lane(), operation.cause.remedy());
             let mut claims = std::mem::take(&mut self.state.claims);
             let place = self.claimed_at(operation);
             claims.take(lane, &place, remedy);

@@ -11,6 +11,7 @@
 //!   looked at;
 //! - soft state (who is heard, what was reported, doubts) is never stored: reports rebuild it.
 
+mod acts;
 mod assess;
 mod automation;
 mod backups;

@@ -5,6 +5,7 @@ use super::automation::Standing;
 use super::state::{Due, Service};
 use super::steps::{all_failed, applies, cause};
 use super::turn::Work;
+use crate::act;
 use crate::decide::{self, Decision, Hearing, Input, Plan, Primary, Run, Underway};
 use crate::host::State as Known;
 use crate::id::{HostId, MemberId, ServiceId};
@@ -30,6 +31,7 @@ impl Cell {
         self.hear_import(id, work);
         self.free_port(id, work);
         self.advance(id, work);
+        self.drive_act(id, work);
         self.tend(id, work);
         self.maintain(id, work);
         let Some(decision) = self.decision(id, work.now) else { return };
@@ -95,7 +97,7 @@ impl Cell {
                 true => Ok(()),
                 false => {
                     let by_person = matches!(operation.cause, Cause::Order { .. });
-                    self.gate(row, operation.spec().lane, (by_person, None))
+                    self.gate(row, operation.lane(), (by_person, None))
                 }
             },
             step: operation.at().name,
@@ -149,6 +151,7 @@ impl Cell {
             kind,
             cause,
             member,
+            script: None,
             share: None,
             image: 0,
             begun: work.now,
@@ -291,6 +294,8 @@ impl Cell {
         self.release(&operation, work);
         self.planned_ended(id, operation.id, how == "done", work);
         self.count_saved(&operation, how == "done", work);
+        let came = if how == "done" { Ok(()) } else { Err(how.to_owned()) };
+        self.act_heard(id, &operation, came, work);
         if matches!(operation.kind, Kind::Switchover | Kind::Failover) {
             // Whoever waited for it waits no more.
             work.routes.insert(id);
@@ -301,6 +306,7 @@ impl Cell {
             self.note_bare(id, work);
         }
         if event == Some(phase::Event::Removed) {
+            self.end_act(id, act::State::Ended, "its service is gone", work);
             let text = "nothing remains but this journal".to_owned();
             work.note(Topic::Transition, &name, text, Vec::new());
             self.state.remove(id);
@@ -320,7 +326,7 @@ impl Cell {
         let recruits = matches!(step.order, Effect::Recruit | Effect::RecruitOthers);
         let what = format!("{} {}: \"{}\"", operation.spec().name, operation.id, step.name);
         let (tried, told, event) = (operation.tries, operation.paged, operation.spec().ends);
-        let (share, lane) = (operation.share, operation.spec().lane);
+        let (share, lane) = (operation.share, operation.lane());
         self.choked(share, lane);
         if recruits && self.reappoint(id, work) {
             self.end(id, None, "ended: its primary serves", work);

@@ -94,18 +94,20 @@ impl Cell {
             }
             Order::Drill { order } => self.order_drill(order, work),
             Order::Maintenance { order } => self.order_maintenance(by, order, work),
+            Order::Procedure { .. }
+            | Order::BreakGlass { .. }
+            | Order::ApproveAct { .. }
+            | Order::EndAct { .. }
+            | Order::RecordAct { .. } => self.order_act(by, order, work),
             Order::Drain { host } => self.drain(by, host, work),
             Order::Return { host } => self.take_back(host, work),
             Order::RemoveHost { host } => self.remove_host(host, work),
         };
         self.count_act(by, (subject, what), result.is_ok(), work);
-        let text = match &result {
-            Ok(accepted) => format!("{by} ordered {what}: {}", accepted.text),
-            Err(error) => format!("{by} ordered {what}, refused: {error}"),
-        };
-        // A refused name may be anything; a journal is no place for a megabyte of it.
-        let subject: String = subject.chars().take(SUBJECT_MAX_CHARS).collect();
-        work.note(Topic::Order, &subject, text, Vec::new());
+        // What is typed comes word by word: the journal tells of it when the act has ended.
+        if !matches!(order, Order::RecordAct { .. }) {
+            tell(by, (subject, what), &result, work);
+        }
         result
     }
 
@@ -396,6 +398,7 @@ impl Cell {
         if let Some(host) = self.state.hosts.get_mut(&host) {
             host.waiting.remove(&id);
         }
+        self.act_heard(id, &dropped, Err(format!("it gave way to {for_what}")), work);
         if dropped.kind == Kind::Import {
             self.end_import(id, work);
         }
@@ -434,6 +437,22 @@ impl Cell {
     }
 }
 
+/// Has the journal tell of an order, whatever became of it.
+fn tell(
+    by: &str,
+    (subject, what): (&str, &str),
+    result: &Result<Accepted, Error>,
+    work: &mut Work,
+) {
+    let text = match result {
+        Ok(accepted) => format!("{by} ordered {what}: {}", accepted.text),
+        Err(error) => format!("{by} ordered {what}, refused: {error}"),
+    };
+    // A refused name may be anything; a journal is no place for a megabyte of it.
+    let subject: String = subject.chars().take(SUBJECT_MAX_CHARS).collect();
+    work.note(Topic::Order, &subject, text, Vec::new());
+}
+
 /// Whom an order is about, and what it is, in words.
 fn words(order: &Order) -> (&str, &'static str) {
     match order {
@@ -461,6 +480,11 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::Brake { .. } => ("fleet", "the brake"),
         Order::Drill { order } => drills::words(order),
         Order::Maintenance { order } => maintenance::words(order),
+        Order::Procedure { name, .. } => (name, "a procedure"),
+        Order::BreakGlass { glass } => (&glass.service, "break-glass"),
+        Order::ApproveAct { .. } => ("fleet", "the approval of break-glass"),
+        Order::EndAct { .. } => ("fleet", "the end of an act"),
+        Order::RecordAct { .. } => ("fleet", "a recording"),
         Order::Drain { host } => (host, "drain"),
         Order::Return { host } => (host, "return"),
         Order::RemoveHost { host } => (host, "removal"),

@@ -51,6 +51,9 @@ pub struct Cell {
     /// The last id drawn of each sort.
     #[serde(default)]
     pub jobs: u32,
+    /// The last id drawn of each sort.
+    #[serde(default)]
+    pub acts: u32,
     /// Where archives go.
     #[serde(default)]
     pub repositories: Vec<Repository>,

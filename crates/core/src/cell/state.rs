@@ -11,6 +11,8 @@ use smallvec::SmallVec;
 
 use super::compact::{self, Ports, Sorted};
 use super::{Link, recovery, rows};
+use crate::act::Act;
+use crate::agent::Begun;
 use crate::check;
 use crate::claim;
 use crate::digest::Digest;
@@ -21,6 +23,7 @@ use crate::import;
 use crate::knowing::Doubt;
 use crate::member;
 use crate::pooler;
+use crate::procedure::Procedure;
 use crate::promise::Copy;
 use crate::report::{self, Hello};
 use crate::time::Time;
@@ -71,6 +74,15 @@ pub struct State {
     /// Services whose log does not get to its archive.
     #[serde(default)]
     pub behind: BTreeSet<ServiceId>,
+    /// Procedures, by name.
+    #[serde(default)]
+    pub procedures: BTreeMap<String, Procedure>,
+    /// Acts that are kept.
+    #[serde(default)]
+    pub acts: BTreeMap<u32, Act>,
+    /// Services with an act under way.
+    #[serde(default)]
+    pub open_acts: BTreeMap<ServiceId, u32>,
     /// The last question asked of a witness.
     pub questions: u64,
     /// An agent has seen a later sequence of this store than it holds: it was put back.
@@ -207,6 +219,9 @@ pub struct Rare {
     pub data_dir: Option<String>,
     /// Where its import is.
     pub import: Option<Box<import::Told>>,
+    /// The script beside it.
+    #[serde(default)]
+    pub script: Option<Box<Begun>>,
 }
 
 /// A gateway on its stream.

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::acts::{scripted, unscripted};
 use super::state::{self, Seen, Service};
 use super::turn::Work;
 use super::{Cell, rows};
@@ -79,6 +80,8 @@ impl Cell {
             Effect::Promote => self.promote(id, work),
             Effect::Replace => self.replace(id, work),
             Effect::Flush => self.flush_source(id, work),
+            // Told by the member's goal.
+            Effect::Script => {}
             Effect::CloseHost | Effect::EmptyHost => {}
         }
         work.record(id);
@@ -112,6 +115,7 @@ impl Cell {
             Proof::Gone if service.row.is_bare() => return Vec::new(),
             Proof::Flushed => return self.unflushed(service).into_iter().collect(),
             Proof::Chosen => return self.unchosen(service),
+            Proof::Scripted => return unscripted(service, operation),
             _ => {}
         }
         let members = service.row.members.iter().zip(&service.seen);
@@ -221,6 +225,7 @@ pub(super) fn all_failed(service: &Service, operation: &Operation) -> bool {
     match operation.at().proof {
         Proof::Writing => members.take(1).all(given_up),
         Proof::Following => members.skip(1).any(given_up),
+        Proof::Scripted => scripted(service, operation).is_some_and(|ran| !ran.ok),
         _ => false,
     }
 }
@@ -263,6 +268,7 @@ fn unproven(member: &rows::Member, seen: &Seen, proof: Proof, first: bool) -> Op
         | Proof::Paused
         | Proof::Flushed
         | Proof::Chosen
+        | Proof::Scripted
         | Proof::HostClosed
         | Proof::HostEmpty => true,
     };
@@ -285,7 +291,10 @@ pub(super) fn show(operation: &Operation, missing: Vec<String>, now: Time) -> vi
     };
     view::Operation {
         id: operation.id,
-        name: spec.name.to_owned(),
+        name: operation
+            .script
+            .as_ref()
+            .map_or_else(|| spec.name.to_owned(), |s| format!("{} {}", spec.name, s.procedure)),
         cause: cause(&operation.cause),
         story: spec.story.to_owned(),
         since_ms: now.since(operation.begun),

@@ -62,6 +62,11 @@ impl Work {
         self.rows.insert(Key { table: Table::Service, id: u64::from(service.0) });
     }
 
+    /// Marks an act's row for recording.
+    pub fn record_act(&mut self, act: u32) {
+        self.rows.insert(Key { table: Table::Act, id: u64::from(act) });
+    }
+
     /// Marks a host's row for recording.
     pub fn record_host(&mut self, host: HostId) {
         self.rows.insert(Key { table: Table::Host, id: u64::from(host.0) });
@@ -173,6 +178,7 @@ impl Cell {
                 Table::Toil => Some(encode(&self.state.toil)),
                 Table::Host => self.state.hosts.get(&HostId(id)).map(|h| encode(&h.row)),
                 Table::Service => self.state.services.get(&ServiceId(id)).map(|s| encode(&s.row)),
+                Table::Act => self.state.acts.get(&id).map(encode),
             };
             rows.push(Write { key, body });
         }

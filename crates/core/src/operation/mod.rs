@@ -10,6 +10,7 @@ mod failover;
 mod fork;
 mod import;
 mod install;
+mod procedure;
 mod rebuild;
 mod recover;
 mod rejoin;
@@ -26,8 +27,12 @@ use serde::{Deserialize, Serialize};
 use crate::claim::Lane;
 use crate::goal::StopMode;
 use crate::id::{HostId, MemberId, OperationId};
+use crate::procedure::Script;
 use crate::service::phase;
 use crate::time::{Span, Time};
+
+/// A script that was ended as its time was over is told of within this.
+const SCRIPT_GRACE: Span = Span::secs(60);
 
 /// Which operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,6 +70,8 @@ pub enum Kind {
     Relax,
     /// Count on who is there again.
     Restore,
+    /// Run a script beside a member's server.
+    Procedure,
 }
 
 /// What a step wants of the world. Every effect is an "ensure": safe to repeat.
@@ -111,6 +118,8 @@ pub enum Effect {
     CloseHost,
     /// The host's members go elsewhere.
     EmptyHost,
+    /// A script runs beside a member's server, once.
+    Script,
 }
 
 /// The observation that proves a step done.
@@ -147,6 +156,8 @@ pub enum Proof {
     HostClosed,
     /// The host holds no members.
     HostEmpty,
+    /// The script ended and says that it did what it is for.
+    Scripted,
 }
 
 /// What happens when a step's deadline passes without its proof.
@@ -232,6 +243,7 @@ pub const SPECS: &[&Spec] = &[
     &rebuild::SPEC,
     &relax::SPEC,
     &restore::SPEC,
+    &procedure::SPEC,
 ];
 
 /// An operation's runbook by its kind.
@@ -282,6 +294,9 @@ pub struct Operation {
     /// Which member it is about, where one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberId>,
+    /// The script that it runs, if it is a procedure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Box<Script>>,
     /// The host whose share its claim is taken from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<HostId>,
@@ -321,7 +336,20 @@ impl Operation {
     /// When the step it is at is late.
     #[must_use]
     pub fn due(&self) -> Time {
-        self.ordered + self.at().deadline
+        // Who runs a script ends it in time, and has to be heard then.
+        match &self.script {
+            Some(script) => self.ordered + script.limit + SCRIPT_GRACE,
+            None => self.ordered + self.at().deadline,
+        }
+    }
+
+    /// Which share its claim is taken from: a script's is its procedure's to say.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match &self.script {
+            Some(script) if !script.code.disruptive => Lane::Free,
+            _ => self.spec().lane,
+        }
     }
 }
 
@@ -331,22 +359,24 @@ impl Operation {
 #[must_use]
 pub const fn preempts(order: Kind, running: Kind) -> bool {
     let beside = matches!(running, Kind::Rejoin | Kind::Rebuild | Kind::Relax | Kind::Restore);
-    let repairs = beside || matches!(running, Kind::Restart | Kind::Recover);
+    let repairs = beside || matches!(running, Kind::Restart | Kind::Recover | Kind::Procedure);
     match order {
         Kind::Terminate => !matches!(running, Kind::Terminate),
         Kind::Retire => repairs || matches!(running, Kind::Revive),
         Kind::Revive => matches!(running, Kind::Retire),
         Kind::Failover => repairs,
-        Kind::Switchover | Kind::Restart | Kind::Recover => beside,
+        Kind::Switchover | Kind::Restart => beside,
+        Kind::Recover => beside || matches!(running, Kind::Procedure),
+        // A script may take hours; commits that wait, and copies that are missing, do not wait for it.
+        Kind::Relax | Kind::Restore | Kind::Rejoin | Kind::Rebuild => {
+            matches!(running, Kind::Procedure)
+        }
         Kind::Install
         | Kind::Fork
         | Kind::Import
         | Kind::Archive
-        | Kind::Relax
         | Kind::Drain
-        | Kind::Rejoin
-        | Kind::Rebuild
-        | Kind::Restore => false,
+        | Kind::Procedure => false,
     }
 }
 
@@ -373,6 +403,7 @@ mod tests {
             Kind::Rebuild,
             Kind::Relax,
             Kind::Restore,
+            Kind::Procedure,
         ];
         for kind in kinds {
             assert_eq!(SPECS.iter().filter(|s| s.kind == kind).count(), 1, "{kind:?}");

@@ -77,6 +77,7 @@ pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
         seed: None,
         import: None,
         job: None,
+        script: None,
     }
 }
 

@@ -1,4 +1,5 @@
 //! The core's tests over its public face: tables, protocol, a cell in a modelled world.
+mod acts;
 mod agent;
 mod automation;
 mod cell;

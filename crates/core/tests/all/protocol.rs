@@ -44,6 +44,7 @@ fn goal(term: u32, revision: u32) -> Goal {
         seed: None,
         import: None,
         job: None,
+        script: None,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use evenkeel_core::agent::Stored;
+use evenkeel_core::agent::{Begun, Stored};
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::check::Check;
 use evenkeel_core::goal::{Applied, Goal, Login, Password, Role, StoreId, Want, accept};
@@ -17,6 +17,7 @@ use evenkeel_core::member;
 use evenkeel_core::operation;
 use evenkeel_core::order::{Accepted, Error, Order};
 use evenkeel_core::policy::Policy;
+use evenkeel_core::procedure::Ran;
 use evenkeel_core::promise::{Copy, Position, Recruit};
 use evenkeel_core::remedy::{Budget, Condition, Course, Guard, Level, Remedies, Remedy};
 use evenkeel_core::report::{self, Answer, FromAgent, Hello, Member, Sender, Sight, ToAgent};
@@ -516,6 +517,18 @@ fn part(goal: &Goal) -> Option<Box<report::Replication>> {
     (goal.identity.members.len() > 1).then(|| Box::new(part))
 }
 
+/// What comes of a script is said by its text.
+fn scripted(goal: &Goal) -> Option<Box<Begun>> {
+    let script = goal.script.as_ref()?;
+    let failed = Ran::failed("it was not to be");
+    let ran = match script.code.text.as_str() {
+        "ok" => Some(Ran { ok: true, text: "done".to_owned(), ..failed }),
+        "wait" => None,
+        _ => Some(failed),
+    };
+    Some(Box::new(Begun { id: script.id, ran }))
+}
+
 fn reached(goal: &Goal) -> Member {
     let leads = matches!(goal.role, Role::Primary { .. });
     let import = importing(goal);
@@ -548,6 +561,7 @@ fn reached(goal: &Goal) -> Member {
         replication: part(goal),
         archive: None,
         import,
+        script: scripted(goal),
     }
 }
 
@@ -557,7 +571,16 @@ fn stuck(goal: &Goal, before: Option<&Member>) -> Member {
     let trouble = Some("nothing works here".to_owned());
     let write_proven = before.is_some_and(|m| m.write_proven);
     let pid = before.and_then(|m| m.pid);
-    Member { state, trouble, write_proven, pid, restarts: 0, replication: None, ..reached(goal) }
+    Member {
+        state,
+        trouble,
+        write_proven,
+        pid,
+        restarts: 0,
+        replication: None,
+        script: None,
+        ..reached(goal)
+    }
 }
 
 /// A label, for tests that name remedies.

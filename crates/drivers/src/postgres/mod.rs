@@ -12,10 +12,12 @@ mod make;
 mod prepare;
 mod replication;
 mod restore;
+mod scripts;
 mod server;
 mod session;
 
 use std::fs;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use evenkeel_core::backup::guard::Level;
@@ -26,6 +28,7 @@ use evenkeel_core::driver::{Answer, Archived, Directory, Driver, Error, Process,
 use evenkeel_core::goal::{Goal, StopMode};
 use evenkeel_core::import::Told;
 use evenkeel_core::moment::Moment;
+use evenkeel_core::procedure::{Ran, Script};
 use evenkeel_core::promise::Position;
 
 use crate::Setup;
@@ -275,6 +278,10 @@ impl Driver for Postgres {
         let done = replication::is_archived(&self.layout(goal), &upto)?;
         self.flushing = Some((goal.flush, upto));
         Ok(done)
+    }
+
+    fn script(&mut self, goal: &Goal, script: &Script, stop: &AtomicBool) -> Ran {
+        scripts::run(&self.setup, goal, script, stop)
     }
 
     fn job(&mut self, goal: &Goal, job: &Job) -> Result<Done, Error> {

@@ -8,6 +8,7 @@ mod contract;
 mod engine;
 mod import;
 mod replication;
+mod scripts;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -140,6 +141,7 @@ impl Place {
             seed: None,
             import: None,
             job: None,
+            script: None,
         }
     }
 
@@ -294,6 +296,9 @@ real!(
     who_stops_waiting_has_no_acknowledgement,
     replication::who_stops_waiting_has_no_acknowledgement
 );
+
+real!(scripts_keep_their_contract, scripts::scripts_keep_their_contract);
+real!(bundled_procedures_do_what_they_are_for, scripts::bundled_procedures_do_what_they_are_for);
 
 real!(a_member_is_made_started_used_and_removed, |place| {
     assert!(fill_pool(&place.setup).expect("filled"));

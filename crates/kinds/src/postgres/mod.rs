@@ -3,6 +3,7 @@
 mod archive_configured;
 mod connections_near_limit;
 pub mod log;
+pub mod procedures;
 pub mod replication;
 mod secret;
 mod settings;

@@ -16,6 +16,12 @@ pub const FILES: &[&str] = &[
     include_str!("restore.toml"),
     include_str!("rejoin.toml"),
     include_str!("rebuild.toml"),
+    include_str!("runaway-connections.toml"),
+    include_str!("idle-transactions.toml"),
+    include_str!("unread-slots.toml"),
+    include_str!("full-disk.toml"),
+    include_str!("wraparound.toml"),
+    include_str!("invalid-indexes.toml"),
 ];
 
 static BUNDLED: LazyLock<Remedies> = LazyLock::new(|| {
@@ -35,7 +41,7 @@ pub fn bundled() -> Remedies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evenkeel_core::remedy::{Condition, Facts};
+    use evenkeel_core::remedy::{Condition, Course, Facts};
     use std::collections::BTreeMap;
 
     #[test]
@@ -47,6 +53,13 @@ mod tests {
             assert!(path.join(&file).exists(), "{file} is named as its remedy is");
         }
         assert_eq!(bundled().iter().count(), FILES.len());
+        let procedures = crate::procedures::bundled();
+        for remedy in &bundled() {
+            let Course::Procedure { name, parameters } = &remedy.course else { continue };
+            let known = procedures.iter().find(|p| p.manifest.name == **name);
+            let known = known.unwrap_or_else(|| panic!("{}: no procedure {name}", remedy.name));
+            known.values(parameters).unwrap_or_else(|e| panic!("{}: {e}", remedy.name));
+        }
         assert_eq!(bundled().restart().map(|r| &*r.name), Some("restart"));
     }
 

@@ -1,10 +1,11 @@
-//! A page for every check and every remedy, held against what the code says.
+//! A page for every check, procedure and remedy, held against what the code says.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use evenkeel_core::check::{Check, Reading};
-use evenkeel_kinds::{KINDS, host, remedies::bundled};
+use evenkeel_core::procedure::Procedure;
+use evenkeel_kinds::{KINDS, host, procedures, remedies};
 
 /// Compares with the golden page; `EVENKEEL_BLESS=1` writes it.
 #[allow(clippy::disallowed_methods, reason = "a test may write the golden page it is asked to")]
@@ -61,7 +62,7 @@ fn the_page_of_remedies_is_current() {
     let mut page = "# Remedies\n\nRendered from their registry; do not edit.\n\n\
          | remedy | when | runs | budget | level | by hand | |\n|---|---|---|---|---|---|---|\n"
         .to_owned();
-    for remedy in &bundled() {
+    for remedy in &remedies::bundled() {
         let budget = remedy.budget;
         let tries = format!("{} in {}", budget.tries_max, budget.window);
         let (guard, runs, level) = (remedy.guard.text(), &remedy.course, remedy.level);
@@ -74,4 +75,42 @@ fn the_page_of_remedies_is_current() {
         .expect("text");
     }
     golden("remedies.md", &page);
+}
+
+fn procedure(of: &Procedure) -> String {
+    let manifest = &of.manifest;
+    let yes = |so: bool| if so { "yes" } else { "no" };
+    let mut page = format!(
+        "# The procedure: {}\n\nRendered from its manifest and its script; do not edit.\n\n{}\n\n\
+         Login: {:?}. Time limit: {} s. Disruptive: {}. Can say what it would do: {}. Begun again after an \
+         interruption: {}. By hand: {} min.\n",
+        manifest.name,
+        manifest.doc,
+        manifest.role,
+        manifest.time_limit_seconds,
+        yes(manifest.disruptive),
+        yes(manifest.dry_run),
+        yes(manifest.repeatable),
+        manifest.manual_minutes,
+    );
+    if !manifest.parameters.is_empty() {
+        page.push_str("\n| parameter | type | if not given | |\n|---|---|---|---|\n");
+    }
+    for parameter in &manifest.parameters {
+        let default = parameter.default.as_ref().map_or("refused".to_owned(), ToString::to_string);
+        let (name, of, doc) = (&parameter.name, parameter.of, &parameter.doc);
+        writeln!(page, "| {name} | {of:?} | {default} | {doc} |").expect("text");
+    }
+    for (name, text) in &of.scripts {
+        write!(page, "\n## {name}.sh\n\n```sh\n{}\n```\n", text.trim_end()).expect("text");
+    }
+    page
+}
+
+#[test]
+fn pages_of_procedures_are_current() {
+    for of in procedures::bundled() {
+        let file = format!("procedures/{}/{}.md", of.manifest.kind, of.manifest.name);
+        golden(&file, &procedure(&of));
+    }
 }

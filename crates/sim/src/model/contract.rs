@@ -53,6 +53,7 @@ pub(super) fn goal() -> Goal {
         seed: None,
         import: None,
         job: None,
+        script: None,
     }
 }
 

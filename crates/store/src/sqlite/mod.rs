@@ -53,6 +53,7 @@ const fn number(table: Table) -> i64 {
         Table::Host => 1,
         Table::Service => 2,
         Table::Toil => 8,
+        Table::Act => 7,
     }
 }
 

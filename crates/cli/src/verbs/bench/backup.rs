@@ -169,6 +169,7 @@ impl Bench {
             import: None,
             succeeds: Vec::new(),
             job: None,
+            script: None,
         }
     }
 

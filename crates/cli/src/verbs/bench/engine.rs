@@ -223,5 +223,6 @@ fn ready(goal: &Goal) -> Member {
         replication: None,
         archive: None,
         import: None,
+        script: None,
     }
 }

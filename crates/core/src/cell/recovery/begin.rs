@@ -131,6 +131,8 @@ fn read(rows: &[(Key, Vec<u8>)]) -> Result<Rows, Error> {
             Table::Service => services.push(decode(body).map_err(bad(*key))?),
             // What other rooms keep is theirs to read.
             Table::Toil => {}
+            // What was done stays as it is; what was under way ends by itself.
+            Table::Act => {}
         }
     }
     Ok((cell, hosts, services))
