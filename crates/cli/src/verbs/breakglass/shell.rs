@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use evenkeel_api::{Client, RecordingOrder, UrlAnswer};
 use evenkeel_drivers::image::{self, Software};
+use evenkeel_drivers::process;
+use rustix::process::Signal;
 
 use crate::failure::{Failure, Kind};
 use crate::find::Context;
@@ -103,7 +105,7 @@ pub fn run(
         if Instant::now() >= end || late || failed.is_some() {
             late = true;
             // What cannot be recorded is not done.
-            let _ = child.kill();
+            end_of(&mut child);
             break;
         }
     }
@@ -123,6 +125,17 @@ pub fn run(
     Ok(())
 }
 
+/// Has a shell end. On a terminal, whoever stands between puts that back to what it was.
+fn end_of(child: &mut Child) {
+    if let Ok(descriptor) = process::pidfd(child.id()) {
+        let asked = process::signal(&descriptor, Signal::TERM);
+        if asked.is_ok() && process::wait_gone(&descriptor, WORDS_MAX) {
+            return;
+        }
+    }
+    let _ = child.kill();
+}
+
 /// What runs, as a shell takes it, and where programs are.
 fn program(context: &Context, system: bool) -> (String, String) {
     let own = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
@@ -140,6 +153,8 @@ fn environment(to: &UrlAnswer, path: &str) -> Vec<(String, String)> {
         ("PGUSER", &to.user),
         ("PGPASSWORD", &to.password),
         ("PGDATABASE", &to.database),
+        // A pager would be recorded with all that it draws.
+        ("PAGER", "cat"),
     ];
     let mut all: Vec<(String, String)> =
         own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
