@@ -119,7 +119,7 @@ impl Cell {
     }
 
     /// Whether a claim of this lane would be granted to a service now.
-    fn gate(&self, row: &rows::Service, lane: Lane) -> Result<(), claim::Refusal> {
+    pub(super) fn gate(&self, row: &rows::Service, lane: Lane) -> Result<(), claim::Refusal> {
         let host = row.primary().host;
         let claims = self.state.hosts.get(&host).map(|h| h.claims).unwrap_or_default();
         claim::gate(
@@ -194,6 +194,10 @@ impl Cell {
         while let Some(service) = self.state.services.get(&id)
             && let Some(operation) = &service.row.operation
         {
+            if let Some(why) = self.must_stay(service, operation, work.now) {
+                self.keep_rest(id, &why, work);
+                return;
+            }
             if !operation.claimed {
                 if !self.claim(id, work) {
                     return;
@@ -336,6 +340,7 @@ impl Cell {
         let recruits = matches!(step.order, Effect::Recruit | Effect::RecruitOthers);
         let what = format!("{} {}: \"{}\"", operation.spec().name, operation.id, step.name);
         let (tried, told, event) = (operation.tries, operation.paged, operation.spec().ends);
+        let removes = operation.kind == Kind::Archive;
         if recruits && self.reappoint(id, work) {
             self.end(id, None, "ended: its primary serves", work);
             return true;
@@ -345,6 +350,11 @@ impl Cell {
                 let text = format!("{what} unproven after {}; going on", step.deadline);
                 work.note(Topic::Operation, &name, text, missing);
                 self.next_step(id, work);
+                true
+            }
+            Past::GiveUp if removes => {
+                let why = format!("\"{}\" took too long: {}", step.name, missing.join("; "));
+                self.keep_rest(id, &why, work);
                 true
             }
             Past::GiveUp => {

@@ -3,6 +3,7 @@ mod agent;
 mod cell;
 mod golden;
 mod import;
+mod last_copy;
 mod machines;
 mod poolers;
 mod promise;
