@@ -137,6 +137,7 @@ impl Member {
                 checked: Time(0),
                 configured: None,
                 prepared: None,
+                given: false,
                 archiving: Archiving::default(),
                 importing: super::importing::Importing::default(),
                 part: Part { primary: stored.primary, history: stored.history, ..Part::default() },
@@ -178,9 +179,14 @@ impl Member {
                     (self.stored.made, self.seen.made) = (false, false);
                     (self.stored.crash_looping, self.stored.deaths) = (false, 0);
                     self.seen.part.remade();
+                    if self.seen.state == State::Gone {
+                        // What was removed is over; another directory begins where it was.
+                        self.seen.state = State::Absent;
+                        (self.seen.directory, self.seen.process) = (None, None);
+                    }
                 }
                 applied.incarnation = goal.incarnation;
-                self.seen.part.heard = now;
+                (self.seen.part.heard, self.seen.given) = (now, true);
                 applied.pledged = applied.pledged.max(goal.term);
                 let key = |goal: &Goal| (goal.restarts, goal.port, goal.want, goal.term);
                 if key(&applied.goal) != key(goal) {
@@ -190,7 +196,9 @@ impl Member {
                 applied.goal = goal.clone();
                 self.unsaved = true;
             }
-            Ok(Accept::Known) => (self.refused, self.seen.part.heard) = (None, now),
+            Ok(Accept::Known) => {
+                (self.refused, self.seen.part.heard, self.seen.given) = (None, now, true);
+            }
             Err(refusal) => self.refused = Some(refusal),
         }
     }

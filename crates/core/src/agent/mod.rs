@@ -5,7 +5,8 @@
 //! reported. The shell saves [`Output::save`] to disk first, then carries the rest out.
 //!
 //! Invariants:
-//! - goals are enforced alone: whether a controller is heard changes nothing for members;
+//! - goals are enforced alone: whether a controller is heard changes nothing for members, but that nothing
+//!   is removed by a goal that was only kept: what that rested on may be gone since;
 //! - at most one driver call is under way for a member, and the first is always a look;
 //! - what is not in a goal is never started, stopped or removed.
 
@@ -282,6 +283,7 @@ impl Brain {
     fn learn(&mut self, now: Time, input: &Input, out: &mut Output) {
         match input {
             Input::Opened => {
+                self.members.values_mut().for_each(|member| member.seen.given = false);
                 (self.open, self.obeys, self.beats, self.beat) = (true, false, 0, now);
                 self.unanswered.clear();
                 let mut hello = self.config.hello.clone();
@@ -290,6 +292,7 @@ impl Brain {
                 self.report_all(now, out);
             }
             Input::Closed => {
+                self.members.values_mut().for_each(|member| member.seen.given = false);
                 (self.open, self.obeys) = (false, false);
                 self.poolers.hear(false);
             }
@@ -409,6 +412,7 @@ impl Brain {
                 None => {
                     let mut member = Member::new(Stored::first(goal.clone()));
                     (member.unsaved, member.seen.part.heard) = (true, now);
+                    member.seen.given = true;
                     self.members.insert(goal.member, member);
                 }
             }

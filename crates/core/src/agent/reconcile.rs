@@ -111,6 +111,9 @@ pub struct Seen {
     pub prepared: Option<((Term, Revision), Digest)>,
     /// Its part in replication.
     pub part: Part,
+    /// Whether its goal was given on the stream that is open now.
+    #[serde(default)]
+    pub given: bool,
     /// Its archive.
     pub archiving: Archiving,
     /// What it is made from.
@@ -212,7 +215,7 @@ pub fn obstacle(goal: &Goal, seen: &Seen) -> Option<String> {
             Some("its server runs and its directory is gone".to_owned())
         }
         Directory::Absent | Directory::Partial => {
-            let lost = seen.made && goal.want != Want::Removed;
+            let lost = seen.made && goal.want != Want::Removed && seen.state != State::Gone;
             lost.then(|| {
                 "its directory was complete and is gone; bring it back (is its disk mounted?) or \
                  terminate the service"
@@ -359,6 +362,10 @@ fn put_away(want: Want, directory: &Directory, seen: &Seen, now: Time) -> Next {
     match (want, directory) {
         // It never served, or is half removed: nothing is lost with it.
         (_, Directory::Partial) => Next::Do(Action::Discard),
+        // What a removal rested on may be gone since: it is not done by a goal that was only kept.
+        (Want::Removed, Directory::Complete { .. } | Directory::Sealed { .. }) if !seen.given => {
+            due(seen.looked, LOOK_STEP, Action::Look, now)
+        }
         // Of an absent one too: it leaves the tombstone.
         (Want::Removed, _) => Next::Do(Action::Remove),
         (Want::Sealed, Directory::Complete { .. }) => Next::Do(Action::Seal(true)),

@@ -134,6 +134,10 @@ impl Cell {
         }
         let text = format!("{} -> {next}", host.state);
         let name = host.row.name.clone();
+        // A beat that was late is no silence.
+        if next == host::State::Up && host.state != host::State::Suspect {
+            host.heard_since = work.now;
+        }
         host.state = next;
         let topic = if next == host::State::Down { Topic::Verdict } else { Topic::Transition };
         work.note(topic, &name, text, evidence);

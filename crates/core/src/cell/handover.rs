@@ -7,6 +7,7 @@ use super::{Cell, goals, rows};
 use crate::goal::{StopMode, Want};
 use crate::id::{Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::journal::Topic;
+use crate::member;
 use crate::operation::{Cause, Kind, Operation};
 use crate::promise::{Copy, Phase, Position, Promise, Recruit, Refused};
 use crate::service::health::Evidence;
@@ -248,6 +249,36 @@ impl Cell {
             Ok(()) => format!("wanted: commits wait for {}", promise.set),
             Err(refused) => format!("the set stays as it is: {refused}"),
         };
+        promise.assert_sound();
+        work.note(Topic::Operation, &name, text, Vec::new());
+        work.record(id);
+    }
+
+    /// Standbys that are gone by a removal are counted on no more: commits would wait for them for ever. The
+    /// primary has everything; they are made anew as any that is lost.
+    pub(super) fn count_without_gone(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let Some(promise) = &service.row.promise else { return };
+        let members = service.row.members.iter().zip(&service.seen);
+        let gone = members.filter(|(member, seen)| {
+            seen.as_ref().is_some_and(|seen| {
+                seen.state == member::State::Gone && seen.incarnation == member.incarnation
+            })
+        });
+        let gone: Vec<_> = gone.map(|(member, _)| member.copy()).collect();
+        let named = promise.set.standbys();
+        let left: Vec<_> = named.iter().filter(|copy| !gone.contains(copy)).copied().collect();
+        if left.len() == named.len() {
+            return;
+        }
+        let wanted = self.set_of(service, &left);
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let name = service.row.name.as_str().to_owned();
+        let Some(promise) = service.row.promise.as_mut() else { return };
+        if promise.unknown || promise.change(wanted).is_err() {
+            return;
+        }
+        let text = format!("wanted: commits wait for {}; the others are gone", promise.set);
         promise.assert_sound();
         work.note(Topic::Operation, &name, text, Vec::new());
         work.record(id);

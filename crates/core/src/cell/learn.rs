@@ -8,7 +8,7 @@ use super::turn::Work;
 use super::{Beat, Cell, Entry, Link, Send, rows};
 use crate::check;
 use crate::host;
-use crate::id::{HostId, MemberId};
+use crate::id::{HostId, MemberId, ServiceId};
 use crate::journal::Topic;
 use crate::pooler;
 use crate::report::{self, Answer, FromAgent, Hello, Member, ToAgent};
@@ -109,7 +109,12 @@ impl Cell {
         self.state.links.insert(link, id);
         host.hello = Some(Box::new(hello.clone()));
         (host.marks, host.digest, host.misfits, host.whole) = (Sorted::default(), None, 0, false);
-        host.absent_until = None;
+        (host.absent_until, host.heard_since) = (None, work.now);
+        // What may go only while its host is heard without a break is looked at again.
+        let busy: Vec<ServiceId> =
+            self.services_on(id).filter(|service| self.state.busy.contains(service)).collect();
+        work.services.extend(busy);
+        let Some(host) = self.state.hosts.get_mut(&id) else { return };
         match hello.poolers {
             true => drop(self.state.poolers.insert(id, BTreeMap::new())),
             false => drop(self.state.poolers.remove(&id)),

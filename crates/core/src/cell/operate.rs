@@ -192,6 +192,10 @@ impl Cell {
         while let Some(service) = self.state.services.get(&id)
             && let Some(operation) = &service.row.operation
         {
+            if let Some(why) = self.must_stay(service, operation, work.now) {
+                self.keep_rest(id, &why, work);
+                return;
+            }
             if !operation.claimed {
                 if !self.claim(id, work) {
                     return;
@@ -327,6 +331,7 @@ impl Cell {
         let what = format!("{} {}: \"{}\"", operation.spec().name, operation.id, step.name);
         let (tried, told, event) = (operation.tries, operation.paged, operation.spec().ends);
         let (share, lane) = (operation.share, operation.lane());
+        let removes = operation.kind == Kind::Archive;
         self.choked(share, lane);
         if recruits && self.reappoint(id, work) {
             self.end(id, None, "ended: its primary serves", work);
@@ -337,6 +342,11 @@ impl Cell {
                 let text = format!("{what} unproven after {}; going on", step.deadline);
                 work.note(Topic::Operation, &name, text, missing);
                 self.next_step(id, work);
+                true
+            }
+            Past::GiveUp if removes => {
+                let why = format!("\"{}\" took too long: {}", step.name, missing.join("; "));
+                self.keep_rest(id, &why, work);
                 true
             }
             Past::GiveUp => {

@@ -121,6 +121,9 @@ pub struct Host {
     pub hello: Option<Box<Hello>>,
     /// When it was heard last.
     pub heard: Option<Time>,
+    /// Since when it is heard on one stream, without a silence.
+    #[serde(default)]
+    pub heard_since: Time,
     /// Its agent said that it would be away until then.
     pub absent_until: Option<Time>,
     /// Its newest report of every member, strays too, as marks.
@@ -254,6 +257,7 @@ impl Host {
             link: None,
             hello: None,
             heard: None,
+            heard_since: Time(0),
             absent_until: None,
             marks: Sorted::default(),
             digest: None,

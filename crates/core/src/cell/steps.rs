@@ -9,7 +9,7 @@ use super::{Cell, rows};
 use crate::goal::{StopMode, Want};
 use crate::id::{HostId, ServiceId};
 use crate::member;
-use crate::operation::{Cause, Effect, Operation, Proof, Step};
+use crate::operation::{Cause, Effect, Kind, Operation, Proof, Step};
 use crate::pooler;
 use crate::promise::{Copy, Phase};
 use crate::time::Time;
@@ -21,6 +21,10 @@ impl Cell {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(operation) = &service.row.operation else { return };
         let (effect, again) = (operation.at().order, operation.tries > 0);
+        if operation.kind == Kind::Revive && effect == Effect::Run {
+            self.count_without_gone(id, work);
+        }
+        let Some(service) = self.state.services.get_mut(&id) else { return };
         let want = |row: &mut rows::Service, want: Want| {
             // Who leaves goes for good only when its service does.
             let concerned = |m: &&mut rows::Member| m.stays() || want == Want::Removed;
@@ -29,24 +33,7 @@ impl Cell {
             }
         };
         match effect {
-            Effect::Run | Effect::RunPrimary => {
-                let all = effect == Effect::Run;
-                let first = if all { service.row.members.len() } else { 1 };
-                for (member, seen) in service.row.members.iter_mut().zip(&service.seen).take(first)
-                {
-                    use member::State as S;
-                    let runs = |s: &Seen| matches!(s.state, S::Ready | S::Following);
-                    let ready = seen.as_ref().is_some_and(runs);
-                    if !member.stays() {
-                        continue;
-                    }
-                    member.want = Want::Running;
-                    if again && !ready {
-                        member.restarts += 1;
-                        member.stop = StopMode::Immediate;
-                    }
-                }
-            }
+            Effect::Run | Effect::RunPrimary => run(service, effect == Effect::Run, again),
             Effect::Restart(mode) => {
                 for member in service.row.members.iter_mut().filter(|m| m.stays()) {
                     (member.want, member.stop) = (Want::Running, mode);
@@ -58,6 +45,10 @@ impl Cell {
             Effect::Stop => want(&mut service.row, Want::Stopped),
             Effect::Seal => want(&mut service.row, Want::Sealed),
             Effect::Remove => want(&mut service.row, Want::Removed),
+            Effect::RemoveStandbys => {
+                let standbys = service.row.members.iter_mut().skip(1);
+                standbys.for_each(|member| member.want = Want::Removed);
+            }
             Effect::Follow | Effect::Count => {
                 if again {
                     start_again(service);
@@ -125,6 +116,7 @@ impl Cell {
                 at > 0 && member.want == Want::Running && member.part == rows::Part::Follows
             }
             Proof::Gone => true,
+            Proof::StandbysGone => at > 0,
             _ => member.stays(),
         };
         members
@@ -200,6 +192,24 @@ pub(super) fn applies(service: &Service, step: &Step) -> bool {
     service.row.promise.is_some() || !matches!(step.order, Effect::Follow | Effect::Count)
 }
 
+/// Has every member run, or the first; again: what does not serve is started anew.
+fn run(service: &mut Service, all: bool, again: bool) {
+    use member::State as S;
+    let first = if all { service.row.members.len() } else { 1 };
+    for (member, seen) in service.row.members.iter_mut().zip(&service.seen).take(first) {
+        let runs = |s: &Seen| matches!(s.state, S::Ready | S::Following);
+        let ready = seen.as_ref().is_some_and(runs);
+        if !member.stays() {
+            continue;
+        }
+        member.want = Want::Running;
+        if again && !ready {
+            member.restarts += 1;
+            member.stop = StopMode::Immediate;
+        }
+    }
+}
+
 /// Starts again what keeps standbys from following.
 fn start_again(service: &mut Service) {
     // A primary that nobody can follow is the first thing to look to.
@@ -256,7 +266,7 @@ fn unproven(member: &rows::Member, seen: &Seen, proof: Proof, first: bool) -> Op
         // A standby that was never made, or waits to be made anew, has nothing to stop.
         Proof::Stopped => matches!(seen.state, S::Stopped | S::Sealed) || unmade,
         Proof::Sealed => seen.state == S::Sealed || unmade,
-        Proof::Gone => seen.state == S::Gone,
+        Proof::Gone | Proof::StandbysGone => seen.state == S::Gone,
         Proof::Checkpointed => {
             let done = seen.replication.as_ref().and_then(|r| r.checkpointed);
             done == Some(member.version())

@@ -114,6 +114,8 @@ pub enum Effect {
     Seal,
     /// Members' directories are removed.
     Remove,
+    /// The same, of all but the primary.
+    RemoveStandbys,
     /// The host takes no new members.
     CloseHost,
     /// The host's members go elsewhere.
@@ -152,6 +154,8 @@ pub enum Proof {
     Sealed,
     /// Every member applied the goal and is gone.
     Gone,
+    /// The same, of all but the primary.
+    StandbysGone,
     /// The host takes no new members.
     HostClosed,
     /// The host holds no members.

@@ -95,6 +95,8 @@ struct Host {
     looked_empty: bool,
     revision: u32,
     want: Want,
+    /// Whether its goal was given to the agent that runs now.
+    given: bool,
     restarts: u32,
     /// Starts since the newest goal.
     starts: u32,
@@ -114,6 +116,7 @@ impl Host {
             looked_empty: false,
             revision: 0,
             want: Want::Running,
+            given: false,
             restarts: 0,
             starts: 0,
         };
@@ -143,7 +146,13 @@ impl Host {
         self.want = want;
         self.restarts += u32::from(restart);
         self.starts = 0;
-        let goals = vec![goal(self.revision, want, self.restarts)];
+        self.give();
+    }
+
+    /// The newest goal is given, maybe once more.
+    fn give(&mut self) {
+        self.given = true;
+        let goals = vec![goal(self.revision, self.want, self.restarts)];
         self.turn(&[Input::Message(ToAgent::Goals { whole: false, goals })]);
     }
 
@@ -231,6 +240,8 @@ impl Host {
             }
             Action::Remove => {
                 assert_eq!(self.want, Want::Removed, "nothing is removed without an order");
+                let there = self.disk != Directory::Absent;
+                assert!(self.given || !there, "nothing is removed by a goal that was only kept");
                 assert_eq!(self.process, Process::None);
                 self.disk = Directory::Absent;
             }
@@ -257,6 +268,7 @@ impl Host {
 
     /// Whether all comes to what is wanted once everything works.
     fn reaches_its_goal(&mut self) -> bool {
+        self.give();
         for minutes in [2, 4] {
             // Most need seconds; nobody waits longer than back-offs and time-outs make it.
             self.heal(Span::secs(3));
@@ -288,6 +300,7 @@ impl Host {
 
     /// The agent's process ends and another begins, with what was on disk.
     fn restart_agent(&mut self) {
+        self.given = false;
         self.pending.clear();
         let stored = self.disk_of_agent.clone().into_iter().collect();
         self.brain =
@@ -497,6 +510,7 @@ pub fn seen(
     now: Time,
 ) -> reconcile::Seen {
     reconcile::Seen {
+        given: true,
         state,
         directory: Some(directory),
         process: Some(process),

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evenkeel_core::agent::{Begun, Stored};
+use evenkeel_core::backup::job::{self, Backup, Done, Job, Proof, What};
+use evenkeel_core::backup::lineage::BackupId;
+use evenkeel_core::backup::retention::Keep;
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::check::Check;
 use evenkeel_core::goal::{Applied, Goal, Login, Password, Role, StoreId, Want, accept};
@@ -14,6 +17,7 @@ use evenkeel_core::import::{Chosen, Method, Stage, Told};
 use evenkeel_core::kind::{Kind, Plan};
 use evenkeel_core::label::Label;
 use evenkeel_core::member;
+use evenkeel_core::moment::Moment;
 use evenkeel_core::operation;
 use evenkeel_core::order::{Accepted, Error, Order};
 use evenkeel_core::policy::Policy;
@@ -39,8 +43,9 @@ impl Kind for Toy {
         "a kind for tests"
     }
     fn plans(&self) -> &'static [Plan] {
-        const PLANS: &[Plan] =
-            &[DEV, Plan { name: "pair", members: 2, acks: 1, fast: true, ..DEV }];
+        const PLANS: &[Plan] = &[DEV, PAIR, Plan { name: "kept", keep: Some(KEEP), ..PAIR }];
+        const PAIR: Plan = Plan { name: "pair", members: 2, acks: 1, fast: true, ..DEV };
+        const KEEP: Keep = Keep { count: 1, window: Span(0) };
         const DEV: Plan = Plan {
             name: "dev",
             summary: "one member",
@@ -59,8 +64,9 @@ impl Kind for Toy {
         let role = format!("copy_{copy}");
         Some((Login { role, verifier: String::new() }, Password(String::new())))
     }
-    fn leaves_out(&self, _: &Plan) -> BTreeMap<State, State> {
-        BTreeMap::from([(State::Archived, State::Retired)])
+    fn leaves_out(&self, plan: &Plan) -> BTreeMap<State, State> {
+        let out = (!plan.archives()).then_some((State::Archived, State::Retired));
+        out.into_iter().collect()
     }
     fn settings(&self, _: &Plan) -> BTreeMap<String, String> {
         BTreeMap::new()
@@ -111,6 +117,10 @@ pub struct Agent {
     pub zone: String,
     pub alive: bool,
     pub works: bool,
+    /// What becomes of its jobs; `None`: they go on.
+    pub jobs: Option<Result<(), String>>,
+    /// Its host loses its power before it hears a goal that wants this.
+    pub dies_of: Option<Want>,
     pub link: Option<Link>,
     pub beats: u64,
     /// Whom it obeys.
@@ -177,6 +187,8 @@ impl World {
             zone: ["a", "b", "c"][n % 3].to_owned(),
             alive: true,
             works: true,
+            jobs: Some(Ok(())),
+            dies_of: None,
             link: None,
             beats: 0,
             store: None,
@@ -302,6 +314,13 @@ impl World {
 
     fn agent_hears(&mut self, link: Link, message: ToAgent) {
         let Some(at) = self.agents.iter().position(|a| a.link == Some(link)) else { return };
+        let agent = &mut self.agents[at];
+        if let ToAgent::Goals { goals, .. } = &message {
+            agent.alive &= !goals.iter().any(|goal| Some(goal.want) == agent.dies_of);
+        }
+        if !agent.alive {
+            return;
+        }
         match message {
             ToAgent::Goals { whole, goals } => self.take_goals(at, whole, goals),
             ToAgent::SendAll => {
@@ -364,7 +383,7 @@ impl World {
         let mut changed = Vec::new();
         for goal in agent.goals.values() {
             let new = match agent.works {
-                true => reached(goal),
+                true => Member { archive: jobs(goal, agent.jobs.as_ref()), ..reached(goal) },
                 false => stuck(goal, agent.members.get(&goal.member)),
             };
             if agent.members.get(&goal.member) != Some(&new) {
@@ -527,6 +546,42 @@ fn scripted(goal: &Goal) -> Option<Box<Begun>> {
         _ => Some(failed),
     };
     Some(Box::new(Begun { id: script.id, ran }))
+}
+
+/// What a member's agent says of its archive, and of its job.
+fn jobs(goal: &Goal, end: Option<&Result<(), String>>) -> Option<Box<report::Archive>> {
+    goal.archive.as_ref()?;
+    let at = Moment::of_millis(1_000_000);
+    let done = |job: &Job| match &job.what {
+        What::Backup { .. } => Done::Backup(Backup {
+            id: BackupId(job.id),
+            begun: at,
+            ended: at,
+            from: Position(1),
+            to: Position(1),
+            timeline: 1,
+            bytes: 1,
+            stored: 1,
+            repositories: vec!["north".to_owned()],
+        }),
+        What::Prove(seed) | What::Last(seed) => Done::Proof(Proof {
+            backup: seed.backup.expect("it is named"),
+            begun: at,
+            restore_ms: 1,
+            canary: None,
+            relations: 1,
+            wrong: Vec::new(),
+        }),
+        What::Expire { .. } => Done::Expired { objects: 0 },
+        What::Even => Done::Evened { objects: 0 },
+        What::GiveUp => Done::GaveUp { bytes: 0 },
+    };
+    let job = goal
+        .job
+        .as_deref()
+        .zip(end)
+        .map(|(job, end)| job::Told { id: job.id, outcome: end.clone().map(|()| done(job)) });
+    Some(Box::new(report::Archive { job, flushed: goal.flush, ..report::Archive::default() }))
 }
 
 fn reached(goal: &Goal) -> Member {

@@ -51,6 +51,7 @@ pub const BUNDLED: &[Bundled] = bundled![
     "storage-outage",
     "disk-fills",
     "last-copy",
+    "last-copy-away",
 ];
 
 /// A bundled scenario by name.

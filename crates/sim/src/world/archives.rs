@@ -193,7 +193,7 @@ impl World {
     /// Everywhere that everything of a service is that clients were told is safe, by name: directories
     /// of members, wherever they are, and what could be had back from its archive. `without` is a
     /// repository that does not count; then members on their way out do not either.
-    fn places(&self, id: ServiceId, without: Option<&str>) -> Vec<String> {
+    pub(super) fn places(&self, id: ServiceId, without: Option<&str>) -> Vec<String> {
         let mut places = Vec::new();
         for host in &self.hosts {
             for (member, server) in &host.machine.servers {

@@ -325,7 +325,17 @@ impl World {
                 continue;
             }
             let goes = service.operation.as_ref().is_some_and(|o| o.name == "archive");
-            if service.state == State::Archived || goes {
+            if goes {
+                // Its members are on their way out: what it acknowledged is in one of them still, or in
+                // its archive.
+                if self.places(service.id, None).is_empty() {
+                    let text = format!("{}: the last copy is gone", service.name);
+                    self.broken.get_or_insert(text);
+                    return;
+                }
+                continue;
+            }
+            if service.state == State::Archived {
                 if let Some(text) = self.unarchived(service.id) {
                     let text = format!("{}: its archive has {text}", service.name);
                     self.broken.get_or_insert(text);

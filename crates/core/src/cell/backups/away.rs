@@ -1,21 +1,32 @@
 //! From retired to archived: when the grace period is over, or a person says so, the archive is proven to
 //! hold everything, and only then the disks go. The archive itself stays until its service is terminated.
 //!
-//! Invariant: members are removed only after a last proof that began after they were sealed.
+//! Invariants: members are removed only after a last proof that began after they were sealed, whose end was
+//! told as it happened and a moment ago, and while nothing is known that it would not hold against. The
+//! primary's goes last: what is left of a removal that was given up has everything, and is proven again.
 
-use super::super::state::Service;
+use super::super::state::{Seen, Service};
 use super::super::turn::Work;
-use super::super::{Cell, Posture};
+use super::super::{Cell, Posture, rows};
 use super::Next;
-use super::rows::Archive;
+use super::rows::{Archive, Running};
 use crate::backup::job::What;
+use crate::backup::lineage::Repository;
+use crate::claim::Lane;
+use crate::goal::Want;
 use crate::id::{HostId, MemberId, ServiceId};
 use crate::journal::Topic;
 use crate::member;
-use crate::operation::{Cause, Kind};
+use crate::operation::{Cause, Kind, Operation};
 use crate::order::{Accepted, Error};
 use crate::service::{Phase, shown};
-use crate::time::Time;
+use crate::time::{Span, Time};
+
+/// A removal is ordered so long after its last proof at most. A standby's directory of a hundred GiB is
+/// removed in less; one that takes longer costs another proof.
+const WHOLE_FOR: Span = Span::secs(60);
+/// What a host did while it was not heard is told in so long.
+const FIRST_WORDS: Span = Span::secs(10);
 
 impl Cell {
     /// What is to be done about a retired service's archive.
@@ -28,6 +39,13 @@ impl Cell {
             return Next::Wait(again);
         }
         if let Posture::StorageDown { .. } = self.posture(now) {
+            return Next::Wait(now + super::WAIT_STEP);
+        }
+        // A proof that nothing could follow would be for nothing. News of a host has it looked at again.
+        if self.away(service).is_some() {
+            return Next::Rest;
+        }
+        if self.gate(&service.row, Lane::Planned, (false, None)).is_err() {
             return Next::Wait(now + super::WAIT_STEP);
         }
         // Without a backup the disks are all there is.
@@ -68,17 +86,121 @@ impl Cell {
         }
         work.record(id);
         work.services.insert(id);
-        let text = format!("{name}: its archive is proven to its end, then its disks go");
+        let away = self.state.services.get(&id).and_then(|service| self.away(service));
+        let waits = away.map_or_else(String::new, |host| format!(", once {host} is heard"));
+        let text = format!("{name}: its archive is proven to its end{waits}, then its disks go");
         Ok(Accepted { service: Some(id), operation: None, job: None, text })
     }
 
-    /// The last proof is there: its members go.
-    pub(super) fn put_away(&mut self, id: ServiceId, work: &mut Work) {
+    /// Members that are not known to be gone, with what was seen of them.
+    fn left(service: &Service) -> impl Iterator<Item = (&rows::Member, Option<&Seen>)> {
+        let members = service.row.members.iter().zip(&service.seen);
+        let members = members.map(|(member, seen)| (member, seen.as_ref()));
+        members.filter(|(_, seen)| seen.is_none_or(|seen| seen.state != member::State::Gone))
+    }
+
+    /// A host that is away with a member of a service on it; by name.
+    fn away(&self, service: &Service) -> Option<&str> {
+        let speaks = |host: &HostId| self.state.hosts.get(host).is_some_and(|host| host.speaks());
+        let away = Self::left(service).find(|(member, _)| !speaks(&member.host));
+        away.map(|(member, _)| self.state.host_name(member.host))
+    }
+
+    /// Why what is left of a service must not go by its last proof; `None`: it may. Asked at every turn
+    /// before anything is sent.
+    pub(in crate::cell) fn must_stay(
+        &self,
+        service: &Service,
+        operation: &Operation,
+        now: Time,
+    ) -> Option<String> {
+        if operation.kind != Kind::Archive || Self::left(service).next().is_none() {
+            return None;
+        }
+        if let Some(host) = self.away(service) {
+            return Some(format!("the agent of {host} is not heard"));
+        }
+        let Some(whole) = service.row.archive.as_ref().and_then(|archive| archive.whole_at) else {
+            return Some("its last proof holds no more".to_owned());
+        };
+        // What was ordered in time may take its time; whoever has it on its disk was told just then.
+        let ordered = if operation.claimed { operation.ordered } else { now };
+        let age = ordered.since(whole);
+        (age > WHOLE_FOR).then(|| format!("its last proof was {age} old"))
+    }
+
+    /// A removal is given up: what is left is sealed as it was, and its service is retired as before. The
+    /// next last proof comes in its time.
+    pub(in crate::cell) fn keep_rest(&mut self, id: ServiceId, why: &str, work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let members = service.row.members.iter_mut().zip(&service.seen);
+        let gone = |seen: &Option<Seen>| {
+            seen.as_ref().is_some_and(|seen| seen.state == member::State::Gone)
+        };
+        for (member, _) in members.filter(|(member, seen)| member.stays() && !gone(seen)) {
+            member.want = Want::Sealed;
+        }
+        if let Some(archive) = service.row.archive.as_mut() {
+            let job = self.state.row.jobs;
+            archive.whole_at = None;
+            archive.note_failed(job, format!("its disks stay: {why}"), work.now);
+        }
+        let text = format!("what is left of its disks stays: {why}");
+        work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
+        if let Some(host) = self.state.hosts.get_mut(&service.row.primary().host) {
+            host.waiting.remove(&id);
+        }
+        self.settle(id, work);
+        self.end(id, None, "given up", work);
+    }
+
+    /// A removal that was given up was carried out all the same, by hosts that heard of it before: nothing
+    /// is left to stay.
+    pub(super) fn note_nothing_left(&mut self, id: ServiceId, work: &mut Work) {
         let Some(service) = self.state.services.get(&id) else { return };
-        if service.row.operation.is_none() {
-            let by = Cause::Order { by: "its last proof".into() };
+        let (row, archive) = (&service.row, service.row.archive.as_ref());
+        let rests = row.phase == Phase::Retired && row.operation.is_none();
+        let has = archive.is_some_and(|archive| !archive.backups.is_empty());
+        if rests && has && Self::left(service).next().is_none() {
+            let by = Cause::Order { by: "its last proof, before it was given up".into() };
             self.start(id, Kind::Archive, by, work);
         }
+    }
+
+    /// The last proof is there: its members go, if it holds.
+    pub(super) fn put_away(&mut self, id: ServiceId, proof: &Running, work: &mut Work) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        if service.row.operation.is_some() {
+            return;
+        }
+        match self.doubted(service, proof, work.now) {
+            None => {
+                let by = Cause::Order { by: "its last proof".into() };
+                self.start(id, Kind::Archive, by, work);
+            }
+            Some(why) => self.keep_rest(id, &why, work),
+        }
+    }
+
+    /// Why a last proof that succeeded does not hold, by what is known of its time.
+    fn doubted(&self, service: &Service, proof: &Running, now: Time) -> Option<String> {
+        let What::Last(seed) = &proof.job.what else { return None };
+        let known = &self.state.row.repositories;
+        let mut of = seed.archive.repositories.iter();
+        let gone = of.find(|of| {
+            let same = |known: &&Repository| known.name == of.name;
+            !known.iter().find(same).is_some_and(|k| k.location.is_same_place(&of.location))
+        });
+        if let Some(gone) = gone {
+            return Some(format!("repository {} was removed during its last proof", gone.name));
+        }
+        let by = service.row.members.iter().find(|member| member.id == proof.member)?;
+        let host = self.state.hosts.get(&by.host)?;
+        // An end that comes with the first words after a silence may be of any time in it.
+        let silence = host.heard_since > proof.since;
+        let first = now.since(host.heard_since) < FIRST_WORDS;
+        (silence && first)
+            .then(|| format!("the end of its last proof was told late by {}", host.row.name))
     }
 
     /// Its members are gone: only the archive is left, and what its service is known by.
@@ -86,6 +208,7 @@ impl Cell {
         let Some(mut service) = self.state.remove(id) else { return };
         if let Some(archive) = service.row.archive.as_mut() {
             (archive.bare, archive.put_away, archive.job) = (true, false, None);
+            (archive.whole_at, archive.failed) = (None, None);
         }
         service.seen.iter_mut().for_each(|seen| *seen = None);
         let name = service.row.name.clone();

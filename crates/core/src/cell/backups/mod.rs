@@ -56,6 +56,7 @@ impl Cell {
     /// Looks after a service's archive.
     pub(super) fn tend(&mut self, id: ServiceId, work: &mut Work) {
         self.hear_job(id, work);
+        self.note_nothing_left(id, work);
         if self.state.services.get_mut(&id).is_some_and(Self::forget_givers) {
             work.record(id);
         }
@@ -263,6 +264,9 @@ impl Cell {
         let last = matches!(running.job.what, What::Last(_)) && running.since >= row.since;
         let recorded = record(archive, &running, outcome, work.now);
         let put_away = last && recorded.is_ok() && row.phase == Phase::Retired;
+        if put_away {
+            archive.whole_at = Some(work.now);
+        }
         let text = match recorded {
             Ok(done) => format!("{what} done in {took}: {done}"),
             Err(why) => format!("{what} failed: {why}"),
@@ -272,7 +276,7 @@ impl Cell {
         self.settle(id, work);
         self.state.working.remove(&id);
         if put_away {
-            self.put_away(id, work);
+            self.put_away(id, &running, work);
         }
         // Who waited for it may begin.
         let waiting: Vec<ServiceId> = self.state.idle_jobs.iter().take(4).copied().collect();
@@ -353,6 +357,7 @@ impl Archive {
             backups: Vec::new(),
             proof: None,
             proven: None,
+            whole_at: None,
             job: None,
             failed: None,
             flush: 0,
@@ -364,6 +369,14 @@ impl Archive {
             give_up: Vec::new(),
             import: None,
         }
+    }
+
+    /// Notes that nothing came of a job; why, as it is kept.
+    fn note_failed(&mut self, job: u32, why: String, at: Time) -> String {
+        let why: String = why.chars().take(WHY_MAX_CHARS).collect();
+        let times = self.failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
+        self.failed = Some(Failed { job, at, times, why: why.clone() });
+        why
     }
 
     /// When the next job may begin, after one that failed.
@@ -394,12 +407,8 @@ fn record(
     outcome: Result<Done, String>,
     now: Time,
 ) -> Result<String, String> {
-    let fail = |archive: &mut Archive, why: String| {
-        let why: String = why.chars().take(WHY_MAX_CHARS).collect();
-        let times = archive.failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
-        archive.failed = Some(Failed { job: running.job.id, at: now, times, why: why.clone() });
-        Err(why)
-    };
+    let fail =
+        |archive: &mut Archive, why: String| Err(archive.note_failed(running.job.id, why, now));
     match outcome {
         Err(why) => fail(archive, why),
         Ok(Done::Backup(backup)) => {
@@ -420,7 +429,11 @@ fn record(
             let backup = proof.backup;
             archive.proof = Some(proof);
             if wrong.is_empty() {
-                (archive.proven, archive.failed) = (Some(backup), None);
+                archive.proven = Some(backup);
+                // How often its members could not go after a last proof counts until they are gone.
+                if !matches!(running.job.what, What::Last(_)) {
+                    archive.failed = None;
+                }
                 return Ok(text);
             }
             fail(archive, format!("{text}; wrong: {}", wrong.join("; ")))

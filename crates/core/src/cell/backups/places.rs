@@ -1,6 +1,7 @@
 //! Repositories: added and removed by order.
 
 use super::super::Cell;
+use super::super::state::Service;
 use super::super::turn::Work;
 use crate::backup::lineage::Repository;
 use crate::id::ServiceId;
@@ -52,10 +53,26 @@ impl Cell {
             return Err(Error::LastRepository { name, services });
         }
         self.state.row.repositories.retain(|known| known.name != name);
+        self.doubt_last_proofs(work);
         let count = self.settle_archives(work);
         let text =
             format!("{count} services have nothing to do with {name} any more; it stays as it is");
         Ok(Accepted { service: None, operation: None, job: None, text })
+    }
+
+    /// What was proven may have been only where nothing is had from any more: no members go before it is
+    /// proven anew.
+    fn doubt_last_proofs(&mut self, work: &mut Work) {
+        let proven = |s: &&Service| s.row.archive.as_ref().is_some_and(|a| a.whole_at.is_some());
+        let proven = self.state.services.values().filter(proven);
+        let ids: Vec<ServiceId> = proven.map(|service| service.row.id).collect();
+        for id in ids {
+            let service = self.state.services.get_mut(&id);
+            if let Some(archive) = service.and_then(|service| service.row.archive.as_mut()) {
+                archive.whole_at = None;
+                work.record(id);
+            }
+        }
     }
 
     /// Every archive's goals name the repositories that there are now; how many.

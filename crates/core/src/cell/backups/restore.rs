@@ -101,7 +101,7 @@ impl Cell {
                 let accepted = self.operate(by, name, Kind::Revive, work)?;
                 let revived = accepted.service.and_then(|id| self.state.services.get_mut(&id));
                 if let Some(archive) = revived.and_then(|service| service.row.archive.as_mut()) {
-                    archive.put_away = false;
+                    (archive.put_away, archive.whole_at, archive.failed) = (false, None, None);
                 }
                 Ok(accepted)
             }

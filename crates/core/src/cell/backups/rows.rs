@@ -37,6 +37,10 @@ pub struct Archive {
     /// The newest backup that a restore showed to be right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<BackupId>,
+    /// When a last proof succeeded, while nothing is known that it would not hold against: no repository
+    /// was removed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_at: Option<Time>,
     /// The job under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Running>,

@@ -1,0 +1,199 @@
+//! A last copy is never deleted: members go only by a last proof that holds at that moment.
+
+use evenkeel_core::backup::engine::Engine;
+use evenkeel_core::backup::lineage::{Location, Repository};
+use evenkeel_core::goal::{Password, Want};
+use evenkeel_core::member;
+use evenkeel_core::order::{Keys, Order};
+use evenkeel_core::service::State;
+use evenkeel_core::time::Span;
+
+use crate::world::World;
+
+/// The primary's agent, and its standby's.
+const PRIMARY: usize = 0;
+const STANDBY: usize = 1;
+
+fn repository(name: &str) -> Order {
+    let location = Location::Directory { path: format!("/mnt/{name}") };
+    Order::AddRepository { repository: Repository { name: name.to_owned(), location } }
+}
+
+fn removal(name: &str) -> Order {
+    Order::RemoveRepository { name: name.to_owned(), confirm: name.to_owned() }
+}
+
+fn archive() -> Order {
+    Order::Archive { name: "orders".to_owned() }
+}
+
+fn keys() -> Keys {
+    Keys { key: Password("k".to_owned()), wrapped: "w".to_owned(), engine: Engine::Native }
+}
+
+/// A retired service with a standby and a backup.
+fn retired() -> World {
+    let mut world = World::new(3);
+    world.order(repository("north")).expect("accepted");
+    let order = Order::Create {
+        name: "orders".to_owned(),
+        kind: "toy".to_owned(),
+        plan: Some("kept".to_owned()),
+        secret: Vec::new(),
+        keys: Some(keys()),
+    };
+    world.order(order).expect("accepted");
+    world.pass(Span::secs(10));
+    assert_eq!(world.home(), PRIMARY);
+    world.order(Order::Backup { name: "orders".to_owned(), keys: keys() }).expect("accepted");
+    world.order(Order::Retire { name: "orders".to_owned() }).expect("accepted");
+    world.pass(Span::secs(2));
+    assert_eq!(world.state(), State::Retired, "{:#?}", world.journal);
+    world
+}
+
+/// What a host's disk has of the service.
+fn disk(world: &World, at: usize) -> Vec<member::State> {
+    world.agents[at].members.values().map(|member| member.state).collect()
+}
+
+/// Whether an agent was told to remove what it has, and was not told otherwise since.
+fn goes(world: &World, at: usize) -> bool {
+    world.agents[at].goals.values().any(|goal| goal.want == Want::Removed)
+}
+
+fn comes_back(world: &mut World, at: usize) {
+    (world.agents[at].alive, world.agents[at].dies_of) = (true, None);
+    world.dial();
+    world.turn();
+}
+
+#[test]
+fn a_proof_that_holds_lets_every_member_go() {
+    let mut world = retired();
+    world.order(archive()).expect("accepted");
+    assert_eq!(world.state(), State::Archived, "{:#?}", world.journal);
+}
+
+#[test]
+fn the_primary_goes_last() {
+    let mut world = retired();
+    world.agents[STANDBY].dies_of = Some(Want::Removed);
+    world.order(archive()).expect("accepted");
+    assert!(!goes(&world, PRIMARY));
+    assert_eq!(disk(&world, PRIMARY), [member::State::Sealed]);
+}
+
+#[test]
+fn what_a_host_comes_back_with_is_not_removed_by_a_proof_from_before() {
+    for away in [PRIMARY, STANDBY] {
+        for restarts in [false, true] {
+            let mut world = retired();
+            world.agents[away].dies_of = Some(Want::Removed);
+            world.order(archive()).expect("accepted");
+            assert_ne!(world.state(), State::Archived);
+            if restarts {
+                world.restart_controller();
+            }
+            world.kill_agent(away);
+            assert!(world.service().expect("it is there").operation.is_none());
+            world.agents.iter_mut().for_each(|agent| agent.jobs = Some(Err("lost".to_owned())));
+            comes_back(&mut world, away);
+            world.pass(Span::mins(10));
+            assert_eq!(world.state(), State::Retired, "{:#?}", world.journal);
+            assert_eq!(disk(&world, PRIMARY), [member::State::Sealed]);
+            assert!(!goes(&world, PRIMARY));
+            // The disk that is left is its way back.
+            let order = Order::Revive { name: "orders".to_owned(), keys: None };
+            world.order(order).expect("accepted");
+            world.pass(Span::mins(10));
+            assert_eq!(world.state(), State::Available, "{:#?}", world.journal);
+            let members = world.service().expect("it is there").members;
+            assert!(members.iter().any(|member| member.state == Some(member::State::Following)));
+            // And when the archive is whole again, a new proof lets all of it go.
+            world.agents.iter_mut().for_each(|agent| agent.jobs = Some(Ok(())));
+            world.order(Order::Retire { name: "orders".to_owned() }).expect("accepted");
+            world.pass(Span::secs(2));
+            world.order(archive()).expect("accepted");
+            world.pass(Span::mins(1));
+            assert_eq!(world.state(), State::Archived, "{:#?}", world.journal);
+        }
+    }
+}
+
+#[test]
+fn a_host_that_stays_away_costs_no_proof_after_another() {
+    let mut world = retired();
+    world.kill_agent(STANDBY);
+    world.pass(Span::secs(10));
+    world.order(archive()).expect("accepted");
+    world.pass(Span::mins(30));
+    let proofs = world.journal.iter().filter(|line| line.contains("last proof")).count();
+    assert_eq!((world.state(), proofs), (State::Retired, 0), "{:#?}", world.journal);
+    comes_back(&mut world, STANDBY);
+    world.pass(Span::secs(10));
+    assert_eq!(world.state(), State::Archived, "{:#?}", world.journal);
+}
+
+#[test]
+fn a_proof_from_a_repository_that_was_removed_meanwhile_removes_nothing() {
+    let mut world = retired();
+    world.order(repository("south")).expect("accepted");
+    world.agents.iter_mut().for_each(|agent| agent.jobs = None);
+    world.order(archive()).expect("accepted");
+    world.order(removal("north")).expect("accepted");
+    // The proof that was under way is good, and is of what is gone.
+    world.agents.iter_mut().for_each(|agent| agent.jobs = Some(Ok(())));
+    (0..world.agents.len()).for_each(|at| world.obey(at));
+    world.agents.iter_mut().for_each(|agent| agent.jobs = None);
+    world.turn();
+    assert_eq!(world.state(), State::Retired, "{:#?}", world.journal);
+    assert!(!goes(&world, STANDBY) && !goes(&world, PRIMARY));
+}
+
+#[test]
+fn a_repository_that_is_removed_while_members_go_keeps_the_rest() {
+    let mut world = retired();
+    world.order(repository("south")).expect("accepted");
+    world.agents[STANDBY].dies_of = Some(Want::Removed);
+    world.order(archive()).expect("accepted");
+    world.order(removal("north")).expect("accepted");
+    comes_back(&mut world, STANDBY);
+    world.agents.iter_mut().for_each(|agent| agent.jobs = Some(Err("not there".to_owned())));
+    world.pass(Span::mins(10));
+    assert_eq!(world.state(), State::Retired, "{:#?}", world.journal);
+    assert_eq!(disk(&world, PRIMARY), [member::State::Sealed]);
+    assert!(!goes(&world, PRIMARY));
+}
+
+#[test]
+fn a_proof_whose_end_was_told_late_is_taken_again() {
+    let mut world = retired();
+    world.agents.iter_mut().for_each(|agent| agent.jobs = None);
+    world.order(archive()).expect("accepted");
+    world.kill_agent(PRIMARY);
+    world.pass(Span::mins(60));
+    // It ended an hour ago, for all that is known.
+    world.agents[PRIMARY].jobs = Some(Ok(()));
+    world.agents[STANDBY].dies_of = Some(Want::Removed);
+    (0..world.agents.len()).for_each(|at| world.obey(at));
+    comes_back(&mut world, PRIMARY);
+    world.pass(Span::mins(1));
+    let of = |text: &str| world.journal.iter().filter(|line| line.contains(text)).count();
+    assert!(of("told late") > 0 && of("last proof b3 begins") > 0, "{:#?}", world.journal);
+}
+
+#[test]
+fn a_removal_that_never_works_is_given_up_and_proofs_grow_rare() {
+    let mut world = retired();
+    world.agents[STANDBY].works = false;
+    world.order(archive()).expect("accepted");
+    world.pass(Span::mins(60));
+    let proofs = world.journal.iter().filter(|line| line.contains("last proof")).count();
+    assert!(proofs < 24, "{proofs} lines");
+    assert_eq!(disk(&world, PRIMARY), [member::State::Sealed]);
+    world.agents[STANDBY].works = true;
+    world.obey(STANDBY);
+    world.pass(Span::mins(60));
+    assert_eq!(world.state(), State::Archived, "{:#?}", world.journal);
+}
