@@ -206,5 +206,20 @@ pub const ENDPOINTS: &[Endpoint] = &[
         request: Some("RecoveryEnd"),
         ..order("/v1/recovery", "Goes on with the hosts that have shown what they keep.")
     },
+    Endpoint {
+        query: &[Parameter {
+            name: "all",
+            of: "boolean",
+            summary: "Those that are over too.",
+        }],
+        ..get("/v1/incidents", "[Incident]", "Incidents, newest first.")
+    },
+    get("/v1/incidents/{id}", "Incident", "One incident, by its number."),
+    Endpoint {
+        request: Some("AckOrder"),
+        ..order("/v1/incidents/{id}/ack", "Says that a person knows: nobody else is told.")
+    },
+    get("/v1/alerts", "Alerts", "The chain of alert channels, and what they did last."),
+    order("/v1/alerts/test", "Exercises every alert channel now."),
     get("/v1/doctor", "[DoctorItem]", "Whether the control plane is well, and what to do."),
 ];

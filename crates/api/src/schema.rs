@@ -67,7 +67,7 @@ pub(crate) const WORDS: &[(&str, &[&str])] = &[
     ("Severity", &["note", "warning", "critical", "page"]),
     ("BackupEngine", &["native", "pgbackrest"]),
     ("Family", &["backups", "replication", "security", "performance", "host"]),
-    ("Topic", &["order", "transition", "verdict", "operation", "decision", "finding", "fleet"]),
+    ("Topic", &["order", "transition", "verdict", "operation", "decision", "finding", "fleet", "incident"]),
 ];
 
 /// Every object.
@@ -217,6 +217,7 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("backup", "Backup?"),
             ("import", "Import?"),
             ("owner", "string"),
+            ("incident", "integer?"),
             ("findings", "[Finding]"),
         ],
     ),
@@ -312,6 +313,79 @@ pub(crate) const SCHEMAS: &[Schema] = &[
             ("services", "[array]"),
             ("hosts", "[Host]"),
             ("gateways", "[Gateway]"),
+            ("findings", "[Finding]"),
+        ],
+    ),
+    schema("AckOrder", &[("note", "string?")]),
+    schema(
+        "Incident",
+        &[
+            ("id", "integer"),
+            ("domain", "string"),
+            ("state", "string"),
+            ("severity", "Severity"),
+            ("title", "string"),
+            ("opened_at", "string"),
+            ("opened_ms", "integer"),
+            ("since_ms", "integer"),
+            ("stands_out", "string?"),
+            ("bits", "integer?"),
+            ("folded", "integer"),
+            ("members", "[IncidentMember]"),
+            ("evidence", "[string]"),
+            ("acknowledged", "Ack?"),
+            ("told", "[string]"),
+            ("next", "string?"),
+            ("merged_into", "integer?"),
+        ],
+    ),
+    schema(
+        "IncidentMember",
+        &[
+            ("subject", "string"),
+            ("check", "string?"),
+            ("text", "string"),
+            ("since_ms", "integer?"),
+        ],
+    ),
+    schema("Ack", &[("by", "string"), ("note", "string?"), ("ago_ms", "integer")]),
+    schema(
+        "Alerts",
+        &[
+            ("channels", "[AlertChannel]"),
+            ("down", "string?"),
+            ("exercise_in_ms", "integer?"),
+            ("acknowledged", "[AcknowledgedIncident]"),
+        ],
+    ),
+    schema(
+        "AlertChannel",
+        &[
+            ("name", "string"),
+            ("ack_within_ms", "integer"),
+            ("told_ms", "integer?"),
+            ("last", "AlertOutcome?"),
+            ("exercised", "AlertOutcome?"),
+            ("failing_ms", "integer?"),
+            ("awaited", "integer"),
+        ],
+    ),
+    schema(
+        "AlertOutcome",
+        &[
+            ("purpose", "string"),
+            ("confirmed", "boolean"),
+            ("text", "string"),
+            ("ago_ms", "integer"),
+        ],
+    ),
+    schema(
+        "AcknowledgedIncident",
+        &[
+            ("incident", "integer"),
+            ("by", "string"),
+            ("note", "string?"),
+            ("ago_ms", "integer"),
         ],
     ),
     schema(

@@ -42,6 +42,7 @@ use evenkeel_core::policy::Policy;
 use evenkeel_core::remedy::Remedy;
 use evenkeel_store::Store;
 
+pub use cell_thread::{AlertPort, Alerts, Teller};
 pub use clock::{Wall, wall};
 pub use credential::{Error as CredentialError, FleetKey};
 pub use failpoint::AbortAfter;
@@ -105,6 +106,8 @@ pub struct Parts {
     pub kinds: &'static [&'static dyn Kind],
     /// The remedies it may run.
     pub remedies: &'static [Remedy],
+    /// Whom it tells of incidents.
+    pub alerts: Alerts,
 }
 
 /// Why a controller did not start, or does not go on.

@@ -17,7 +17,7 @@ use crate::http::{self, Inner};
 use crate::lock::Lock;
 use crate::stats::Stats;
 use crate::vault::{Keeper, Standings};
-use crate::{Error, Options, Parts, private_file};
+use crate::{Alerts, Error, Options, Parts, private_file};
 
 /// The one cell of an embedded controller.
 pub(crate) const CELL: CellId = CellId(1);
@@ -58,6 +58,7 @@ pub async fn start(options: Options) -> Result<Running, Error> {
         store: Box::new(store),
         kinds: evenkeel_kinds::KINDS,
         remedies: evenkeel_kinds::remedies::REMEDIES,
+        alerts: Alerts::default(),
     };
     start_locked(options, parts, lock).await
 }
@@ -73,7 +74,7 @@ pub async fn start_with(options: Options, parts: Parts) -> Result<Running, Error
 }
 
 async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Running, Error> {
-    let Parts { store, kinds, remedies } = parts;
+    let Parts { store, kinds, remedies, alerts } = parts;
     let policy = options.policy.clone();
     let (store_id, copies) = (store.id(), store.copies());
     let setup = Setup { cell: CELL, store: store_id.clone(), policy, kinds, remedies };
@@ -101,6 +102,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         stats: Arc::clone(&stats),
         wall: options.wall,
         abort_after: options.abort_after,
+        alerts,
     };
     let (cell, thread) = cell_thread::spawn(setting).map_err(Error::Thread)?;
     let standings = Arc::new(Standings::default());

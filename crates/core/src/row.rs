@@ -18,11 +18,13 @@ pub enum Table {
     Host,
     /// Services, with their members and operation.
     Service,
+    /// Incidents; number 0 is the chain of alert channels.
+    Incident,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 3] = [Self::Cell, Self::Host, Self::Service];
+    pub const ALL: [Self; 4] = [Self::Cell, Self::Host, Self::Service, Self::Incident];
 
     /// Its name in stores and dumps.
     #[must_use]
@@ -31,6 +33,7 @@ impl Table {
             Self::Cell => "cell",
             Self::Host => "host",
             Self::Service => "service",
+            Self::Incident => "incident",
         }
     }
 }

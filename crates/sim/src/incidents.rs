@@ -43,15 +43,6 @@ pub fn score(seeds: std::ops::Range<u64>) -> BTreeMap<&'static str, Score> {
     scores
 }
 
-/// The scores as a table and in JSON have these columns.
-impl Score {
-    /// Troubles for one incident, in tenths.
-    #[must_use]
-    pub fn folded_tenths(&self) -> u64 {
-        (self.troubles * 10).checked_div(self.incidents).unwrap_or(0)
-    }
-}
-
 fn one(seed: u64, cause: &str, score: &mut Score) {
     let mut chance = Prng::new(seed, cause);
     let fleet = fleet(&mut chance);
@@ -59,7 +50,7 @@ fn one(seed: u64, cause: &str, score: &mut Score) {
     let noise = 1 + chance.below(5);
     let (mut failing, mut population) = (Vec::new(), Population::default());
     for service in &fleet {
-        population.count(&service.rests_on);
+        population.count(&service.rests_on, 1);
         let mut fails = chance.percent(noise);
         for (domain, share) in &broken {
             fails |= service.rests_on.contains(domain) && chance.percent(*share);

@@ -1,6 +1,7 @@
 //! The verbs. A new one is a file and a line in [`Verb`].
 
 mod agent;
+mod alert;
 mod backup;
 mod bench;
 mod completions;
@@ -17,6 +18,7 @@ mod gateway;
 mod handover;
 mod host;
 mod import;
+mod incident;
 mod journal;
 pub mod key;
 mod kind;
@@ -64,6 +66,8 @@ pub enum Verb {
     Import(import::Import),
     Repository(repository::Repository),
     Host(host::Host),
+    Incident(incident::Incident),
+    Alert(alert::Alert),
     Kind(kind::Kind),
     Journal(journal::Journal),
     Key(key::Key),
@@ -107,6 +111,8 @@ impl Verb {
             Self::Import(verb) => verb.run(context),
             Self::Repository(verb) => verb.run(context),
             Self::Host(verb) => verb.run(context),
+            Self::Incident(verb) => verb.run(context),
+            Self::Alert(verb) => verb.run(context),
             Self::Kind(verb) => verb.run(context),
             Self::Journal(verb) => verb.run(context),
             Self::Key(verb) => verb.run(context),

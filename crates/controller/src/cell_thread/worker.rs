@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::goal::{Goal, Password};
 use evenkeel_core::import::Secret;
+use evenkeel_core::incident::chain::Step;
 use evenkeel_core::journal::{self, Topic};
 use evenkeel_core::report::ToAgent;
 use evenkeel_core::row::Writes;
@@ -27,6 +28,7 @@ use evenkeel_store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout_at;
 
+use super::alerts::{AlertPort, Alerts, Teller};
 use super::item::{Item, Query, Reply, Window};
 use super::outbox::Outbox;
 use super::record::{self, Record};
@@ -64,6 +66,8 @@ pub(crate) struct Setting {
     pub stats: Arc<Stats>,
     pub wall: Wall,
     pub abort_after: Option<AbortAfter>,
+    /// Whom to tell of incidents, and by what.
+    pub alerts: Alerts,
 }
 
 /// Starts a cell's thread. It ends after [`Item::Stop`], or when every handle is gone.
@@ -73,9 +77,10 @@ pub(crate) fn spawn(setting: Setting) -> io::Result<(Handle, JoinHandle<()>)> {
     let (head_out, head) = watch::channel(setting.head);
     let (changed_out, changed) = watch::channel(0);
     let handle = Handle { items, recording, head, changed, links: Arc::new(AtomicU64::new(1)) };
+    let teller = Teller::new(handle.items.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new().name("cell".to_owned()).spawn(move || {
-        let worker = Worker::new(setting, recording_out, head_out, changed_out);
+        let worker = Worker::new(setting, teller, recording_out, head_out, changed_out);
         runtime.block_on(worker.run(inbox));
     })?;
     Ok((handle, thread))
@@ -93,6 +98,10 @@ struct Worker {
     stats: Arc<Stats>,
     /// Streams this cell knows; without an outbox where it ended one that has not said so yet.
     links: BTreeMap<Link, Option<Outbox>>,
+    chain: Vec<Step>,
+    /// Whether the cell was told the chain: one that is read back is told again.
+    knows_chain: bool,
+    alerts: Box<dyn AlertPort>,
     replies: BTreeMap<u64, Reply>,
     tickets: u64,
     wake_at: Option<Time>,
@@ -113,6 +122,7 @@ struct Halted {
 impl Worker {
     fn new(
         setting: Setting,
+        teller: Teller,
         recording: watch::Sender<Recording>,
         head: watch::Sender<u64>,
         changed: watch::Sender<u64>,
@@ -132,6 +142,9 @@ impl Worker {
             clock,
             stats,
             links: BTreeMap::new(),
+            chain: setting.alerts.chain,
+            knows_chain: false,
+            alerts: (setting.alerts.open)(teller),
             replies: BTreeMap::new(),
             tickets: 0,
             halted: None,
@@ -200,6 +213,9 @@ impl Worker {
         if self.halted.is_some() {
             self.retry();
         } else {
+            if !std::mem::replace(&mut self.knows_chain, true) {
+                window.entries.insert(0, Entry::Chain(self.chain.clone()));
+            }
             if let Some(by_ms) = self.clock.jump_ms() {
                 window.entries.push(Entry::ClockJumped { by_ms });
             }
@@ -245,6 +261,12 @@ impl Worker {
             Item::Closed { link, entry } => {
                 if self.links.remove(&link).is_some() {
                     window.entries.push(entry);
+                }
+            }
+            // While nothing can be recorded its word is lost; the delivery is made again.
+            Item::Told(told) => {
+                if self.halted.is_none() {
+                    window.entries.push(Entry::Told(told));
                 }
             }
             Item::Query(_) | Item::Stop => unreachable!("taken out before"),
@@ -295,6 +317,7 @@ impl Worker {
                     self.frame(*link, frame);
                 }
                 Send::Gateway { link, message } => self.frame(*link, wire::encode(message)),
+                Send::Alert(delivery) => self.alerts.send(delivery.clone()),
                 Send::Close { link } => {
                     if let Some(stream) = self.links.get_mut(link) {
                         *stream = None;
@@ -336,6 +359,7 @@ impl Worker {
             let _ = reply.send(Err(Unanswered::CannotRecord { cause: cause.to_string() }));
         }
         self.recorder.end();
+        self.knows_chain = false;
         // What people see meanwhile is what is stored, not what was never committed.
         self.cell = self.load().ok();
         self.wake_at = None;

@@ -36,9 +36,10 @@ impl From<order::Error> for Failure {
         use order::Error as E;
         let status = match &error {
             E::BadName { .. } => StatusCode::BAD_REQUEST,
-            E::NoSuchService { .. } | E::NoSuchHost { .. } | E::NoSuchRepository { .. } => {
-                StatusCode::NOT_FOUND
-            }
+            E::NoSuchService { .. }
+            | E::NoSuchHost { .. }
+            | E::NoSuchRepository { .. }
+            | E::NoSuchIncident { .. } => StatusCode::NOT_FOUND,
             E::NoSuchKind { .. }
             | E::NoSuchPlan { .. }
             | E::NoSuchStandby { .. }
@@ -52,6 +53,8 @@ impl From<order::Error> for Failure {
             | E::Succeeded { .. }
             | E::NoArchive { .. }
             | E::NoRepository
+            | E::IncidentOver { .. }
+            | E::NoChannels
             | E::RepositoryTaken { .. }
             | E::LastRepository { .. }
             | E::NoBackup { .. }

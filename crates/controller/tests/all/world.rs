@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use evenkeel_api::{Client, NewService};
-use evenkeel_controller::{Options, Parts, Running, start_with};
+use evenkeel_controller::{Alerts, Options, Parts, Running, start_with};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -90,7 +90,7 @@ pub fn new_service(name: &str) -> NewService {
 }
 
 pub fn parts(store: &Memory) -> Parts {
-    Parts { store: Box::new(store.clone()), kinds: toy::KINDS, remedies: &[] }
+    Parts { store: Box::new(store.clone()), kinds: toy::KINDS, remedies: &[], alerts: Alerts::default() }
 }
 
 /// Looks again until it is so.

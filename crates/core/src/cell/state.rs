@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::compact::{self, Ports, Sorted};
-use super::{Link, recovery, rows};
+use super::{Link, incidents, recovery, rows};
 use crate::check;
 use crate::digest::Digest;
 use crate::goal::Refusal;
@@ -73,6 +73,9 @@ pub struct State {
     /// What is known of the stores before this one, or after it.
     #[serde(default)]
     pub recovery: recovery::Soft,
+    /// What is known of incidents.
+    #[serde(default)]
+    pub incidents: incidents::Soft,
 }
 
 /// What a timer is about.
@@ -83,6 +86,8 @@ pub enum Due {
     Host(HostId),
     /// A service waits for something.
     Service(ServiceId),
+    /// An incident or its chain waits for something.
+    Incidents,
 }
 
 /// A host as the cell knows it.

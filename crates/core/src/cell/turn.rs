@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::goals::Around;
 use super::state::{Due, State};
 use super::{Cell, Entry, Link, Send, Turn, goals};
+use crate::alert::IncidentId;
 use crate::id::{HostId, MemberId, ServiceId};
+use crate::incident::Subject;
 use crate::journal::{Entry as JournalEntry, Topic};
 use crate::report::{Question, ToAgent};
 use crate::route::ToGateway;
@@ -43,6 +45,8 @@ pub(super) struct Work {
     pub gateways: BTreeSet<Link>,
     /// Whether the cell's own row changed.
     pub cell: bool,
+    /// Whether incidents are to be looked at.
+    pub incidents: bool,
 }
 
 impl Work {
@@ -60,6 +64,11 @@ impl Work {
     /// Marks a service's row for recording.
     pub fn record(&mut self, service: ServiceId) {
         self.rows.insert(Key { table: Table::Service, id: u64::from(service.0) });
+    }
+
+    /// Marks an incident's row for recording.
+    pub fn record_incident(&mut self, incident: IncidentId) {
+        self.rows.insert(Key { table: Table::Incident, id: u64::from(incident.0) });
     }
 
     /// Marks a host's row for recording.
@@ -84,21 +93,27 @@ impl Cell {
         {
             self.state.timers.pop_first();
             match due {
-                Due::Host(host) => work.hosts.insert(host),
-                Due::Service(service) => work.services.insert(service),
-            };
+                Due::Host(host) => drop(work.hosts.insert(host)),
+                Due::Service(service) => drop(work.services.insert(service)),
+                Due::Incidents => work.incidents = true,
+            }
         }
         loop {
             // Hosts first: what they are is evidence about their services.
             if let Some(host) = work.hosts.pop_first() {
                 self.assess_host(host, &mut work);
+                self.note_need(Subject::Host(host), &mut work);
             } else if let Some(service) = work.services.pop_first() {
                 if self.acts() {
                     self.look(service, &mut work);
+                    self.note_need(Subject::Service(service), &mut work);
                 }
             } else {
                 break;
             }
+        }
+        if work.incidents && self.acts() {
+            self.tend_incidents(&mut work);
         }
         self.finish(work)
     }
@@ -116,6 +131,8 @@ impl Cell {
         let ordered = services.filter(|service| service.row.primary().revision.0 > 0);
         let ids: Vec<ServiceId> = ordered.map(|service| service.row.id).collect();
         ids.into_iter().for_each(|id| self.settle(id, work));
+        work.incidents = true;
+        self.send_again(work);
     }
 
     /// Gives goals whose content changed a new revision, to be recorded and sent.
@@ -168,6 +185,10 @@ impl Cell {
             let id = u32::try_from(key.id).expect("ids of rows are drawn as 32 bits");
             let body = match key.table {
                 Table::Cell => None,
+                Table::Incident if id == 0 => Some(encode(&self.state.incidents.alerts)),
+                Table::Incident => {
+                    self.state.incidents.rows.get(&IncidentId(id)).map(|incident| encode(incident))
+                }
                 Table::Host => self.state.hosts.get(&HostId(id)).map(|h| encode(&h.row)),
                 Table::Service => self.state.services.get(&ServiceId(id)).map(|s| encode(&s.row)),
             };

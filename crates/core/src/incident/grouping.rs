@@ -32,12 +32,42 @@ const WHOLE_PERCENT: u64 = 80;
 
 /// What may be in trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "String", try_from = "String")]
 pub enum Subject {
     /// A service.
     Service(ServiceId),
     /// A host.
     Host(HostId),
+}
+
+/// A text that names no subject.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} names no service or host by number")]
+pub struct UnknownSubject {
+    /// The text.
+    pub text: String,
+}
+
+impl From<Subject> for String {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Service(id) => format!("service {}", id.0),
+            Subject::Host(id) => format!("host {}", id.0),
+        }
+    }
+}
+
+impl TryFrom<String> for Subject {
+    type Error = UnknownSubject;
+    fn try_from(text: String) -> Result<Self, UnknownSubject> {
+        let parts = text.split_once(' ');
+        let parts = parts.and_then(|(sort, number)| Some((sort, number.parse().ok()?)));
+        match parts {
+            Some(("service", number)) => Ok(Self::Service(ServiceId(number))),
+            Some(("host", number)) => Ok(Self::Host(HostId(number))),
+            _ => Err(UnknownSubject { text }),
+        }
+    }
 }
 
 /// One thing that needs a person.
@@ -56,11 +86,11 @@ pub struct Trouble {
 pub struct Population(BTreeMap<Vec<Domain>, u32>);
 
 impl Population {
-    /// Counts one service.
-    pub fn count(&mut self, rests_on: &[Domain]) {
+    /// Counts so many services that rest on the same.
+    pub fn count(&mut self, rests_on: &[Domain], services: u32) {
         match self.0.get_mut(rests_on) {
-            Some(count) => *count += 1,
-            None => drop(self.0.insert(rests_on.to_vec(), 1)),
+            Some(count) => *count += services,
+            None => drop(self.0.insert(rests_on.to_vec(), services)),
         }
     }
 }
@@ -279,7 +309,7 @@ mod tests {
 
     fn population(fleet: &[Trouble]) -> Population {
         let mut population = Population::default();
-        fleet.iter().for_each(|service| population.count(&service.rests_on));
+        fleet.iter().for_each(|service| population.count(&service.rests_on, 1));
         population
     }
 

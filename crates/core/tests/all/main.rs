@@ -3,6 +3,7 @@ mod agent;
 mod cell;
 mod golden;
 mod import;
+mod incidents;
 mod machines;
 mod poolers;
 mod promise;

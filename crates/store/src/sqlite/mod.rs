@@ -52,6 +52,7 @@ const fn number(table: Table) -> i64 {
         Table::Cell => 0,
         Table::Host => 1,
         Table::Service => 2,
+        Table::Incident => 3,
     }
 }
 

@@ -13,6 +13,7 @@ use super::super::state::{Host, Service};
 use super::super::turn::Work;
 use super::super::{Cell, goals, rows};
 use super::promise::put_first;
+use crate::alert::IncidentId;
 use crate::agent::Stored;
 use crate::backup::job::Job;
 use crate::backup::lineage::Seed;
@@ -67,6 +68,7 @@ impl Cell {
             address: String::new(),
             draining: false,
             operation: None,
+            incident: IncidentId(0),
         };
         self.state.hosts.insert(id, Host::joining(row));
         work.record_host(id);
@@ -236,6 +238,7 @@ impl Cell {
             term: Term(0),
             promise,
             failed_over: false,
+            incident: IncidentId(0),
             members,
             secret: secret.into(),
             operation: None,
