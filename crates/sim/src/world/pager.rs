@@ -15,8 +15,9 @@ use super::{Event, World};
 
 /// A channel answers after this.
 const ANSWERS: Span = Span::millis(200);
-/// What a channel's answer, a controller's start and a turn may take on top of every limit.
-const SLACK: Span = Span::secs(30);
+/// What a channel's answer, a controller's start and a time in which all members were fine may take on top
+/// of every limit.
+const SLACK: Span = Span::mins(3);
 
 /// How a channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -152,7 +152,7 @@ impl Cell {
                 .state
                 .incidents
                 .active()
-                .filter(|incident| incident.state.needs_a_person())
+                .filter(|incident| incident.state.needs_a_person() && !incident.is_calm())
                 .map(|incident| incident.id)
                 .collect();
             open.into_iter().for_each(|id| self.press(id, work));

@@ -48,6 +48,14 @@ pub struct Incident {
     pub merged: Option<IncidentId>,
 }
 
+impl Incident {
+    /// Whether nobody more is told for now: somebody was, and all members are fine at the moment.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.fine_since.is_some() && !self.chain.told.is_empty()
+    }
+}
+
 /// A person's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {

@@ -102,6 +102,7 @@ impl Cell {
         let step = usize::from(incident.chain.step);
         let last = step + 1 >= chain.len();
         Some(match incident.chain.at {
+            _ if incident.is_calm() => "nobody more is told while all members are fine".to_owned(),
             _ if chain.is_empty() => "no alert channel is configured: nobody is told".to_owned(),
             At::Due => format!("{} is told", name(step)),
             At::InFlight { until, .. } => {
