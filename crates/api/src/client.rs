@@ -12,9 +12,10 @@ use ureq::{Agent, Body};
 
 use crate::events::Events;
 use crate::{
-    AckOrder, DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder, ImportOrder,
-    JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService, RecoveryEnd,
-    RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
+    AckOrder, DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
+    ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService,
+    RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
+    UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.

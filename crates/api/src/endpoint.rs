@@ -207,11 +207,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         ..order("/v1/recovery", "Goes on with the hosts that have shown what they keep.")
     },
     Endpoint {
-        query: &[Parameter {
-            name: "all",
-            of: "boolean",
-            summary: "Those that are over too.",
-        }],
+        query: &[Parameter { name: "all", of: "boolean", summary: "Those that are over too." }],
         ..get("/v1/incidents", "[Incident]", "Incidents, newest first.")
     },
     get("/v1/incidents/{id}", "Incident", "One incident, by its number."),

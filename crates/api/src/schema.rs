@@ -67,7 +67,19 @@ pub(crate) const WORDS: &[(&str, &[&str])] = &[
     ("Severity", &["note", "warning", "critical", "page"]),
     ("BackupEngine", &["native", "pgbackrest"]),
     ("Family", &["backups", "replication", "security", "performance", "host"]),
-    ("Topic", &["order", "transition", "verdict", "operation", "decision", "finding", "fleet", "incident"]),
+    (
+        "Topic",
+        &[
+            "order",
+            "transition",
+            "verdict",
+            "operation",
+            "decision",
+            "finding",
+            "fleet",
+            "incident",
+        ],
+    ),
 ];
 
 /// Every object.
@@ -381,12 +393,7 @@ pub(crate) const SCHEMAS: &[Schema] = &[
     ),
     schema(
         "AcknowledgedIncident",
-        &[
-            ("incident", "integer"),
-            ("by", "string"),
-            ("note", "string?"),
-            ("ago_ms", "integer"),
-        ],
+        &[("incident", "integer"), ("by", "string"), ("note", "string?"), ("ago_ms", "integer")],
     ),
     schema(
         "Explain",

@@ -15,11 +15,10 @@ use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
 use evenkeel_api::{
-    AckOrder,
-    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    ImportOrder, JournalEntry, KindPage, KindSummary, NewRepository, NewService, PlanSummary,
-    RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
-    UrlAnswer, openapi,
+    AckOrder, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder,
+    GiveUpOrder, ImportOrder, JournalEntry, KindPage, KindSummary, NewRepository, NewService,
+    PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder,
+    Termination, UrlAnswer, openapi,
 };
 use evenkeel_core::alert::IncidentId;
 use evenkeel_core::backup::engine::Engine;

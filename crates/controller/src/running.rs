@@ -75,8 +75,7 @@ pub async fn start_with(options: Options, parts: Parts) -> Result<Running, Error
 
 async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Running, Error> {
     let Parts { store, kinds, remedies, alerts } = parts;
-    let policy = options.policy.clone();
-    let (store_id, copies) = (store.id(), store.copies());
+    let (store_id, copies, policy) = (store.id(), store.copies(), options.policy.clone());
     let setup = Setup { cell: CELL, store: store_id.clone(), policy, kinds, remedies };
     let (mut cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
     let head = cell_thread::head(&*store)?;

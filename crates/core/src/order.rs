@@ -381,7 +381,9 @@ pub enum Error {
         name: String,
     },
     /// No such incident.
-    #[error("there is no incident {incident}; `evenkeel incident list --all` shows those there are")]
+    #[error(
+        "there is no incident {incident}; `evenkeel incident list --all` shows those there are"
+    )]
     NoSuchIncident {
         /// Its number.
         incident: String,

@@ -66,7 +66,8 @@ fn one(seed: u64, cause: &str, score: &mut Score) {
     let found = |domain: &&Domain| {
         // What two causes have in common may be in either incident.
         let others = failing.iter().filter(|t| {
-            t.rests_on.contains(domain) && names.iter().any(|d| d != domain && t.rests_on.contains(d))
+            t.rests_on.contains(domain)
+                && names.iter().any(|d| d != domain && t.rests_on.contains(d))
         });
         let least = (victims(domain) - others.count()) * FOUND_PERCENT / 100;
         named.iter().any(|group| group.domain == **domain && group.members.len() >= least)

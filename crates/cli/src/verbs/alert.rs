@@ -122,7 +122,8 @@ fn outcome(outcome: Option<&view::AlertOutcome>) -> String {
         || "-".to_owned(),
         |outcome| {
             let word = if outcome.confirmed { "confirmed" } else { "failed" };
-            let text = if outcome.text.is_empty() { String::new() } else { format!(": {}", outcome.text) };
+            let text =
+                if outcome.text.is_empty() { String::new() } else { format!(": {}", outcome.text) };
             format!("{} {word} {} ago{text}", outcome.purpose, print::span(outcome.ago_ms))
         },
     )

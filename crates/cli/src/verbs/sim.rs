@@ -143,7 +143,8 @@ fn incidents(seeds: u64, context: &Context) -> Result<(), Failure> {
     ];
     let mut answer = serde_json::Map::new();
     for (cause, score) in &scores {
-        let evenkeel_sim::incidents::Score { runs, right, wrong, missed, incidents, troubles } = score;
+        let evenkeel_sim::incidents::Score { runs, right, wrong, missed, incidents, troubles } =
+            score;
         answer.insert(
             (*cause).to_owned(),
             serde_json::json!({

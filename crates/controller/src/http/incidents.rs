@@ -53,9 +53,7 @@ pub(crate) async fn alerts(State(app): State<App>) -> Result<Json<view::Alerts>,
 }
 
 /// `POST /v1/alerts/test`
-pub(crate) async fn test(
-    State(app): State<App>,
-) -> Result<(StatusCode, Json<Accepted>), Failure> {
+pub(crate) async fn test(State(app): State<App>) -> Result<(StatusCode, Json<Accepted>), Failure> {
     app.give(Order::TestAlerts).await
 }
 

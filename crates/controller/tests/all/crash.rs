@@ -121,7 +121,12 @@ fn child() {
         _ => AbortAfter::Recorded { commit: ORDER },
     });
     let store = sqlite::open(&options.dir.join("store.db")).unwrap();
-    let parts = Parts { store: Box::new(store), kinds: toy::KINDS, remedies: &[], alerts: Alerts::default() };
+    let parts = Parts {
+        store: Box::new(store),
+        kinds: toy::KINDS,
+        remedies: &[],
+        alerts: Alerts::default(),
+    };
     let runtime = Runtime::new().unwrap();
     let mut running = runtime.block_on(start_with(options, parts)).unwrap();
     let failed = runtime.block_on(running.failed());

@@ -90,7 +90,12 @@ pub fn new_service(name: &str) -> NewService {
 }
 
 pub fn parts(store: &Memory) -> Parts {
-    Parts { store: Box::new(store.clone()), kinds: toy::KINDS, remedies: &[], alerts: Alerts::default() }
+    Parts {
+        store: Box::new(store.clone()),
+        kinds: toy::KINDS,
+        remedies: &[],
+        alerts: Alerts::default(),
+    }
 }
 
 /// Looks again until it is so.

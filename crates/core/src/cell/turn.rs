@@ -186,9 +186,7 @@ impl Cell {
             let body = match key.table {
                 Table::Cell => None,
                 Table::Incident if id == 0 => Some(encode(&self.state.incidents.alerts)),
-                Table::Incident => {
-                    self.state.incidents.rows.get(&IncidentId(id)).map(|incident| encode(incident))
-                }
+                Table::Incident => self.state.incidents.rows.get(&IncidentId(id)).map(encode),
                 Table::Host => self.state.hosts.get(&HostId(id)).map(|h| encode(&h.row)),
                 Table::Service => self.state.services.get(&ServiceId(id)).map(|s| encode(&s.row)),
             };

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn domains_read_as_they_are_written() {
-        for domain in [Domain::new(Sort::Host, "ha1"), Domain::new(Sort::Path, "a - b"), Domain::fleet()]
+        for domain in
+            [Domain::new(Sort::Host, "ha1"), Domain::new(Sort::Path, "a - b"), Domain::fleet()]
         {
             assert_eq!(domain.to_string().parse(), Ok(domain));
         }

@@ -109,6 +109,9 @@ pub struct Shares {
 impl std::fmt::Display for Shares {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ((k, n), (other, others)) = (self.inside, self.outside);
+        if others == 0 {
+            return write!(f, "{k} of {n} services there, and there are no others");
+        }
         write!(f, "{k} of {n} services there, against {other} of {others} elsewhere")
     }
 }
@@ -259,7 +262,8 @@ fn most_telling(
         .collect();
     let best = candidates.iter().map(|(_, _, weight)| *weight).max()?;
     let near = |weight: u32| weight + best / NEAR >= best;
-    let order = |&(at, _, weight): &(usize, Shares, u32)| (domains[at].sort, std::cmp::Reverse(weight), at);
+    let order =
+        |&(at, _, weight): &(usize, Shares, u32)| (domains[at].sort, std::cmp::Reverse(weight), at);
     let found = candidates.into_iter().filter(|(_, _, weight)| near(*weight)).min_by_key(order);
     found.map(|(at, shares, _)| (at, shares))
 }
@@ -333,12 +337,9 @@ mod tests {
     #[test]
     fn each_cause_is_found_by_what_its_victims_have_in_common() {
         let fleet = fleet(3, 3, 60);
-        for (sort, name) in [
-            (Sort::Host, "h4"),
-            (Sort::Image, "i2"),
-            (Sort::Repository, "r1"),
-            (Sort::Zone, "z2"),
-        ] {
+        for (sort, name) in
+            [(Sort::Host, "h4"), (Sort::Image, "i2"), (Sort::Repository, "r1"), (Sort::Zone, "z2")]
+        {
             let victims = fleet.iter().filter(|service| on(sort, name)(0, service)).count();
             let expected = vec![(Domain::new(sort, name).to_string(), victims)];
             assert_eq!(grouped(&fleet, on(sort, name)), expected);
@@ -361,7 +362,9 @@ mod tests {
         let fleet = fleet(3, 3, 60);
         let groups = grouped(&fleet, |n, _| n % 101 == 7);
         assert_eq!(groups.len(), 6);
-        assert!(groups.iter().all(|(name, members)| name.starts_with("service s") && *members == 1));
+        assert!(
+            groups.iter().all(|(name, members)| name.starts_with("service s") && *members == 1)
+        );
     }
 
     #[test]

@@ -59,7 +59,10 @@ fn a_lost_host_with_many_services_is_one_incident_and_one_page() {
     assert_eq!(all.len(), 1, "{all:#?}");
     assert_eq!(all[0].domain, format!("host {host}"));
     assert_eq!((all[0].state.as_str(), all[0].folded), ("paged", 3));
-    assert_eq!(all[0].stands_out.as_deref(), Some("3 of 3 services there, against 0 of 6 elsewhere"));
+    assert_eq!(
+        all[0].stands_out.as_deref(),
+        Some("3 of 3 services there, against 0 of 6 elsewhere")
+    );
     assert_eq!(told(&world, Purpose::Raise), [("pager".to_owned(), 1)]);
     assert_eq!(world.service().expect("there").incident, Some(IncidentId(1)));
     assert!(world.said(&format!("s0: part of incident i1: host {host}")));
@@ -147,7 +150,11 @@ fn until_somebody_acknowledges_it_begins_with_the_first_again() {
     let mut world = fleet(1, &BOTH);
     lose_host(&mut world);
     world.pass(Span::mins(20));
-    assert!(raised(&world, "pager") >= 3 && raised(&world, "mail") >= 2, "{:?}", world.alerts.len());
+    assert!(
+        raised(&world, "pager") >= 3 && raised(&world, "mail") >= 2,
+        "{:?}",
+        world.alerts.len()
+    );
     assert!(told(&world, Purpose::Raise).iter().all(|(_, incident)| *incident == 1));
 }
 

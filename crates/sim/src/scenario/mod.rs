@@ -48,6 +48,7 @@ pub const BUNDLED: &[Bundled] = bundled![
     "storage-outage",
     "disk-fills",
     "last-copy",
+    "pager-down",
 ];
 
 /// A bundled scenario by name.

@@ -141,8 +141,7 @@ impl<'a> Stage<'a> {
             | Step::Prove(_)
             | Step::Archive(_) => {
                 let none = || "there is no repository: write `repositories = 1`".to_owned();
-                let order = order(step, world.keys()).ok_or_else(none)?;
-                world.order(order);
+                world.order(order(step, world.keys()).ok_or_else(none)?);
             }
             Step::Repository(of) => world.storage(&of.name, of.is)?,
             Step::Channel(of) => world.channel(&of.name, of.is)?,

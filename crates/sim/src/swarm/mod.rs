@@ -203,11 +203,7 @@ fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary,
         chain: chain(),
         acks_after: Some(ACKS_AFTER),
     });
-    // Each seed has a first channel of its own sort; the second works.
-    let answers = Answers::ALL[usize::try_from(plan.seed % 4).unwrap_or(0)];
-    if let Err(what) = world.channel(CHANNELS[0], answers) {
-        world.broken = Some(what);
-    }
+    break_channel(&mut world, plan.seed);
     let fail = |world: &World, (wrong, subject): (Wrong, String)| Failure {
         plan: Box::new(plan.clone()),
         wrong,
@@ -256,20 +252,31 @@ fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary,
             return Err(fail(&world, about(what)));
         }
     }
-    world.heal_channels();
-    world.run_until(world.now + INCIDENTS_END, |world| world.incidents(false).is_empty());
-    if let Some(incident) = world.incidents(false).first() {
-        let what = format!("{} has no end: {incident:?}", incident.id);
-        return Err(fail(&world, (Wrong::Unsettled(what), incident.id.to_string())));
-    }
-    if let Some(what) = world.broken.clone() {
-        return Err(fail(&world, about(what)));
-    }
+    end_incidents(&mut world).map_err(|wrong| fail(&world, wrong))?;
     if let Some(what) = world.poolers_wrong() {
         return Err(fail(&world, (Wrong::Unsettled(what), "fleet".to_owned())));
     }
     let (steps, writes, trace) = (world.steps, world.writes, world.trace);
     Ok(Summary { seed: plan.seed, steps, writes, trace })
+}
+
+/// Each seed has a first channel of its own sort; the second works.
+fn break_channel(world: &mut World, seed: u64) {
+    let answers = Answers::ALL[usize::try_from(seed % 4).unwrap_or(0)];
+    if let Err(what) = world.channel(CHANNELS[0], answers) {
+        world.broken = Some(what);
+    }
+}
+
+/// Once every service is well, every incident comes to its end.
+fn end_incidents(world: &mut World) -> Result<(), (Wrong, String)> {
+    world.heal_channels();
+    world.run_until(world.now + INCIDENTS_END, |world| world.incidents(false).is_empty());
+    if let Some(incident) = world.incidents(false).first() {
+        let what = format!("{} has no end: {incident:?}", incident.id);
+        return Err((Wrong::Unsettled(what), incident.id.to_string()));
+    }
+    world.broken.clone().map_or(Ok(()), |what| Err(about(what)))
 }
 
 /// Whether nothing is under way for a service, and nothing is left to be done.

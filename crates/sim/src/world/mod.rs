@@ -14,8 +14,8 @@ mod poolers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_core::alert::IncidentId;
 use evenkeel_core::agent::{self, Brain, Call, Input, JobCall, Stored};
+use evenkeel_core::alert::IncidentId;
 use evenkeel_core::backup::lineage::{Location, Repository};
 use evenkeel_core::cell::{Cell, Entry, Link};
 use evenkeel_core::digest::Digest;

@@ -227,7 +227,11 @@ impl Cell {
             if evidence.len() < EVIDENCE_MAX
                 && let Some(need) = self.state.incidents.needs.get(&subject)
             {
-                evidence.push(format!("{subject_sort} {name}: {}", need.text, subject_sort = sort(subject)));
+                evidence.push(format!(
+                    "{subject_sort} {name}: {}",
+                    need.text,
+                    subject_sort = sort(subject)
+                ));
             }
             work.note(Topic::Incident, &name, text.clone(), Vec::new());
         }
@@ -250,11 +254,17 @@ impl Cell {
             if let Some(incident) = self.state.incidents.rows.get_mut(&id) {
                 incident.merged = Some(lead);
             }
-            self.incident_event(id, Event::Merge, &format!("part of {lead}: {}", found.domain), work);
+            self.incident_event(
+                id,
+                Event::Merge,
+                &format!("part of {lead}: {}", found.domain),
+                work,
+            );
             self.tell_end(id, work);
         }
         let Some(incident) = self.state.incidents.rows.get_mut(&lead) else { return };
-        let text = format!("{} is part of {}{}", incident.domain, found.domain, stands_out(found.shares));
+        let text =
+            format!("{} is part of {}{}", incident.domain, found.domain, stands_out(found.shares));
         (incident.domain, incident.shares) = (found.domain.clone(), found.shares);
         work.record_incident(lead);
         work.note(Topic::Incident, &lead.to_string(), text, Vec::new());
@@ -345,7 +355,8 @@ impl Cell {
         let hosts = self.state.hosts.values();
         let hosts = hosts.map(|h| (h.row.incident, Subject::Host(h.row.id)));
         let incidents = &mut self.state.incidents;
-        for (id, subject) in services.chain(hosts).filter(|(id, _)| incidents.rows.contains_key(id)) {
+        for (id, subject) in services.chain(hosts).filter(|(id, _)| incidents.rows.contains_key(id))
+        {
             incidents.members.entry(id).or_default().insert(subject);
         }
     }

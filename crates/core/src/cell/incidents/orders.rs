@@ -4,8 +4,8 @@ use super::rows::Ack;
 use crate::alert::IncidentId;
 use crate::cell::Cell;
 use crate::cell::turn::Work;
-use crate::incident::{Event, State, Subject};
 use crate::id::ServiceId;
+use crate::incident::{Event, State, Subject};
 use crate::journal::Topic;
 use crate::order::{Accepted, Error};
 
@@ -46,8 +46,7 @@ impl Cell {
             Subject::Service(service) => Some(*service),
             Subject::Host(_) => None,
         };
-        let services: Vec<ServiceId> =
-            members.into_iter().flatten().filter_map(service).collect();
+        let services: Vec<ServiceId> = members.into_iter().flatten().filter_map(service).collect();
         for service in services {
             let Some(known) = self.state.services.get_mut(&service) else { continue };
             if !std::mem::take(&mut known.row.failed_over) {

@@ -4,8 +4,8 @@ use super::rows::{self, Is};
 use crate::alert::{IncidentId, Purpose};
 use crate::cell::Cell;
 use crate::check::Severity;
-use crate::incident::{State, Subject};
 use crate::incident::chain::At;
+use crate::incident::{State, Subject};
 use crate::moment::Moment;
 use crate::time::Time;
 use crate::view;
@@ -112,7 +112,11 @@ impl Cell {
                 format!("a person has {} to acknowledge it; then it begins again", until.since(now))
             }
             At::Confirmed { until } => {
-                format!("{} is told in {} unless a person acknowledges it", name(step + 1), until.since(now))
+                format!(
+                    "{} is told in {} unless a person acknowledges it",
+                    name(step + 1),
+                    until.since(now)
+                )
             }
             At::Pause { until } => format!("{} is told again in {}", name(0), until.since(now)),
         })

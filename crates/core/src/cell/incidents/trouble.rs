@@ -34,38 +34,49 @@ impl Cell {
     pub(in crate::cell) fn note_need(&mut self, subject: Subject, work: &mut Work) {
         let found = match subject {
             Subject::Service(id) => self.service_need(id, work.now),
-            Subject::Host(id) => self.host_need(id, work.now),
+            Subject::Host(id) => {
+                self.host_need(id, work.now).map(|(check, text)| (check, Some(text)))
+            }
         };
         let needs = &mut self.state.incidents.needs;
         match found {
             Some((check, text)) => {
-                let since = needs.get(&subject).map(|need| need.since);
-                work.incidents |= since.is_none();
-                let since = since.unwrap_or(work.now);
+                let known = needs.get(&subject);
+                work.incidents |= known.is_none();
+                let since = known.map_or(work.now, |need| need.since);
+                // What was decided when the person was told says more than that it lasts.
+                let said = known.filter(|need| need.check == check).map(|need| need.text.clone());
+                let text =
+                    text.or(said).unwrap_or_else(|| "it has been so for too long".to_owned());
                 needs.insert(subject, Need { check, text, since });
             }
             None => work.incidents |= needs.remove(&subject).is_some(),
         }
     }
 
-    /// Check and words for what of a service needs a person.
-    fn service_need(&self, id: ServiceId, now: Time) -> Option<(String, String)> {
+    /// Check and words for what of a service needs a person; no words where the known ones say it.
+    fn service_need(&self, id: ServiceId, now: Time) -> Option<(String, Option<String>)> {
         let service = self.state.services.get(&id)?;
         let row = &service.row;
         if row.paged {
+            let known = self.state.incidents.needs.contains_key(&Subject::Service(id));
             let text = match self.decision(id, now) {
-                Some(Decision::Hold(reason)) if reason.needs_a_person() => reason.to_string(),
-                _ => format!("it is {}, and has been for too long", shown(row.phase, row.health)),
+                Some(Decision::Hold(reason)) if reason.needs_a_person() => Some(reason.to_string()),
+                _ if known => None,
+                _ => {
+                    let state = shown(row.phase, row.health);
+                    Some(format!("it is {state}, and has been for too long"))
+                }
             };
             return Some(("state-lasts".to_owned(), text));
         }
         if let Some(operation) = row.operation.as_ref().filter(|operation| operation.paged) {
             let text = format!("{} is late at \"{}\"", operation.spec().name, operation.at().name);
-            return Some(("operation-late".to_owned(), text));
+            return Some(("operation-late".to_owned(), Some(text)));
         }
         let seen = service.seen.iter().flatten().filter_map(|seen| seen.checks.as_ref());
         let worst = seen.flat_map(|checks| checks.iter()).find(|c| c.severity == Severity::Page)?;
-        Some((worst.check.clone(), worst.evidence.clone()))
+        Some((worst.check.clone(), Some(worst.evidence.clone())))
     }
 
     /// The same for a host. One that falls silent for too long has a timer.
