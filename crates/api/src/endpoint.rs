@@ -286,4 +286,15 @@ pub const ENDPOINTS: &[Endpoint] = &[
     },
     order("/v1/services/{name}/drills/abort", "Has the drill that runs end as soon as it can."),
     get("/v1/toil", "Toil", "What the fleet did by itself, and what people still do by hand."),
+    Endpoint {
+        query: &[Parameter { name: "all", of: "boolean", summary: "Those that are over too." }],
+        ..get("/v1/incidents", "[Incident]", "Incidents, newest first.")
+    },
+    get("/v1/incidents/{id}", "Incident", "One incident, by its number."),
+    Endpoint {
+        request: Some("AckOrder"),
+        ..order("/v1/incidents/{id}/ack", "Says that a person knows: nobody else is told.")
+    },
+    get("/v1/alerts", "Alerts", "The chain of alert channels, and what they did last."),
+    order("/v1/alerts/test", "Exercises every alert channel now."),
 ];

@@ -33,10 +33,10 @@ pub use evenkeel_core::{drill, maintenance, toil};
 pub use events::Events;
 pub use openapi::openapi;
 pub use types::{
-    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    GlassOrder, ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository,
-    NewService, PersonOrder, PlanSummary, ProcedureOrder, ProcedurePage, RecordingOrder,
-    RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
-    UrlAnswer,
+    AckOrder, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder,
+    GiveUpOrder, GlassOrder, ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary,
+    NewRepository, NewService, PersonOrder, PlanSummary, ProcedureOrder, ProcedurePage,
+    RecordingOrder, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder,
+    Termination, UrlAnswer,
 };
 pub use types::{DrillBegin, DrillSchedule, PlanOrder, WindowOrder};

@@ -12,6 +12,15 @@ use evenkeel_core::procedure::{Manifest, Procedure};
 use evenkeel_core::time::Time;
 use serde::{Deserialize, Serialize};
 
+/// A person's word that they know of an incident.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AckOrder {
+    /// For the journal, and for whoever looks next.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
 /// A service to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

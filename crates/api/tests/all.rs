@@ -18,6 +18,7 @@ use evenkeel_core::time::{Span, Time};
 use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
+use evenkeel_api::AckOrder;
 use evenkeel_api::{
     BrakeOrder, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder,
     GiveUpOrder, ImportOrder, JournalEntry, KindPage, KindSummary, LevelOrder, NewRepository,
@@ -27,6 +28,7 @@ use evenkeel_api::{
 use evenkeel_api::{DrillBegin, DrillSchedule, PlanOrder, WindowOrder, drill, maintenance, toil};
 use evenkeel_api::{GlassOrder, PersonOrder, ProcedureOrder, ProcedurePage, RecordingOrder};
 use evenkeel_core::act::{self, Act, Sort};
+use evenkeel_core::alert::IncidentId;
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::Bucket;
 use evenkeel_core::goal::Password;
@@ -53,6 +55,7 @@ fn service() -> view::Service {
         owner: String::new(),
         pin: Some(views_of_people().0),
         approval: Some(views_of_people().1),
+        incident: None,
         findings: vec![],
     }
 }
@@ -167,6 +170,7 @@ fn views() -> Vec<(&'static str, serde_json::Value)> {
         services: vec![],
         hosts: vec![],
         gateways: vec![],
+        findings: vec![],
     };
     let explain = view::Explain {
         service: service(),
@@ -506,13 +510,64 @@ fn upkeep() -> Vec<(&'static str, serde_json::Value)> {
     ]
 }
 
+/// The shapes of incidents and the chain.
+fn incidents() -> Vec<(&'static str, serde_json::Value)> {
+    let text = String::new;
+    let ack = view::Ack { by: text(), note: None, ago_ms: Span(1) };
+    let outcome =
+        view::AlertOutcome { purpose: text(), confirmed: true, text: text(), ago_ms: Span(1) };
+    let incident = view::Incident {
+        id: IncidentId(1),
+        domain: text(),
+        state: text(),
+        severity: Severity::Page,
+        title: text(),
+        opened_at: text(),
+        opened_ms: Span(1),
+        since_ms: Span(1),
+        stands_out: None,
+        bits: None,
+        folded: 1,
+        members: vec![],
+        evidence: vec![],
+        acknowledged: None,
+        told: vec![],
+        next: None,
+        merged_into: None,
+    };
+    let member =
+        view::IncidentMember { subject: text(), check: None, text: text(), since_ms: None };
+    let channel = view::AlertChannel {
+        name: text(),
+        ack_within_ms: Span(1),
+        told_ms: None,
+        last: None,
+        exercised: None,
+        failing_ms: None,
+        awaited: 0,
+    };
+    let alerts =
+        view::Alerts { channels: vec![], down: None, exercise_in_ms: None, acknowledged: vec![] };
+    let known = view::AcknowledgedIncident { incident: IncidentId(1), ack: ack.clone() };
+    vec![
+        ("Incident", json(&incident)),
+        ("IncidentMember", json(&member)),
+        ("Ack", json(&ack)),
+        ("AckOrder", json(&AckOrder::default())),
+        ("Alerts", json(&alerts)),
+        ("AlertChannel", json(&channel)),
+        ("AlertOutcome", json(&outcome)),
+        ("AcknowledgedIncident", json(&known)),
+    ]
+}
+
 fn json<T: Serialize>(value: &T) -> serde_json::Value {
     serde_json::to_value(value).expect("all types are JSON")
 }
 
 #[test]
 fn every_shape_has_the_fields_that_travel() {
-    let parts = [views(), archives(), own(), of_the_store(), upkeep(), procedures()];
+    let parts = [views(), archives(), own(), of_the_store(), upkeep(), procedures(), incidents()];
     let examples: BTreeMap<_, _> = parts.into_iter().flatten().collect();
     let document = openapi();
     let shapes = document["components"]["schemas"].as_object().unwrap();
@@ -564,6 +619,7 @@ fn every_enumeration_has_the_words_that_travel() {
         Topic::Decision,
         Topic::Finding,
         Topic::Fleet,
+        Topic::Incident,
     ];
     assert_eq!(words(&topics), described("Topic"));
 }

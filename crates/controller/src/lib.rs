@@ -46,6 +46,7 @@ use evenkeel_core::procedure::Procedure;
 use evenkeel_core::remedy::Remedies;
 use evenkeel_store::Store;
 
+pub use cell_thread::{AlertPort, Alerts, Teller};
 pub use clock::{Wall, wall};
 pub use credential::{Error as CredentialError, FleetKey};
 pub use drills::{Access, Driller, Measured};
@@ -120,6 +121,8 @@ pub struct Parts {
     pub kinds: &'static [&'static dyn Kind],
     /// The remedies it may run.
     pub remedies: Arc<Remedies>,
+    /// Whom it tells of incidents.
+    pub alerts: Alerts,
 }
 
 /// Why a controller did not start, or does not go on.

@@ -18,7 +18,7 @@ use crate::http::{self, Inner};
 use crate::lock::Lock;
 use crate::stats::Stats;
 use crate::vault::{Keeper, Standings};
-use crate::{Error, Options, Parts, private_file};
+use crate::{Alerts, Error, Options, Parts, private_file};
 
 /// The one cell of an embedded controller.
 pub(crate) const CELL: CellId = CellId(1);
@@ -59,6 +59,7 @@ pub async fn start(options: Options) -> Result<Running, Error> {
         store: Box::new(store),
         kinds: evenkeel_kinds::KINDS,
         remedies: Arc::clone(&options.remedies),
+        alerts: Alerts::default(),
     };
     start_locked(options, parts, lock).await
 }
@@ -74,9 +75,8 @@ pub async fn start_with(options: Options, parts: Parts) -> Result<Running, Error
 }
 
 async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Running, Error> {
-    let Parts { store, kinds, remedies } = parts;
-    let policy = options.policy.clone();
-    let (store_id, copies) = (store.id(), store.copies());
+    let Parts { store, kinds, remedies, alerts } = parts;
+    let (store_id, copies, policy) = (store.id(), store.copies(), options.policy.clone());
     let setup = Setup { cell: CELL, store: store_id.clone(), policy, kinds, remedies };
     let (mut cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
     let head = cell_thread::head(&*store)?;
@@ -103,6 +103,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         stats: Arc::clone(&stats),
         wall: options.wall,
         abort_after: options.abort_after,
+        alerts,
     };
     let (cell, thread) = cell_thread::spawn(setting).map_err(Error::Thread)?;
     let standings = Arc::new(Standings::default());

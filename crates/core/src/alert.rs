@@ -15,6 +15,21 @@ use crate::label::Label;
 #[serde(transparent)]
 pub struct IncidentId(pub u32);
 
+impl IncidentId {
+    /// Whether it is no incident's: numbers begin with 1.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// The number of `i7`, or of `7`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_prefix('i').unwrap_or(text);
+        number.parse().ok().map(Self).filter(|id| !id.is_none())
+    }
+}
+
 impl std::fmt::Display for IncidentId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "i{}", self.0)

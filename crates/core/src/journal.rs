@@ -23,6 +23,8 @@ pub enum Topic {
     Finding,
     /// Something about the fleet itself.
     Fleet,
+    /// What becomes of an incident.
+    Incident,
 }
 
 /// One entry before it is chained.

@@ -27,6 +27,7 @@ pub mod goal;
 pub mod host;
 pub mod id;
 pub mod import;
+pub mod incident;
 pub mod journal;
 pub mod kind;
 pub mod knowing;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::IncidentId;
 use crate::automation::Pinned;
 use crate::backup::engine::Engine;
 use crate::backup::lineage::{Repository, Target};
@@ -264,6 +265,15 @@ pub enum Order {
         /// What was shown.
         shown: String,
     },
+    /// A person knows of an incident.
+    Acknowledge {
+        /// Which.
+        incident: IncidentId,
+        /// For the journal, and for whoever looks next.
+        note: Option<String>,
+    },
+    /// Exercise every alert channel now.
+    TestAlerts,
     /// Place nothing on a host any more, and empty it.
     Drain {
         /// Which host, by name.
@@ -502,6 +512,23 @@ pub enum Error {
         /// The service.
         name: String,
     },
+    /// No such incident.
+    #[error(
+        "there is no incident {incident}; `evenkeel incident list --all` shows those there are"
+    )]
+    NoSuchIncident {
+        /// Its number.
+        incident: String,
+    },
+    /// It is over.
+    #[error("incident {incident} is closed: there is nothing to acknowledge")]
+    IncidentOver {
+        /// Its number.
+        incident: String,
+    },
+    /// Nobody can be told.
+    #[error("no alert channel is configured; `evenkeel alert --help` tells how to configure one")]
+    NoChannels,
     /// The fleet has no repository.
     #[error("the fleet has no repository; add one with `evenkeel repository add NAME --path DIR`")]
     NoRepository,
@@ -688,6 +715,9 @@ impl Error {
             Self::Unsafe { .. } => "unsafe",
             Self::NoArchive { .. } => "no_archive",
             Self::NoRepository => "no_repository",
+            Self::NoSuchIncident { .. } => "no_such_incident",
+            Self::IncidentOver { .. } => "incident_over",
+            Self::NoChannels => "no_channels",
             Self::RepositoryTaken { .. } => "repository_taken",
             Self::NoBackup { .. } => "no_backup",
             Self::JobRunning { .. } => "job_running",

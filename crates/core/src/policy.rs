@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::retention::Keep;
 use crate::backup::schedule::Schedule;
+use crate::incident;
 use crate::maintenance::Windows;
 use crate::time::Span;
 
@@ -86,6 +87,8 @@ pub struct Policy {
     pub drill_spacing: Span,
     /// Minutes a person would need, by name of the remedy or operation, instead of what those say themselves.
     pub manual_minutes: BTreeMap<String, u16>,
+    /// How incidents are gathered, told and ended.
+    pub incidents: incident::Rules,
 }
 
 impl Default for Policy {
@@ -126,6 +129,7 @@ impl Default for Policy {
             drills_max: 1,
             drill_spacing: DAY,
             manual_minutes: BTreeMap::new(),
+            incidents: incident::Rules::DEFAULT,
         }
     }
 }

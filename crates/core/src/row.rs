@@ -22,11 +22,14 @@ pub enum Table {
     Toil,
     /// Runs of procedures, and what people did by hand.
     Act,
+    /// Incidents; number 0 is the chain of alert channels.
+    Incident,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 5] = [Self::Cell, Self::Host, Self::Service, Self::Toil, Self::Act];
+    pub const ALL: [Self; 6] =
+        [Self::Cell, Self::Host, Self::Service, Self::Incident, Self::Toil, Self::Act];
 
     /// Its name in stores and dumps.
     #[must_use]
@@ -37,6 +40,7 @@ impl Table {
             Self::Service => "service",
             Self::Toil => "toil",
             Self::Act => "act",
+            Self::Incident => "incident",
         }
     }
 }

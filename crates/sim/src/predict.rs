@@ -89,6 +89,8 @@ fn outage(seed: u64, role: &str, act: Act) -> Span {
         disk_bytes: u64::MAX,
         segment_rows: SEGMENT_ROWS,
         mutation: None,
+        chain: Vec::new(),
+        acks_after: None,
     });
     world.run(BEGIN + Span::secs(2));
     world.order(Order::Create {

@@ -19,6 +19,7 @@ mod gateway;
 mod handover;
 mod host;
 mod import;
+mod incident;
 mod journal;
 pub mod key;
 mod kind;
@@ -77,6 +78,8 @@ pub enum Verb {
     Procedure(procedure::Procedure),
     Breakglass(breakglass::Breakglass),
     Host(host::Host),
+    Incident(incident::Incident),
+    Alert(alert::Alert),
     Kind(kind::Kind),
     Journal(journal::Journal),
     Key(key::Key),
@@ -84,7 +87,6 @@ pub enum Verb {
     Maintenance(maintenance::Maintenance),
     Toil(toil::Toil),
     Doctor(doctor::Doctor),
-    Alert(alert::Alert),
     Replay(replay::Replay),
     Store(store::Store),
     Demo(demo::Demo),
@@ -130,6 +132,8 @@ impl Verb {
             Self::Procedure(verb) => verb.run(context),
             Self::Breakglass(verb) => verb.run(context),
             Self::Host(verb) => verb.run(context),
+            Self::Incident(verb) => verb.run(context),
+            Self::Alert(verb) => verb.run(context),
             Self::Kind(verb) => verb.run(context),
             Self::Journal(verb) => verb.run(context),
             Self::Key(verb) => verb.run(context),
@@ -137,7 +141,6 @@ impl Verb {
             Self::Maintenance(verb) => verb.run(context),
             Self::Toil(verb) => verb.run(context),
             Self::Doctor(verb) => verb.run(context),
-            Self::Alert(verb) => verb.run(context),
             Self::Replay(verb) => verb.run(context),
             Self::Store(verb) => verb.run(context),
             Self::Demo(verb) => verb.run(),

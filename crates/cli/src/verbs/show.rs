@@ -63,6 +63,9 @@ pub fn service_page(service: &view::Service) {
     }
     print::table(&rows);
     operation(service.operation.as_ref());
+    if let Some(incident) = service.incident {
+        print::line(&format!("part of incident {incident}; `evenkeel incident show {incident}`"));
+    }
     findings(&service.findings);
 }
 

@@ -21,6 +21,7 @@ use crate::print::{self, Progress};
   evenkeel sim list                   # the bundled scenarios
   evenkeel sim scenario lost-host     # one of them, told as it happens
   evenkeel sim scenario ./mine.toml   # your own
+  evenkeel sim incidents              # how well incidents are told apart
   evenkeel sim outages                # how long writes are out after each fault, as it predicts")]
 pub struct Sim {
     #[command(subcommand)]
@@ -51,6 +52,12 @@ enum Verb {
         #[arg(long)]
         script: bool,
     },
+    /// How well incidents are told apart: fleets with a cause or two and noise, grouped by the real function.
+    Incidents {
+        /// Fleets of each cause.
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+    },
     /// How long writes of an `ha` service are out after each fault, to hold against what is measured.
     Outages {
         /// Runs of each.
@@ -66,6 +73,7 @@ impl Sim {
             Some(Verb::List) => list(context),
             Some(Verb::Scenario { scenario, script }) => run_scenario(scenario, *script, context),
             Some(Verb::Outages { trials }) => outages(*trials, context),
+            Some(Verb::Incidents { seeds }) => incidents(*seeds, context),
             None => self.swarm(context),
         }
     }
@@ -118,6 +126,35 @@ fn outages(trials: u64, context: &Context) -> Result<(), Failure> {
         answer.insert(fault.to_owned(), serde_json::json!({ "outages_ms": all }));
         let at = |index: usize| spans[index].to_string();
         rows.push(vec![fault.to_owned(), at(0), at(spans.len() / 2), at(spans.len() - 1)]);
+    }
+    if context.json {
+        return print::json(&answer);
+    }
+    print::table(&rows);
+    Ok(())
+}
+
+fn incidents(seeds: u64, context: &Context) -> Result<(), Failure> {
+    let scores = evenkeel_sim::incidents::score(0..seeds);
+    let mut rows = vec![
+        ["CAUSE", "RUNS", "RIGHT", "WRONG", "MISSED", "TROUBLES", "INCIDENTS"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    let mut answer = serde_json::Map::new();
+    for (cause, score) in &scores {
+        let evenkeel_sim::incidents::Score { runs, right, wrong, missed, incidents, troubles } =
+            score;
+        answer.insert(
+            (*cause).to_owned(),
+            serde_json::json!({
+                "runs": runs, "right": right, "wrong": wrong, "missed": missed,
+                "troubles": troubles, "incidents": incidents,
+            }),
+        );
+        let numbers = [runs, right, wrong, missed].map(ToString::to_string);
+        let totals = [troubles, incidents].map(ToString::to_string);
+        rows.push([vec![(*cause).to_owned()], numbers.to_vec(), totals.to_vec()].concat());
     }
     if context.json {
         return print::json(&answer);

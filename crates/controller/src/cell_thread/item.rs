@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use evenkeel_core::alert::Told;
 use evenkeel_core::cell::{Beat, Entry, Link};
 use evenkeel_core::order::{Accepted, Order};
 use tokio::sync::oneshot;
@@ -50,6 +51,8 @@ pub(crate) enum Item {
         /// What the cell is told.
         entry: Entry,
     },
+    /// What became of a delivery.
+    Told(Told),
     /// A question.
     Query(Query),
     /// The controller stops.

@@ -5,6 +5,7 @@
 //! answers orders. Whoever wants to see something queues a question that runs between two turns, so
 //! there are no locks.
 
+mod alerts;
 mod item;
 mod outbox;
 mod record;
@@ -20,6 +21,7 @@ use evenkeel_core::time::Time;
 use evenkeel_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use alerts::{AlertPort, Alerts, Teller};
 pub(crate) use item::{Item, Query};
 pub(crate) use outbox::{Cut, Outbox, Outgoing, outbox};
 pub use record::Error as LoadError;

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::goal::{Goal, Password};
 use evenkeel_core::import::Secret;
+use evenkeel_core::incident::chain::Step;
 use evenkeel_core::journal::{self, Topic};
 use evenkeel_core::procedure::Procedure;
 use evenkeel_core::report::ToAgent;
@@ -28,6 +29,7 @@ use evenkeel_store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout_at;
 
+use super::alerts::{AlertPort, Alerts, Teller};
 use super::item::{Item, Query, Reply, Window};
 use super::outbox::Outbox;
 use super::record::{self, Record};
@@ -67,6 +69,8 @@ pub(crate) struct Setting {
     pub stats: Arc<Stats>,
     pub wall: Wall,
     pub abort_after: Option<AbortAfter>,
+    /// Whom to tell of incidents, and by what.
+    pub alerts: Alerts,
 }
 
 /// Starts a cell's thread. It ends after [`Item::Stop`], or when every handle is gone.
@@ -76,9 +80,10 @@ pub(crate) fn spawn(setting: Setting) -> io::Result<(Handle, JoinHandle<()>)> {
     let (head_out, head) = watch::channel(setting.head);
     let (changed_out, changed) = watch::channel(0);
     let handle = Handle { items, recording, head, changed, links: Arc::new(AtomicU64::new(1)) };
+    let teller = Teller::new(handle.items.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new().name("cell".to_owned()).spawn(move || {
-        let worker = Worker::new(setting, recording_out, head_out, changed_out);
+        let worker = Worker::new(setting, teller, recording_out, head_out, changed_out);
         runtime.block_on(worker.run(inbox));
     })?;
     Ok((handle, thread))
@@ -97,6 +102,10 @@ struct Worker {
     stats: Arc<Stats>,
     /// Streams this cell knows; without an outbox where it ended one that has not said so yet.
     links: BTreeMap<Link, Option<Outbox>>,
+    chain: Vec<Step>,
+    /// Whether the cell was told the chain: one that is read back is told again.
+    knows_chain: bool,
+    alerts: Box<dyn AlertPort>,
     replies: BTreeMap<u64, Reply>,
     tickets: u64,
     wake_at: Option<Time>,
@@ -117,6 +126,7 @@ struct Halted {
 impl Worker {
     fn new(
         setting: Setting,
+        teller: Teller,
         recording: watch::Sender<Recording>,
         head: watch::Sender<u64>,
         changed: watch::Sender<u64>,
@@ -139,6 +149,9 @@ impl Worker {
             clock,
             stats,
             links: BTreeMap::new(),
+            chain: setting.alerts.chain,
+            knows_chain: false,
+            alerts: (setting.alerts.open)(teller),
             replies: BTreeMap::new(),
             tickets: 0,
             halted: None,
@@ -207,6 +220,9 @@ impl Worker {
         if self.halted.is_some() {
             self.retry();
         } else {
+            if !std::mem::replace(&mut self.knows_chain, true) {
+                window.entries.insert(0, Entry::Chain(self.chain.clone()));
+            }
             if let Some(by_ms) = self.clock.jump_ms() {
                 window.entries.push(Entry::ClockJumped { by_ms });
             }
@@ -252,6 +268,12 @@ impl Worker {
             Item::Closed { link, entry } => {
                 if self.links.remove(&link).is_some() {
                     window.entries.push(entry);
+                }
+            }
+            // While nothing can be recorded its word is lost; the delivery is made again.
+            Item::Told(told) => {
+                if self.halted.is_none() {
+                    window.entries.push(Entry::Told(told));
                 }
             }
             Item::Query(_) | Item::Stop => unreachable!("taken out before"),
@@ -302,6 +324,7 @@ impl Worker {
                     self.frame(*link, frame);
                 }
                 Send::Gateway { link, message } => self.frame(*link, wire::encode(message)),
+                Send::Alert(delivery) => self.alerts.send(delivery.clone()),
                 Send::Close { link } => {
                     if let Some(stream) = self.links.get_mut(link) {
                         *stream = None;
@@ -343,6 +366,7 @@ impl Worker {
             let _ = reply.send(Err(Unanswered::CannotRecord { cause: cause.to_string() }));
         }
         self.recorder.end();
+        self.knows_chain = false;
         // What people see meanwhile is what is stored, not what was never committed.
         self.cell = self.load().ok();
         self.wake_at = None;

@@ -43,7 +43,8 @@ impl From<order::Error> for Failure {
             | E::NoSuchApproval { .. }
             | E::NoSuchPlanned { .. }
             | E::NoSuchProcedure { .. }
-            | E::NoSuchAct { .. } => StatusCode::NOT_FOUND,
+            | E::NoSuchAct { .. }
+            | E::NoSuchIncident { .. } => StatusCode::NOT_FOUND,
             E::NoSuchKind { .. }
             | E::NoSuchPlan { .. }
             | E::NoSuchStandby { .. }
@@ -59,6 +60,8 @@ impl From<order::Error> for Failure {
             | E::Succeeded { .. }
             | E::NoArchive { .. }
             | E::NoRepository
+            | E::IncidentOver { .. }
+            | E::NoChannels
             | E::RepositoryTaken { .. }
             | E::LastRepository { .. }
             | E::NoBackup { .. }

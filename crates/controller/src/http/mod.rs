@@ -11,6 +11,7 @@ mod fleet;
 mod gate;
 mod hosts;
 mod imports;
+mod incidents;
 mod journal;
 mod kinds;
 mod maintenance;
@@ -130,6 +131,11 @@ fn routes() -> Vec<Route> {
         (Get, "/v1/journal", get(journal::list)),
         (Get, "/v1/events", get(events::follow)),
         (Post, "/v1/recovery", post(fleet::end_recovery)),
+        (Get, "/v1/incidents", get(incidents::list)),
+        (Get, "/v1/incidents/{id}", get(incidents::show)),
+        (Post, "/v1/incidents/{id}/ack", post(incidents::acknowledge)),
+        (Get, "/v1/alerts", get(incidents::alerts)),
+        (Post, "/v1/alerts/test", post(incidents::test)),
         (Get, "/v1/doctor", get(doctor::examine)),
         (Get, "/v1/maintenance", get(maintenance::list)),
         (Post, "/v1/maintenance/{id}/run-now", post(maintenance::run_now)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evenkeel_api::Client;
 use evenkeel_controller::recorder::replay;
-use evenkeel_controller::{AbortAfter, Error, Options, Parts, start_with};
+use evenkeel_controller::{AbortAfter, Alerts, Error, Options, Parts, start_with};
 use evenkeel_core::id::CellId;
 use evenkeel_core::report::{FromAgent, ToAgent};
 use evenkeel_core::row::Table;
@@ -122,7 +122,12 @@ fn child() {
         _ => AbortAfter::Recorded { commit: ORDER },
     });
     let store = sqlite::open(&options.dir.join("store.db")).unwrap();
-    let parts = Parts { store: Box::new(store), kinds: toy::KINDS, remedies: Arc::default() };
+    let parts = Parts {
+        store: Box::new(store),
+        kinds: toy::KINDS,
+        remedies: Arc::default(),
+        alerts: Alerts::default(),
+    };
     let runtime = Runtime::new().unwrap();
     let mut running = runtime.block_on(start_with(options, parts)).unwrap();
     let failed = runtime.block_on(running.failed());

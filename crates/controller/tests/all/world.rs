@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_api::{Client, NewService};
-use evenkeel_controller::{Options, Parts, Running, start_with};
+use evenkeel_controller::{Alerts, Options, Parts, Running, start_with};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -91,7 +91,12 @@ pub fn new_service(name: &str) -> NewService {
 }
 
 pub fn parts(store: &Memory) -> Parts {
-    Parts { store: Box::new(store.clone()), kinds: toy::KINDS, remedies: Arc::default() }
+    Parts {
+        store: Box::new(store.clone()),
+        kinds: toy::KINDS,
+        remedies: Arc::default(),
+        alerts: Alerts::default(),
+    }
 }
 
 /// Looks again until it is so.

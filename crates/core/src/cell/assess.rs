@@ -39,6 +39,11 @@ pub enum Posture {
         /// Why.
         why: String,
     },
+    /// No alert channel confirms anything: people cannot be told, and are tried again and again.
+    PagerDown {
+        /// Why.
+        why: String,
+    },
 }
 
 impl Posture {
@@ -51,6 +56,7 @@ impl Posture {
             Self::Recovering { .. } => "recovering",
             Self::Succeeded { .. } => "succeeded",
             Self::StorageDown { .. } => "storage_down",
+            Self::PagerDown { .. } => "pager_down",
         }
     }
 }
@@ -63,6 +69,7 @@ impl std::fmt::Display for Posture {
             Self::Recovering { why } => write!(f, "recovering: {why}"),
             Self::Succeeded { by } => write!(f, "succeeded: hosts obey store {by} now"),
             Self::StorageDown { why } => write!(f, "storage-down: {why}"),
+            Self::PagerDown { why } => write!(f, "pager-down: {why}"),
         }
     }
 }
@@ -109,6 +116,9 @@ impl Cell {
         if behind > 0 && behind * 2 >= all {
             let why = format!("the log of {behind} of {all} services waits for its archive");
             return Posture::StorageDown { why };
+        }
+        if let Some(why) = self.pager_down() {
+            return Posture::PagerDown { why };
         }
         Posture::Normal
     }

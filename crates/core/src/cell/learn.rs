@@ -6,6 +6,7 @@ use super::compact::Sorted;
 use super::state::{Due, Gateway, Host, Rare, Seen, Service};
 use super::turn::Work;
 use super::{Beat, Cell, Entry, Link, Send, rows};
+use crate::alert::IncidentId;
 use crate::check;
 use crate::host;
 use crate::id::{HostId, MemberId, ServiceId};
@@ -38,6 +39,8 @@ impl Cell {
                     work.services.extend(self.state.busy.iter().copied());
                 }
             }
+            Entry::Chain(chain) => self.learn_chain(chain, work),
+            Entry::Told(told) => self.learn_told(told, work),
             Entry::ClockJumped { by_ms } => {
                 let text = format!(
                     "the machine's clock jumped by {by_ms} ms; decisions rest on the cell's own \
@@ -192,6 +195,7 @@ impl Cell {
             address: hello.address.clone(),
             draining: false,
             operation: None,
+            incident: IncidentId(0),
         };
         let text = format!("joined in zone {} at {}", row.zone, row.address);
         work.note(Topic::Fleet, &row.name, text, Vec::new());
@@ -349,6 +353,7 @@ impl Cell {
             host.checks_since = work.now;
             tell_findings(&host.row.name, &hello.checks, checks, work);
             hello.checks = checks.to_vec();
+            work.hosts.insert(id);
         }
         hello.image = image;
     }

@@ -1,7 +1,7 @@
 //! A cell from what was stored, or from a flight recorder's snapshot.
 
 use super::state::{self, State};
-use super::{Cell, Setup, goals, rows};
+use super::{Cell, Setup, goals, incidents, rows};
 use crate::act::Act;
 use crate::row::{self, Key, Table, decode};
 
@@ -76,6 +76,15 @@ impl Cell {
             }
             cell.state.acts.insert(act.id, act);
         }
+        for (key, body) in of(Table::Incident) {
+            if key.id == 0 {
+                cell.state.incidents.alerts = decode(body).map_err(bad(*key))?;
+            } else {
+                let row: incidents::rows::Incident = decode(body).map_err(bad(*key))?;
+                cell.state.incidents.rows.insert(row.id, row);
+            }
+        }
+        cell.enlist_members();
         cell.state.now = cell.state.row.clock;
         Ok(cell)
     }

@@ -21,6 +21,7 @@ mod drills;
 mod goals;
 mod handover;
 mod import;
+mod incidents;
 mod learn;
 pub mod load;
 mod maintenance;
@@ -42,9 +43,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::{Delivery, Told};
 use crate::digest::Digest;
 use crate::goal::StoreId;
 use crate::id::CellId;
+use crate::incident::chain;
 use crate::kind::Kind;
 use crate::order::{Accepted, Error as OrderError, Order};
 use crate::policy::Policy;
@@ -129,6 +132,10 @@ pub enum Entry {
         /// Which.
         link: Link,
     },
+    /// Whom to tell of incidents, in order. The shell says so when it begins.
+    Chain(Vec<chain::Step>),
+    /// What became of a delivery.
+    Told(Told),
     /// The machine's wall clock and the cell's clock drew apart at once.
     ClockJumped {
         /// By how much, in milliseconds; negative when the wall clock went back.
@@ -159,6 +166,8 @@ pub enum Send {
         /// Which.
         link: Link,
     },
+    /// To a person, through a channel.
+    Alert(Delivery),
     /// To whoever gave an order.
     Reply {
         /// The order's ticket.

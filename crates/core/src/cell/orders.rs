@@ -8,6 +8,7 @@ use super::backups::restore::Wanted;
 use super::backups::rows::Archive;
 use super::turn::Work;
 use super::{Cell, drills, goals, maintenance, rows, state};
+use crate::alert::IncidentId;
 use crate::host;
 use crate::id::{HostId, MemberId, ServiceId, Term};
 use crate::journal::Topic;
@@ -100,6 +101,10 @@ impl Cell {
             | Order::EndAct { .. }
             | Order::RecordAct { .. } => self.order_act(by, order, work),
             Order::Drain { host } => self.drain(by, host, work),
+            Order::Acknowledge { incident, note } => {
+                self.acknowledge(by, *incident, note.as_deref(), work)
+            }
+            Order::TestAlerts => self.test_alerts(work),
             Order::Return { host } => self.take_back(host, work),
             Order::RemoveHost { host } => self.remove_host(host, work),
         };
@@ -182,6 +187,7 @@ impl Cell {
             term: Term(1),
             promise,
             failed_over: false,
+            incident: IncidentId(0),
             members,
             secret: secret.into(),
             operation: None,
@@ -486,6 +492,8 @@ fn words(order: &Order) -> (&str, &'static str) {
         Order::EndAct { .. } => ("fleet", "the end of an act"),
         Order::RecordAct { .. } => ("fleet", "a recording"),
         Order::Drain { host } => (host, "drain"),
+        Order::Acknowledge { .. } => ("incident", "an acknowledgement"),
+        Order::TestAlerts => ("fleet", "an exercise of the alert chain"),
         Order::Return { host } => (host, "return"),
         Order::RemoveHost { host } => (host, "removal"),
     }

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::backups::rows::Archive;
 use super::recovery::rows::Recovery;
+use crate::alert::IncidentId;
 use crate::automation::{Approval, Brake, Pin, Rule};
 use crate::backup::lineage::Repository;
 use crate::decide::Run;
@@ -96,6 +97,9 @@ pub struct Host {
     /// The operation under way: it is being drained.
     #[serde(default)]
     pub operation: Option<Box<Operation>>,
+    /// The incident that it is a member of; 0: of none.
+    #[serde(default, skip_serializing_if = "IncidentId::is_none")]
+    pub incident: IncidentId,
 }
 
 /// What was chosen when a service was created.
@@ -152,6 +156,9 @@ pub struct Service {
     pub runs: Option<Box<[Run]>>,
     /// Whether a person was told of the state it is in.
     pub paged: bool,
+    /// The incident that it is a member of; 0: of none.
+    #[serde(default, skip_serializing_if = "IncidentId::is_none")]
+    pub incident: IncidentId,
     /// Its archive, where its plan has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Box<Archive>>,

@@ -7,6 +7,7 @@ use super::{Cell, goals, rows, steps};
 use crate::check::Severity;
 use crate::host;
 use crate::id::ServiceId;
+use crate::incident::Subject;
 use crate::kind::Kind;
 use crate::knowing;
 use crate::machine::Machine;
@@ -89,6 +90,7 @@ impl Cell {
             services: State::ALL.into_iter().map(count).filter(|(_, n)| *n > 0).collect(),
             hosts: self.hosts(now),
             gateways: self.state.gateways.values().map(gateway).collect(),
+            findings: self.alert_findings(now),
         }
     }
 
@@ -191,6 +193,7 @@ impl Cell {
             backup: self.show_backup(service, now),
             import: self.show_import(service),
             owner: row.owner().to_owned(),
+            incident: self.current_incident(Subject::Service(row.id)),
             findings: self.findings(row.id, now),
             pin: show_pin(row, now),
             approval: show_approval(row, now),

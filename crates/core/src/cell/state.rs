@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::compact::{self, Ports, Sorted};
-use super::{Link, recovery, rows};
+use super::{Link, incidents, recovery, rows};
 use crate::act::Act;
 use crate::agent::Begun;
 use crate::check;
@@ -96,6 +96,9 @@ pub struct State {
     /// The toil ledger.
     #[serde(default)]
     pub toil: Ledger,
+    /// What is known of incidents.
+    #[serde(default)]
+    pub incidents: incidents::Soft,
 }
 
 /// What a timer is about.
@@ -106,6 +109,8 @@ pub enum Due {
     Host(HostId),
     /// A service waits for something.
     Service(ServiceId),
+    /// An incident or its chain waits for something.
+    Incidents,
 }
 
 /// A host as the cell knows it.

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::goals::Around;
 use super::state::{Due, State};
 use super::{Cell, Entry, Link, Send, Turn, goals};
+use crate::alert::IncidentId;
 use crate::id::{HostId, MemberId, ServiceId};
+use crate::incident::Subject;
 use crate::journal::{Entry as JournalEntry, Topic};
 use crate::report::{Question, ToAgent};
 use crate::route::ToGateway;
@@ -43,6 +45,8 @@ pub(super) struct Work {
     pub gateways: BTreeSet<Link>,
     /// Whether the cell's own row changed.
     pub cell: bool,
+    /// Whether incidents are to be looked at.
+    pub incidents: bool,
 }
 
 impl Work {
@@ -67,6 +71,11 @@ impl Work {
         self.rows.insert(Key { table: Table::Act, id: u64::from(act) });
     }
 
+    /// Marks an incident's row for recording.
+    pub fn record_incident(&mut self, incident: IncidentId) {
+        self.rows.insert(Key { table: Table::Incident, id: u64::from(incident.0) });
+    }
+
     /// Marks a host's row for recording.
     pub fn record_host(&mut self, host: HostId) {
         self.rows.insert(Key { table: Table::Host, id: u64::from(host.0) });
@@ -89,21 +98,27 @@ impl Cell {
         {
             self.state.timers.pop_first();
             match due {
-                Due::Host(host) => work.hosts.insert(host),
-                Due::Service(service) => work.services.insert(service),
-            };
+                Due::Host(host) => drop(work.hosts.insert(host)),
+                Due::Service(service) => drop(work.services.insert(service)),
+                Due::Incidents => work.incidents = true,
+            }
         }
         loop {
             // Hosts first: what they are is evidence about their services.
             if let Some(host) = work.hosts.pop_first() {
                 self.assess_host(host, &mut work);
+                self.note_need(Subject::Host(host), &mut work);
             } else if let Some(service) = work.services.pop_first() {
                 if self.acts() {
                     self.look(service, &mut work);
+                    self.note_need(Subject::Service(service), &mut work);
                 }
             } else {
                 break;
             }
+        }
+        if work.incidents && self.acts() {
+            self.tend_incidents(&mut work);
         }
         self.finish(work)
     }
@@ -122,6 +137,8 @@ impl Cell {
         let ordered = services.filter(|service| service.row.primary().revision.0 > 0);
         let ids: Vec<ServiceId> = ordered.map(|service| service.row.id).collect();
         ids.into_iter().for_each(|id| self.settle(id, work));
+        work.incidents = true;
+        self.send_again(work);
     }
 
     /// Gives goals whose content changed a new revision, to be recorded and sent.
@@ -176,6 +193,8 @@ impl Cell {
             let body = match key.table {
                 Table::Cell => None,
                 Table::Toil => Some(encode(&self.state.toil)),
+                Table::Incident if id == 0 => Some(encode(&self.state.incidents.alerts)),
+                Table::Incident => self.state.incidents.rows.get(&IncidentId(id)).map(encode),
                 Table::Host => self.state.hosts.get(&HostId(id)).map(|h| encode(&h.row)),
                 Table::Service => self.state.services.get(&ServiceId(id)).map(|s| encode(&s.row)),
                 Table::Act => self.state.acts.get(&id).map(encode),

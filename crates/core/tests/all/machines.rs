@@ -2,7 +2,7 @@
 
 use evenkeel_core::machine::{self, Machine};
 use evenkeel_core::service::{Health, Phase, State, health, phase, shown};
-use evenkeel_core::{host, member};
+use evenkeel_core::{host, incident, member};
 
 fn golden<M: Machine>(file: &str) {
     let page = format!(
@@ -37,6 +37,7 @@ fn goldens_are_current() {
     golden::<health::Machine>("service-health.md");
     golden::<member::Machine>("member.md");
     golden::<host::Machine>("host.md");
+    golden::<incident::Machine>("incident.md");
 }
 
 #[test]
@@ -45,6 +46,7 @@ fn every_state_but_the_final_ones_has_an_exit() {
     sound::<health::Machine>(&[]);
     sound::<member::Machine>(&[member::State::Gone]);
     sound::<host::Machine>(&[host::State::Removed]);
+    sound::<incident::Machine>(&[incident::State::Closed]);
 }
 
 #[test]

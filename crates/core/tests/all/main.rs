@@ -6,6 +6,7 @@ mod cell;
 mod drills;
 mod golden;
 mod import;
+mod incidents;
 mod last_copy;
 mod machines;
 mod maintenance;

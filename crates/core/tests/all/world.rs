@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evenkeel_core::agent::{Begun, Stored};
+use evenkeel_core::alert::{Delivery, Receipt, Told as AlertTold};
 use evenkeel_core::backup::job::{self, Backup, Done, Job, Proof, What};
 use evenkeel_core::backup::lineage::BackupId;
 use evenkeel_core::backup::retention::Keep;
@@ -14,6 +15,7 @@ use evenkeel_core::check::Check;
 use evenkeel_core::goal::{Applied, Goal, Login, Password, Role, StoreId, Want, accept};
 use evenkeel_core::id::{CellId, MemberId, ServiceId, Term};
 use evenkeel_core::import::{Chosen, Method, Stage, Told};
+use evenkeel_core::incident::chain::Step;
 use evenkeel_core::kind::{Kind, Plan};
 use evenkeel_core::label::Label;
 use evenkeel_core::member;
@@ -129,6 +131,14 @@ pub struct Agent {
     pub members: BTreeMap<MemberId, Member>,
 }
 
+/// How an alert channel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    Confirms,
+    Refuses,
+    Hangs,
+}
+
 /// The world.
 #[derive(Clone)]
 pub struct World {
@@ -153,6 +163,11 @@ pub struct World {
     pub sent: BTreeMap<(MemberId, Term, u32), Goal>,
     pub removed_without_order: BTreeSet<MemberId>,
     pub terminates: bool,
+    /// Whom to tell of incidents.
+    pub chain: Vec<Step>,
+    pub channels: BTreeMap<String, Channel>,
+    /// What was to be told.
+    pub alerts: Vec<Delivery>,
     /// The rules, and with them how finely time passes: half a beat.
     pub policy: Policy,
 }
@@ -213,6 +228,9 @@ impl World {
             sent: BTreeMap::new(),
             removed_without_order: BTreeSet::new(),
             terminates: false,
+            chain: Vec::new(),
+            channels: BTreeMap::new(),
+            alerts: Vec::new(),
             policy,
         };
         world.cell.entrust(key());
@@ -308,8 +326,34 @@ impl World {
                 }
             }
             Send::Gateway { .. } | Send::Close { .. } => {}
+            Send::Alert(delivery) => self.alert(delivery),
             Send::Reply { result, .. } => self.replies.push(result),
         }
+    }
+
+    /// A channel does what it does, at once.
+    fn alert(&mut self, delivery: Delivery) {
+        let Delivery { number, channel, .. } = &delivery;
+        let outcome = match self.channels.get(channel.as_str()) {
+            Some(Channel::Confirms) => Some(Ok(Receipt { text: "taken".to_owned() })),
+            Some(Channel::Refuses) => Some(Err("not now".to_owned())),
+            Some(Channel::Hangs) | None => None,
+        };
+        let number = *number;
+        self.inbox.extend(outcome.map(|outcome| Entry::Told(AlertTold { number, outcome })));
+        self.alerts.push(delivery);
+    }
+
+    /// The chain: these channels, in order, a minute each.
+    pub fn channels(&mut self, channels: &[(&str, Channel)]) {
+        let step = |name: &str| Step {
+            channel: Label::new(name).expect("a label"),
+            ack_within: Span::mins(1),
+        };
+        self.chain = channels.iter().map(|(name, _)| step(name)).collect();
+        self.channels = channels.iter().map(|(name, is)| ((*name).to_owned(), *is)).collect();
+        self.inbox.push(Entry::Chain(self.chain.clone()));
+        self.turn();
     }
 
     fn agent_hears(&mut self, link: Link, message: ToAgent) {
@@ -426,6 +470,7 @@ impl World {
         self.agents.iter_mut().for_each(|agent| agent.link = None);
         self.gateway = None;
         self.inbox.clear();
+        self.inbox.push(Entry::Chain(self.chain.clone()));
         self.dial();
         self.turn();
     }

@@ -52,6 +52,7 @@ pub const BUNDLED: &[Bundled] = bundled![
     "disk-fills",
     "last-copy",
     "last-copy-away",
+    "pager-down",
 ];
 
 /// A bundled scenario by name.

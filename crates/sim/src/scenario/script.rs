@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use evenkeel_core::host;
+use evenkeel_core::incident::chain;
+use evenkeel_core::label::Label;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::service::State;
 use evenkeel_core::time::Span;
 use serde::{Deserialize, Deserializer};
 
-use crate::world::{Condition, REPOSITORIES};
+use crate::world::{Answers, Condition, REPOSITORIES};
 
 /// Most hosts of a scenario: it is read by people.
 const HOSTS_MAX: usize = 9;
@@ -61,6 +63,15 @@ pub struct Script {
     /// The size of each host's disk.
     #[serde(default = "disk")]
     pub disk_mib: u64,
+    /// Channels that tell people of incidents, in order.
+    #[serde(default)]
+    pub channels: Vec<Label>,
+    /// After a channel confirmed, a person has so long to acknowledge before the next one is told.
+    #[serde(default = "ack_within")]
+    pub ack_within: Lasting,
+    /// A person acknowledges what they were told of after this; never if absent.
+    #[serde(default)]
+    pub acks_after: Option<Lasting>,
     /// Between a client's writes to one service: outages are told this exactly.
     #[serde(default = "write_every")]
     pub write_every: Lasting,
@@ -74,6 +85,10 @@ pub struct Script {
 /// Disks of scenarios that are not about disks.
 const fn disk() -> u64 {
     1 << 20
+}
+
+const fn ack_within() -> Lasting {
+    Lasting(Span::mins(5))
 }
 
 const fn write_every() -> Lasting {
@@ -104,6 +119,12 @@ pub enum Step {
     Archive(String),
     /// A repository is so from now on.
     Repository(Repository),
+    /// An alert channel is so from now on.
+    Channel(Channel),
+    /// There is an incident that is so, in time.
+    Incident(Incident),
+    /// The posture begins so, in time.
+    Posture(Posture),
     /// The server of a service is killed.
     KillServer(String),
     /// The server of a service stops without ending.
@@ -184,6 +205,40 @@ pub struct Repository {
     pub name: String,
     /// How.
     pub is: Condition,
+}
+
+/// How an alert channel is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    /// Which.
+    pub name: String,
+    /// How.
+    pub is: Answers,
+}
+
+/// What an incident must be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incident {
+    /// Its domain: `host h1`, `service orders`.
+    pub domain: String,
+    /// Its state.
+    pub state: String,
+    /// How long that may take; not at all if absent.
+    #[serde(default)]
+    pub within: Lasting,
+}
+
+/// What the posture must be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Posture {
+    /// Its first word.
+    pub is: String,
+    /// How long that may take; not at all if absent.
+    #[serde(default)]
+    pub within: Lasting,
 }
 
 /// What the journal must not say.
@@ -322,6 +377,13 @@ fn span(text: &str) -> Option<Span> {
 }
 
 impl Script {
+    /// The chain of its channels.
+    #[must_use]
+    pub fn chain(&self) -> Vec<chain::Step> {
+        let step = |&channel: &Label| chain::Step { channel, ack_within: self.ack_within.0 };
+        self.channels.iter().map(step).collect()
+    }
+
     /// Reads a script.
     ///
     /// # Errors
@@ -366,6 +428,12 @@ impl fmt::Display for Step {
                 write!(f, "repair: repository {} is {}", of.name, of.is)
             }
             Self::Repository(of) => write!(f, "fault: repository {} is {}", of.name, of.is),
+            Self::Channel(of) if of.is == Answers::Works => {
+                write!(f, "repair: alert channel {} {}", of.name, of.is)
+            }
+            Self::Channel(of) => write!(f, "fault: alert channel {} {}", of.name, of.is),
+            Self::Incident(of) => write!(f, "there is an incident of {}: {}", of.domain, of.state),
+            Self::Posture(of) => write!(f, "the posture is {}", of.is),
             Self::Silence(not) => {
                 let Silence { about, says, lasting } = not;
                 write!(f, "the journal of {about} says nothing with {says:?} for {}", lasting.0)

@@ -42,6 +42,8 @@ impl<'a> Stage<'a> {
             disk_bytes: script.disk_mib << 20,
             segment_rows: SEGMENT_ROWS,
             mutation,
+            chain: script.chain(),
+            acks_after: script.acks_after.map(|after| after.0),
         });
         world.run(BEGIN + SETTLED);
         world.told.clear();
@@ -103,6 +105,12 @@ impl<'a> Stage<'a> {
             Step::Journal(says) => {
                 self.until(step, says.within.0, |world| mentions(world, says))?;
             }
+            Step::Incident(of) => self.until(step, of.within.0, |world| {
+                world.incidents(true).iter().any(|i| i.domain == of.domain && i.state == of.state)
+            })?,
+            Step::Posture(of) => self.until(step, of.within.0, |world| {
+                world.posture().is_some_and(|posture| posture.starts_with(&of.is))
+            })?,
             Step::Stays(stays) => {
                 let end = self.world.now + stays.lasting.0;
                 let other = |world: &World| state(world, &stays.service) != Some(stays.state);
@@ -137,10 +145,10 @@ impl<'a> Stage<'a> {
             | Step::Prove(_)
             | Step::Archive(_) => {
                 let none = || "there is no repository: write `repositories = 1`".to_owned();
-                let order = order(step, world.keys()).ok_or_else(none)?;
-                world.order(order);
+                world.order(order(step, world.keys()).ok_or_else(none)?);
             }
             Step::Repository(of) => world.storage(&of.name, of.is)?,
+            Step::Channel(of) => world.channel(&of.name, of.is)?,
             Step::KillServer(name)
             | Step::FreezeServer(name)
             | Step::CrashLoop(name)
@@ -188,6 +196,8 @@ impl<'a> Stage<'a> {
             | Step::Expect(_)
             | Step::Stays(_)
             | Step::ExpectHost(_)
+            | Step::Incident(_)
+            | Step::Posture(_)
             | Step::Journal(_)
             | Step::Silence(_)
             | Step::Archived(_)
@@ -288,6 +298,12 @@ impl<'a> Stage<'a> {
         let hosts = self.world.hosts();
         let hosts: Vec<String> = hosts.iter().map(|h| format!("{} {}", h.name, h.state)).collect();
         let _ = writeln!(self.transcript, "{:>14} hosts: {}", "-", hosts.join(", "));
+        if !self.script.channels.is_empty() {
+            let (all, pages) = (self.world.incidents(true), self.world.pages());
+            let of = all.iter().rev().map(|i| format!("{} {} {}", i.id, i.domain, i.state));
+            let of = of.collect::<Vec<_>>().join(", ");
+            let _ = writeln!(self.transcript, "{:>14} incidents: {of}; people told: {pages}", "-");
+        }
         let writes = self.world.writes;
         let _ = writeln!(self.transcript, "{:>14} {writes} acknowledged writes, none lost", "-");
     }

@@ -9,6 +9,8 @@ use std::fmt;
 use evenkeel_core::backup::retention::Keep;
 use evenkeel_core::backup::schedule::Schedule;
 use evenkeel_core::digest::Digest;
+use evenkeel_core::incident::chain::Step;
+use evenkeel_core::label::Label;
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::service::State;
@@ -17,7 +19,7 @@ use evenkeel_core::view;
 
 use crate::HEAL;
 use crate::mutation::Mutation;
-use crate::world::{BEGIN, Options, Weather, World};
+use crate::world::{Answers, BEGIN, Options, Weather, World};
 
 pub use plan::{Act, Error as PlanError, Plan, Verb, What};
 
@@ -170,6 +172,21 @@ fn policy(plan: &Plan) -> Policy {
     }
 }
 
+/// Channels of every run.
+const CHANNELS: [&str; 2] = ["pager", "mail"];
+/// A person acknowledges what they were told of after this.
+const ACKS_AFTER: Span = Span::secs(100);
+/// Once every service is well, incidents end within this: the longest that members must have been fine.
+const INCIDENTS_END: Span = Span::mins(17);
+
+fn chain() -> Vec<Step> {
+    let step = |name: &str| Step {
+        channel: Label::new(name).expect("they are labels"),
+        ack_within: Span::mins(1),
+    };
+    CHANNELS.into_iter().map(step).collect()
+}
+
 /// Two halves: in the first everything of the plan happens, in the second nothing breaks any more.
 fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary, Failure> {
     let mut world = World::new(Options {
@@ -184,7 +201,10 @@ fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary,
         disk_bytes: if plan.repositories > 0 { DISK_BYTES } else { u64::MAX },
         segment_rows: SWARM_SEGMENT_ROWS,
         mutation,
+        chain: chain(),
+        acks_after: Some(ACKS_AFTER),
     });
+    break_channel(&mut world, plan.seed);
     let fail = |world: &World, (wrong, subject): (Wrong, String)| Failure {
         plan: Box::new(plan.clone()),
         wrong,
@@ -233,11 +253,31 @@ fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary,
             return Err(fail(&world, about(what)));
         }
     }
+    end_incidents(&mut world).map_err(|wrong| fail(&world, wrong))?;
     if let Some(what) = world.poolers_wrong() {
         return Err(fail(&world, (Wrong::Unsettled(what), "fleet".to_owned())));
     }
     let (steps, writes, trace) = (world.steps, world.writes, world.trace);
     Ok(Summary { seed: plan.seed, steps, writes, trace })
+}
+
+/// Each seed has a first channel of its own sort; the second works.
+fn break_channel(world: &mut World, seed: u64) {
+    let answers = Answers::ALL[usize::try_from(seed % 4).unwrap_or(0)];
+    if let Err(what) = world.channel(CHANNELS[0], answers) {
+        world.broken = Some(what);
+    }
+}
+
+/// Once every service is well, every incident comes to its end.
+fn end_incidents(world: &mut World) -> Result<(), (Wrong, String)> {
+    world.heal_channels();
+    world.run_until(world.now + INCIDENTS_END, |world| world.incidents(false).is_empty());
+    if let Some(incident) = world.incidents(false).first() {
+        let what = format!("{} has no end: {incident:?}", incident.id);
+        return Err((Wrong::Unsettled(what), incident.id.to_string()));
+    }
+    world.broken.clone().map_or(Ok(()), |what| Err(about(what)))
 }
 
 /// Whether nothing is under way for a service, and nothing is left to be done.

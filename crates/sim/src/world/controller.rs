@@ -47,6 +47,7 @@ impl World {
                     self.carry(link, false, Event::ToGateway(link, message));
                 }
                 Send::Close { link } => self.cut(link),
+                Send::Alert(delivery) => self.alert(delivery),
                 Send::Reply { ticket, result } => {
                     if result.is_err()
                         && let Some(id) = self.ending.remove(&ticket)
@@ -122,7 +123,7 @@ impl World {
             Err(error) => self.fail(format!("what was recorded cannot be loaded: {error}")),
         }
         self.tell(|_| "a controller begins, with what is recorded".to_owned());
-        self.turn(&[]);
+        self.turn(&[Entry::Chain(self.pager.chain())]);
     }
 
     /// The controller's process ends.

@@ -9,17 +9,21 @@ mod clients;
 mod controller;
 mod faults;
 mod network;
+mod pager;
 mod poolers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evenkeel_core::agent::{self, Brain, Call, Input, JobCall, Stored};
+use evenkeel_core::alert::IncidentId;
 use evenkeel_core::backup::lineage::{Location, Repository};
 use evenkeel_core::cell::{Cell, Entry, Link};
 use evenkeel_core::digest::Digest;
 use evenkeel_core::id::{CellId, MemberId, Revision, ServiceId, Term};
+use evenkeel_core::incident::chain::Step;
 use evenkeel_core::kind::Loss;
+use evenkeel_core::label::Label;
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::pooler::Pooler;
@@ -40,6 +44,7 @@ pub use crate::model::Condition;
 pub use archives::REPOSITORIES;
 pub use chronicle::Line;
 pub use faults::{FAULTS, Fault};
+pub use pager::Answers;
 
 const CELL: CellId = CellId(1);
 /// Until a stopped process is asked again whether it goes on.
@@ -85,6 +90,10 @@ pub struct Options {
     pub segment_rows: usize,
     /// The rule that is broken on purpose.
     pub mutation: Option<Mutation>,
+    /// Whom to tell of incidents, in order.
+    pub chain: Vec<Step>,
+    /// A person acknowledges what they were told of after this; `None`: never.
+    pub acks_after: Option<Span>,
 }
 
 /// One thing that happens.
@@ -120,6 +129,10 @@ enum Event {
     Stream,
     /// Archivers go on.
     Archive,
+    /// A person says that they know.
+    Acknowledge(IncidentId),
+    /// By now somebody must have been told through this channel, if it worked since then.
+    Reached(IncidentId, Label, Time),
     /// A job goes on.
     Work(usize, u64, Box<(JobCall, Work)>),
 }
@@ -254,6 +267,7 @@ pub struct World {
     lost_repository: bool,
     /// How full the fullest disk ever was.
     fullest_percent: u64,
+    pager: pager::Pager,
     /// What each service's plan may lose.
     losses: BTreeMap<ServiceId, Option<Loss>>,
     /// What happened, in words, if it is wanted; taken by whoever prints it.
@@ -301,6 +315,7 @@ impl World {
             repositories,
             lost_repository: false,
             fullest_percent: 0,
+            pager: pager::Pager::new(&options.chain, options.acks_after),
             losses: BTreeMap::new(),
             told: Vec::new(),
             broken: None,
@@ -437,6 +452,8 @@ impl World {
             Event::Return(process) => self.come_back(process),
             Event::Stream => self.stream(),
             Event::Archive => self.archive(),
+            Event::Acknowledge(id) => self.say_known(id),
+            Event::Reached(id, channel, since) => self.check_reached(id, channel, since),
             Event::Work(n, life, of) => self.work(n, life, of),
             Event::Write => {
                 self.write();

@@ -54,6 +54,7 @@ const fn number(table: Table) -> i64 {
         Table::Service => 2,
         Table::Toil => 8,
         Table::Act => 7,
+        Table::Incident => 3,
     }
 }
 

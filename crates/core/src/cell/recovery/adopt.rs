@@ -14,6 +14,7 @@ use super::super::turn::Work;
 use super::super::{Cell, goals, rows};
 use super::promise::put_first;
 use crate::agent::Stored;
+use crate::alert::IncidentId;
 use crate::backup::job::Job;
 use crate::backup::lineage::Seed;
 use crate::goal::{Goal, Identity, Role, StopMode, Want};
@@ -67,6 +68,7 @@ impl Cell {
             address: String::new(),
             draining: false,
             operation: None,
+            incident: IncidentId(0),
         };
         self.state.hosts.insert(id, Host::joining(row));
         work.record_host(id);
@@ -237,6 +239,7 @@ impl Cell {
             term: Term(0),
             promise,
             failed_over: false,
+            incident: IncidentId(0),
             members,
             secret: secret.into(),
             operation: None,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::incidents::{self, alerts};
 use super::super::load::Error;
 use super::super::rows as stored;
 use super::rows::Recovery;
@@ -96,6 +97,7 @@ pub fn begin(source: &Source<'_>) -> Result<(Writes, Found), Error> {
         let key = Key { table: Table::Service, id: u64::from(service.id.0) };
         rows.push(Write { key, body: Some(encode(&service)) });
     }
+    rows.extend(alerts_ahead(source.rows, ahead)?);
     let text = match source.rows.is_empty() {
         true => "this store was made anew: what is on its hosts is what there is".to_owned(),
         false => format!("this store was made from a copy with {} services", found.services.len()),
@@ -133,9 +135,24 @@ fn read(rows: &[(Key, Vec<u8>)]) -> Result<Rows, Error> {
             Table::Toil => {}
             // What was done stays as it is; what was under way ends by itself.
             Table::Act => {}
+            // They stay as they are in the copy; see `alerts_ahead`.
+            Table::Incident => {}
         }
     }
     Ok((cell, hosts, services))
+}
+
+/// The chain's row, with numbers that were not drawn since the copy: an incident's number means the same
+/// trouble to every channel for ever. There was one incident a minute at most.
+fn alerts_ahead(rows: &[(Key, Vec<u8>)], seconds: u32) -> Result<Option<Write>, Error> {
+    let Some((key, body)) = rows.iter().find(|(key, _)| *key == alerts::CHAIN) else {
+        return Ok(None);
+    };
+    let row = decode(body).map_err(|source| Error::Row { key: *key, source })?;
+    let mut row: incidents::rows::Alerts = row;
+    row.incidents.0 = row.incidents.0.saturating_add(seconds / 60 + 1);
+    row.deliveries = row.deliveries.saturating_add(u64::from(seconds));
+    Ok(Some(Write { key: *key, body: Some(encode(&row)) }))
 }
 
 fn found(cell: &stored::Cell, hosts: &[stored::Host], services: &[stored::Service]) -> Found {

@@ -1,5 +1,7 @@
 //! `alert`: whom Evenkeel tells, and whether that works.
 
+mod chain;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -10,7 +12,7 @@ use evenkeel_core::label::Label;
 use evenkeel_core::moment::Moment;
 use evenkeel_core::time::Span;
 
-use crate::failure::{Failure, Kind, chain};
+use crate::failure::{self, Failure, Kind};
 use crate::find::Context;
 use crate::print;
 
@@ -20,7 +22,9 @@ use crate::print;
   evenkeel alert check alerts.toml                          # is it right; who is told, in which order
   evenkeel alert send alerts.toml --channel pager           # an exercise, from here, without a controller
   evenkeel alert send alerts.toml --channel pager --raise   # a real alert: somebody is woken
-  evenkeel alert send alerts.toml --channel pager --resolve # and ends it")]
+  evenkeel alert send alerts.toml --channel pager --resolve # and ends it
+  evenkeel alert chain show                                 # the controller's channels, and what they did last
+  evenkeel alert test                                       # exercise all of them through the controller")]
 pub struct Alert {
     #[command(subcommand)]
     verb: Verb,
@@ -35,6 +39,19 @@ enum Verb {
     },
     /// Send a notice through one channel, directly from here, and show what it answers.
     Send(Send),
+    /// Exercise every channel through the controller, and wait for what comes of it.
+    Test,
+    /// The chain of channels.
+    Chain {
+        #[command(subcommand)]
+        verb: Chain,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Chain {
+    /// Show channels in order, what they did last, and who acknowledged.
+    Show,
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +75,8 @@ impl Alert {
         match &self.verb {
             Verb::Check { file } => check(context, file),
             Verb::Send(send) => send.run(context),
+            Verb::Test => chain::test(context),
+            Verb::Chain { verb: Chain::Show } => chain::show(context, &context.client()?.alerts()?),
         }
     }
 }
@@ -70,7 +89,7 @@ fn load(file: &Path) -> Result<(Channels, Option<Watcher>, Vec<String>), Failure
             E::Unreadable { .. } => Kind::NotFound,
             E::Wrong { .. } => Kind::Usage,
         };
-        Failure::new(kind, chain(&error))
+        Failure::new(kind, failure::chain(&error))
     })?;
     let notes = config.notes();
     let (channels, watcher) = Channels::new(config, "by-hand");

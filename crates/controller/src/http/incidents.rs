@@ -1,0 +1,63 @@
+//! Incidents, and the chain of alert channels.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use evenkeel_api::AckOrder;
+use evenkeel_core::alert::IncidentId;
+use evenkeel_core::order::{self, Accepted, Order};
+use evenkeel_core::view;
+use serde::Deserialize;
+
+use super::App;
+use super::body::Body;
+use super::failure::Failure;
+
+/// The query of the list.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Which {
+    #[serde(default)]
+    all: bool,
+}
+
+/// `GET /v1/incidents`
+pub(crate) async fn list(
+    State(app): State<App>,
+    Query(which): Query<Which>,
+) -> Result<Json<Vec<view::Incident>>, Failure> {
+    Ok(Json(app.cell.ask(move |seen| seen.cell.incidents(which.all, seen.now)).await?))
+}
+
+/// `GET /v1/incidents/{id}`
+pub(crate) async fn show(
+    State(app): State<App>,
+    Path(incident): Path<String>,
+) -> Result<Json<view::Incident>, Failure> {
+    let id = number(&incident)?;
+    let found = app.cell.ask(move |seen| seen.cell.incident(id, seen.now)).await?;
+    found.map(Json).ok_or_else(|| order::Error::NoSuchIncident { incident }.into())
+}
+
+/// `POST /v1/incidents/{id}/ack`
+pub(crate) async fn acknowledge(
+    State(app): State<App>,
+    Path(incident): Path<String>,
+    Body(AckOrder { note }): Body<AckOrder>,
+) -> Result<(StatusCode, Json<Accepted>), Failure> {
+    app.give(Order::Acknowledge { incident: number(&incident)?, note }).await
+}
+
+/// `GET /v1/alerts`
+pub(crate) async fn alerts(State(app): State<App>) -> Result<Json<view::Alerts>, Failure> {
+    Ok(Json(app.cell.ask(|seen| seen.cell.alerts(seen.now)).await?))
+}
+
+/// `POST /v1/alerts/test`
+pub(crate) async fn test(State(app): State<App>) -> Result<(StatusCode, Json<Accepted>), Failure> {
+    app.give(Order::TestAlerts).await
+}
+
+fn number(incident: &str) -> Result<IncidentId, order::Error> {
+    let none = || order::Error::NoSuchIncident { incident: incident.to_owned() };
+    IncidentId::parse(incident).ok_or_else(none)
+}

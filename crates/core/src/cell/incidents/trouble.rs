@@ -1,0 +1,225 @@
+//! Troubles: what of a service or host needs a person now, and what it rests on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::alert::IncidentId;
+use crate::cell::Cell;
+use crate::cell::state::{Due, Service};
+use crate::cell::turn::Work;
+use crate::check::Severity;
+use crate::decide::Decision;
+use crate::host;
+use crate::id::{HostId, ServiceId};
+use crate::incident::{Domain, Population, Sort, Subject, Trouble};
+use crate::machine::Machine;
+use crate::service::shown;
+use crate::time::Time;
+
+/// Why somebody needs a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// The check's name.
+    pub check: String,
+    /// What was seen.
+    pub text: String,
+    /// Since when.
+    pub since: Time,
+}
+
+impl Cell {
+    /// Looks whether a service or host needs a person, after it was looked at.
+    pub(in crate::cell) fn note_need(&mut self, subject: Subject, work: &mut Work) {
+        let found = match subject {
+            Subject::Service(id) => self.service_need(id, work.now),
+            Subject::Host(id) => {
+                self.host_need(id, work.now).map(|(check, text)| (check, Some(text)))
+            }
+        };
+        let needs = &mut self.state.incidents.needs;
+        match found {
+            Some((check, text)) => {
+                let known = needs.get(&subject);
+                work.incidents |= known.is_none();
+                let since = known.map_or(work.now, |need| need.since);
+                // What was decided when the person was told says more than that it lasts.
+                let said = known.filter(|need| need.check == check).map(|need| need.text.clone());
+                let text =
+                    text.or(said).unwrap_or_else(|| "it has been so for too long".to_owned());
+                needs.insert(subject, Need { check, text, since });
+            }
+            None => work.incidents |= needs.remove(&subject).is_some(),
+        }
+    }
+
+    /// Check and words for what of a service needs a person; no words where the known ones say it.
+    fn service_need(&self, id: ServiceId, now: Time) -> Option<(String, Option<String>)> {
+        let service = self.state.services.get(&id)?;
+        let row = &service.row;
+        if row.paged {
+            let known = self.state.incidents.needs.contains_key(&Subject::Service(id));
+            let text = match self.decision(id, now) {
+                Some(Decision::Hold(reason)) if reason.needs_a_person() => Some(reason.to_string()),
+                _ if known => None,
+                _ => {
+                    let state = shown(row.phase, row.health);
+                    Some(format!("it is {state}, and has been for too long"))
+                }
+            };
+            return Some(("state-lasts".to_owned(), text));
+        }
+        if let Some(operation) = row.operation.as_ref().filter(|operation| operation.paged) {
+            let text = format!("{} is late at \"{}\"", operation.spec().name, operation.at().name);
+            return Some(("operation-late".to_owned(), Some(text)));
+        }
+        let seen = service.seen.iter().flatten().filter_map(|seen| seen.checks.as_ref());
+        let worst = seen.flat_map(|checks| checks.iter()).find(|c| c.severity == Severity::Page)?;
+        Some((worst.check.clone(), Some(worst.evidence.clone())))
+    }
+
+    /// The same for a host. One that falls silent for too long has a timer.
+    fn host_need(&mut self, id: HostId, now: Time) -> Option<(String, String)> {
+        let began = self.state.began;
+        let host = self.state.hosts.get(&id)?;
+        if matches!(host.state, host::State::Uncertain | host::State::Down)
+            && let Some(limit) = host::Machine::deadline(host.state)
+        {
+            let due = host.heard.unwrap_or(began) + limit;
+            if now >= due {
+                let text = format!("its agent is silent; it is {}", host.state);
+                return Some(("host-heard".to_owned(), text));
+            }
+            self.state.timers.insert((due, Due::Host(id)));
+        }
+        if let Some(operation) = host.row.operation.as_ref().filter(|operation| operation.paged) {
+            let text = format!("{} is late at \"{}\"", operation.spec().name, operation.at().name);
+            return Some(("operation-late".to_owned(), text));
+        }
+        let checks = host.hello.as_ref().map_or(&[][..], |hello| &hello.checks);
+        let worst = checks.iter().find(|check| check.severity == Severity::Page)?;
+        Some((worst.check.clone(), worst.evidence.clone()))
+    }
+
+    /// The incident that a service or host is a member of; number 0: of none.
+    pub(super) fn incident_of(&self, subject: Subject) -> IncidentId {
+        match subject {
+            Subject::Service(id) => self.state.services.get(&id).map(|s| s.row.incident),
+            Subject::Host(id) => self.state.hosts.get(&id).map(|h| h.row.incident),
+        }
+        .unwrap_or_default()
+    }
+
+    /// Makes it a member of an incident, in its own row.
+    pub(super) fn enlist(&mut self, subject: Subject, incident: IncidentId, work: &mut Work) {
+        match subject {
+            Subject::Service(id) => {
+                let Some(service) = self.state.services.get_mut(&id) else { return };
+                service.row.incident = incident;
+                work.record(id);
+            }
+            Subject::Host(id) => {
+                let Some(host) = self.state.hosts.get_mut(&id) else { return };
+                host.row.incident = incident;
+                work.record_host(id);
+            }
+        }
+    }
+
+    /// Its name.
+    pub(super) fn name_of(&self, subject: Subject) -> String {
+        match subject {
+            Subject::Service(id) => {
+                let service = self.state.services.get(&id);
+                service.map_or_else(|| id.to_string(), |s| s.row.name.as_str().to_owned())
+            }
+            Subject::Host(id) => self.state.host_name(id).to_owned(),
+        }
+    }
+
+    /// The failure domains it is in.
+    pub(super) fn rests_on(&self, subject: Subject) -> Vec<Domain> {
+        match subject {
+            Subject::Service(id) => self.state.services.get(&id).map(|s| self.service_rests_on(s)),
+            Subject::Host(id) => self.state.hosts.get(&id).map(|host| {
+                let zone = Domain::new(Sort::Zone, host.row.zone.as_str());
+                vec![Domain::new(Sort::Host, host.row.name.as_str()), zone]
+            }),
+        }
+        .unwrap_or_default()
+    }
+
+    fn service_rests_on(&self, service: &Service) -> Vec<Domain> {
+        let row = &service.row;
+        let mut domains = BTreeSet::new();
+        let mut zones = BTreeSet::new();
+        for member in row.members.iter().filter(|_| !row.is_bare()) {
+            if let Some(host) = self.state.hosts.get(&member.host) {
+                domains.insert(Domain::new(Sort::Host, host.row.name.as_str()));
+                domains.insert(Domain::new(Sort::Zone, host.row.zone.as_str()));
+                zones.insert(host.row.zone.as_str());
+            }
+            if let Some(image) = self.state.row.images.get(usize::from(member.image)) {
+                domains.insert(Domain::new(Sort::Image, image.as_str()));
+            }
+        }
+        for (at, a) in zones.iter().enumerate() {
+            for b in zones.iter().skip(at + 1) {
+                domains.insert(Domain::new(Sort::Path, format!("{a} - {b}")));
+            }
+        }
+        if row.archive.is_some() {
+            let repositories = self.state.row.repositories.iter();
+            domains.extend(repositories.map(|r| Domain::new(Sort::Repository, r.name.as_str())));
+        }
+        domains.insert(Domain::new(Sort::Version, row.offer.kind.to_string()));
+        domains.into_iter().collect()
+    }
+
+    /// Everybody who needs a person, as grouping takes it.
+    pub(super) fn troubles(&self) -> Vec<Trouble> {
+        let trouble = |&subject: &Subject| Trouble {
+            subject,
+            alone: match subject {
+                Subject::Service(_) => Domain::new(Sort::Service, self.name_of(subject)),
+                Subject::Host(_) => Domain::new(Sort::Host, self.name_of(subject)),
+            },
+            rests_on: self.rests_on(subject),
+        };
+        self.state.incidents.needs.keys().map(trouble).collect()
+    }
+
+    /// How many services there are, by what they rest on. Goes through all: only when somebody is grouped.
+    pub(super) fn population(&self) -> Population {
+        // What services rest on is put in words once for all that rest on the same.
+        let mut alike: BTreeMap<_, (u32, &Service)> = BTreeMap::new();
+        for service in self.state.services.values() {
+            let row = &service.row;
+            let places: SmallVec<[_; 3]> = row.members.iter().map(|m| (m.host, m.image)).collect();
+            let key = (places, *row.offer, row.archive.is_some(), row.is_bare());
+            alike.entry(key).or_insert((0, service)).0 += 1;
+        }
+        let mut population = Population::default();
+        for (count, service) in alike.into_values() {
+            population.count(&self.service_rests_on(service), count);
+        }
+        population
+    }
+
+    /// Domains that are broken by the evidence about them themselves: hosts that are down, and zones of two
+    /// hosts or more that all are.
+    pub(super) fn known_broken(&self) -> BTreeSet<Domain> {
+        let is_down = |host: &&crate::cell::state::Host| host.state == host::State::Down;
+        let hosts = self.state.hosts.values();
+        let mut known = BTreeSet::new();
+        for host in hosts.clone().filter(is_down) {
+            known.insert(Domain::new(Sort::Host, host.row.name.as_str()));
+            let beside = hosts.clone().filter(|other| other.row.zone == host.row.zone);
+            if beside.clone().count() > 1 && beside.clone().all(|other| is_down(&other)) {
+                known.insert(Domain::new(Sort::Zone, host.row.zone.as_str()));
+            }
+        }
+        known
+    }
+}
