@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use evenkeel_controller::AlertFile;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::procedure::Procedure;
 use evenkeel_core::remedy::{Course, Remedies, Remedy, file};
@@ -20,6 +21,9 @@ pub struct Rules {
     /// A directory of remedies (`*.toml`): over the bundled ones of the same name, beside the others.
     #[arg(long, value_name = "DIR")]
     remedies: Option<PathBuf>,
+    /// Whom to tell of incidents, and in which order (see docs/alerts.toml).
+    #[arg(long, value_name = "FILE")]
+    alerts: Option<PathBuf>,
     /// A directory of your own procedures: NAME.toml and its script NAME.sh each.
     #[arg(long, value_name = "DIR")]
     procedures: Option<PathBuf>,
@@ -29,6 +33,12 @@ impl Rules {
     /// The policy.
     pub fn policy(&self) -> Result<Policy, Failure> {
         self.policy.as_deref().map_or_else(|| Ok(Policy::default()), read_policy)
+    }
+
+    /// The file of alert channels.
+    pub fn alerts(&self) -> Option<AlertFile> {
+        let path = self.alerts.clone()?;
+        Some(AlertFile { path, variable: |name| std::env::var(name).ok() })
     }
 
     /// The procedures.

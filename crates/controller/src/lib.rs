@@ -32,6 +32,7 @@ pub mod recorder;
 mod recover;
 mod running;
 mod stats;
+mod telling;
 mod vault;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -56,6 +57,7 @@ pub use private_file::Error as FileError;
 pub use procedures::{Error as ProceduresError, load as load_procedures};
 pub use recover::{Rows, recover, rows_of};
 pub use running::{Running, start, start_with};
+pub use telling::AlertFile;
 pub use vault::Vault;
 
 /// A change of the store is in the repositories about so long after it.
@@ -72,6 +74,8 @@ pub struct Options {
     pub policy: Policy,
     /// The remedies it may run.
     pub remedies: Arc<Remedies>,
+    /// Whom it tells of incidents; `None`: nobody.
+    pub alerts: Option<AlertFile>,
     /// What packs the archives of services that are created from now on.
     pub backup_engine: Engine,
     /// Host names it answers to, beside addresses and `localhost`.
@@ -101,6 +105,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             policy: Policy::default(),
             remedies: Arc::new(evenkeel_kinds::remedies::bundled()),
+            alerts: None,
             backup_engine: Engine::default(),
             allowed_hosts: Vec::new(),
             procedures: evenkeel_kinds::procedures::bundled(),
@@ -169,6 +174,9 @@ pub enum Error {
     /// The system gave no thread.
     #[error("the cell's thread cannot be started; is the limit of processes reached?")]
     Thread(#[source] std::io::Error),
+    /// The file that says whom to tell is not as it must be.
+    #[error(transparent)]
+    Alerts(alert::Error),
     /// A bug: the cell's thread ended by itself.
     #[error(
         "the cell's thread ended unexpectedly; services go on serving. The newest file in {} shows \

@@ -18,7 +18,7 @@ use crate::http::{self, Inner};
 use crate::lock::Lock;
 use crate::stats::Stats;
 use crate::vault::{Keeper, Standings};
-use crate::{Alerts, Error, Options, Parts, private_file};
+use crate::{Alerts, Error, Options, Parts, private_file, telling};
 
 /// The one cell of an embedded controller.
 pub(crate) const CELL: CellId = CellId(1);
@@ -75,7 +75,12 @@ pub async fn start_with(options: Options, parts: Parts) -> Result<Running, Error
 }
 
 async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Running, Error> {
-    let Parts { store, kinds, remedies, alerts } = parts;
+    let Parts { store, kinds, remedies, mut alerts } = parts;
+    let mut watcher = None;
+    if let Some(file) = &options.alerts {
+        let (own, watch) = telling::open(file, &store.id().0)?;
+        (alerts, watcher) = (own, watch.map(Arc::new));
+    }
     let (store_id, copies, policy) = (store.id(), store.copies(), options.policy.clone());
     let setup = Setup { cell: CELL, store: store_id.clone(), policy, kinds, remedies };
     let (mut cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
@@ -125,10 +130,14 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         stats,
         stopping: told.clone(),
         checked: http::doctor::Checked::default(),
+        watcher: watcher.clone(),
     };
     let mut server = JoinSet::new();
     server.spawn(http::serve(listener, http::router(Arc::new(inner)), told.clone()));
     let token = token.as_str().to_owned();
+    if let Some(watcher) = watcher {
+        server.spawn(telling::beat(watcher, cell.clone(), told.clone()));
+    }
     drill(&options, address, &token, &cell, told, &mut server);
     // Written last: whoever finds it finds a controller that answers.
     write_address(&options.dir, address, token.as_str())?;

@@ -83,6 +83,7 @@ async fn serve(
         backup_engine: options.backup_engine,
         policy: options.rules.policy()?,
         remedies: options.rules.remedies()?,
+        alerts: options.rules.alerts(),
         procedures: options.rules.procedures()?,
         vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
         driller: Some(std::sync::Arc::new(crate::driller::OverApi)),

@@ -44,6 +44,7 @@ impl Controller {
             backup_engine: self.backup_engine,
             policy: self.rules.policy()?,
             remedies: self.rules.remedies()?,
+            alerts: self.rules.alerts(),
             allowed_hosts: self.allow_host.clone(),
             procedures: self.rules.procedures()?,
             vault: Some(std::sync::Arc::new(crate::vault::Repositories)),

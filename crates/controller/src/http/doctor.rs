@@ -40,6 +40,7 @@ pub(crate) async fn examine(
     let mut items = vec![store, chain, posture(&app, &fleet), agents(&fleet), images(&fleet)];
     items.extend([gateways(&fleet), recorder(&app), key(&app)]);
     items.extend(saved(&app, &repositories));
+    items.extend(watcher(&app));
     Ok(Json(items))
 }
 
@@ -263,6 +264,22 @@ fn saved(app: &App, repositories: &[String]) -> Option<DoctorItem> {
     let text = told.join("; ");
     let fix = "mend that repository, or add another one; it is tried again by itself";
     Some(if wrong { ill(name, text, fix) } else { well(name, text) })
+}
+
+/// Whether somebody outside hears that this control plane lives.
+fn watcher(app: &App) -> Option<DoctorItem> {
+    let name = "watcher";
+    let status = app.watcher.as_ref()?.status();
+    let (host, sent) = (&status.host, status.sent);
+    let fix =
+        "mend the watcher, or `[watcher]` in the file of alert channels; pings go on by themselves";
+    Some(match (status.failed_in_a_row, status.failure) {
+        (0, _) => well(name, format!("{sent} pings went to {host}, with the journal's head")),
+        (n, why) => {
+            let why = why.unwrap_or_else(|| "nothing was said".to_owned());
+            ill(name, format!("{host} took none of the last {n} pings: {why}"), fix)
+        }
+    })
 }
 
 /// To the second: nobody needs more of an age.

@@ -36,6 +36,7 @@ use evenkeel_core::kind::Kind;
 use evenkeel_core::wire::{AGENT_PATH, GATEWAY_PATH};
 use tokio::sync::watch;
 
+use crate::alert::Watch;
 use crate::cell_thread::Handle;
 use crate::clock::Wall;
 use crate::credential::{FleetKey, Token};
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub key_path: PathBuf,
     /// Of archives that begin.
     pub engine: Engine,
+    /// Who watches from outside, where somebody does.
+    pub watcher: Option<Arc<Watch>>,
     /// How repositories stand to the store's snapshots, where any are taken.
     pub standings: Option<Arc<Standings>>,
     pub wall: Wall,
