@@ -24,6 +24,10 @@ const MANIFEST_MAX_BYTES: u64 = 64 << 10;
 pub struct Repositories;
 
 impl Vault for Repositories {
+    fn found(&self, place: &Place) -> Result<(), String> {
+        repository::found(place).map_err(|error| error.to_string())
+    }
+
     fn keep(
         &self,
         place: &Place,

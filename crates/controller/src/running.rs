@@ -90,9 +90,8 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let seal = key.succession();
     cell.entrust(seal.clone());
     let token = Token::open(&options.dir.join("token"))?;
-    let listener = TcpListener::bind(options.listen).await;
     let listen = |source| Error::Listen { address: options.listen, source };
-    let listener = listener.map_err(listen)?;
+    let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let stats = Arc::new(Stats::default());
     let recordings = options.dir.join("recordings");
@@ -124,6 +123,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         key_path,
         engine: options.backup_engine,
         standings,
+        vault: options.vault,
         wall: options.wall,
         kinds,
         allowed_hosts: lower(&options.allowed_hosts),

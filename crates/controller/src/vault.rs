@@ -40,6 +40,13 @@ const END_MAX: Duration = Duration::from_secs(10);
 
 /// Where sealed snapshots are kept.
 pub trait Vault: Debug + Send + Sync {
+    /// Makes a place a repository; one that is stays as it is. Blocks. Done by the fleet's own user, who
+    /// writes to it: what another one made, root above all, could not be written to.
+    ///
+    /// # Errors
+    /// Why not, for people, with what would help.
+    fn found(&self, place: &Repository) -> Result<(), String>;
+
     /// Keeps a copy of the store, sealed with a key, in a repository, and lets go of what is not needed any
     /// more. Blocks.
     ///

@@ -1,12 +1,13 @@
 //! `repository`: where archives go.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use evenkeel_api::order::Accepted;
 use evenkeel_api::{Client, NewRepository, RepositoryPage};
-use evenkeel_core::backup::lineage::{self, Bucket};
+use evenkeel_core::backup::lineage::Bucket;
 use evenkeel_core::goal::Password;
 
 use crate::failure::{Failure, Kind};
@@ -59,7 +60,8 @@ enum Verb {
 /// Where a repository is, by flags.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// A directory that every host sees under this path; it is made where it is not there.
+    /// A directory that every host sees under this path; it is made where it is not there, and must be the
+    /// fleet's user's.
     #[arg(long, value_name = "DIR", required_unless_present = "bucket", conflicts_with = "bucket")]
     pub directory: Option<PathBuf>,
     /// A bucket of object storage that speaks S3; everything is put below PREFIX.
@@ -131,7 +133,7 @@ impl Place {
     }
 }
 
-fn about(path: &std::path::Path, error: &std::io::Error) -> Failure {
+fn about(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Kind::Failed, format!("{}: {error}", path.display()))
 }
 
@@ -164,7 +166,11 @@ impl Repository {
                 Ok(())
             }
             Verb::Add { name, place } => {
-                let accepted = add(&client, &place.named(name)?)?;
+                let new = place.named(name)?;
+                if let Some(directory) = &new.directory {
+                    give_to_fleet(context, directory.as_ref())?;
+                }
+                let accepted = add(&client, &new)?;
                 if context.json {
                     return print::json(&accepted);
                 }
@@ -175,13 +181,29 @@ impl Repository {
     }
 }
 
-/// Makes a place a repository, and tells the fleet.
+/// Has the fleet make a place a repository: its own user does, who writes to it.
 pub fn add(client: &Client, new: &NewRepository) -> Result<Accepted, Failure> {
-    let location = new.location().map_err(|text| Failure::new(Kind::Usage, text))?;
-    let repository = lineage::Repository { name: new.name.clone(), location };
-    evenkeel_drivers::backup::repository::found(&repository)
-        .map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
+    new.location().map_err(|text| Failure::new(Kind::Usage, text))?;
     Ok(client.add_repository(new)?)
+}
+
+/// Root makes a directory that is not there for the fleet's user, who may not make one everywhere: as `up`
+/// gives that user its own. One that is there stays whose it is.
+fn give_to_fleet(context: &Context, directory: &Path) -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() || directory.exists() {
+        return Ok(());
+    }
+    // Of a fleet elsewhere nothing is known here; its controller makes the directory, or says why not.
+    let Ok(owner) = fs::metadata(context.data()) else { return Ok(()) };
+    // Only the last is that user's alone: it has to get through those above.
+    let above = directory.parent().map_or(Ok(()), fs::create_dir_all);
+    let made = above.and_then(|()| fs::DirBuilder::new().mode(0o700).create(directory));
+    if made.is_err() {
+        // Why it cannot be made is the controller's to say, with the repository's name.
+        return Ok(());
+    }
+    let given = chown(directory, Some(owner.uid()), Some(owner.gid()));
+    given.map_err(|error| about(directory, &error))
 }
 
 fn list(context: &Context, all: &[RepositoryPage]) -> Result<(), Failure> {

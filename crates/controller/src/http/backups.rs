@@ -14,7 +14,7 @@ use evenkeel_core::view;
 use super::App;
 use super::body::Body;
 use super::failure::Failure;
-use super::services::new_secret;
+use super::services::{new_secret, stopping};
 
 type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
 
@@ -119,7 +119,14 @@ pub(crate) async fn add_repository(
 ) -> Ordered {
     let bad = |message| Failure::new(StatusCode::BAD_REQUEST, "bad_repository", message);
     let location = new.location().map_err(bad)?;
-    app.give(Order::AddRepository { repository: Repository { name: new.name, location } }).await
+    let repository = Repository { name: new.name, location };
+    if let Some(vault) = app.vault.clone() {
+        let place = repository.clone();
+        let founded = tokio::task::spawn_blocking(move || vault.found(&place)).await;
+        let unfit = |message| Failure::new(StatusCode::CONFLICT, "unfit_repository", message);
+        founded.map_err(|_| stopping())?.map_err(unfit)?;
+    }
+    app.give(Order::AddRepository { repository }).await
 }
 
 fn target_of(asked: RestoreTarget) -> Result<Target, Failure> {

@@ -41,7 +41,7 @@ use crate::cell_thread::Handle;
 use crate::clock::Wall;
 use crate::credential::{FleetKey, Token};
 use crate::stats::Stats;
-use crate::vault::Standings;
+use crate::vault::{Standings, Vault};
 use failure::Failure;
 
 pub(crate) use serve::serve;
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     pub watcher: Option<Arc<Watch>>,
     /// How repositories stand to the store's snapshots, where any are taken.
     pub standings: Option<Arc<Standings>>,
+    /// What makes places repositories; without one they must be that.
+    pub vault: Option<Arc<dyn Vault>>,
     pub wall: Wall,
     pub kinds: &'static [&'static dyn Kind],
     /// Host names answered to beside addresses and `localhost`, in lower case.

@@ -208,7 +208,7 @@ pub(crate) async fn terminate(
     app.give(Order::Terminate { name, confirm }).await
 }
 
-fn stopping() -> Failure {
+pub(super) fn stopping() -> Failure {
     crate::cell_thread::Unanswered::Stopping.into()
 }
 

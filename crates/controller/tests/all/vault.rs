@@ -35,6 +35,13 @@ impl Safe {
 }
 
 impl Vault for Safe {
+    fn found(&self, place: &Repository) -> Result<(), String> {
+        match place.name.as_str() {
+            "closed" => Err("user evenkeel may not use it; give it to that user".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     fn keep(
         &self,
         place: &Repository,
@@ -149,6 +156,18 @@ fn a_repository_that_takes_nothing_is_told_of_and_tried_again() {
     assert!(!ok && text.contains("not yet, and it takes none since 20"), "{text}");
     fleet.safe.shut.store(false, Ordering::Relaxed);
     until("it is saved", || fleet.doctor().0);
+    fleet.stop();
+}
+
+#[test]
+fn a_place_that_the_fleet_cannot_make_a_repository_is_not_added() {
+    let mut fleet = Fleet::new();
+    let directory = Some("/somebody/elses".to_owned());
+    let new = NewRepository { name: "closed".to_owned(), directory, bucket: None };
+    let error = fleet.client.add_repository(&new).expect_err("it may not");
+    let told = error.to_string();
+    assert!(told.contains("give it to that user"), "{told}");
+    assert!(fleet.client.repositories().expect("answers").is_empty());
     fleet.stop();
 }
 

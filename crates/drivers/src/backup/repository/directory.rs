@@ -52,7 +52,9 @@ impl Directory {
         let repository = self.name.clone();
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::Full { repository },
-            ErrorKind::PermissionDenied => Error::Denied { repository },
+            ErrorKind::PermissionDenied => {
+                Error::Unreachable { repository, why: closed(&self.root, &self_name(), error) }
+            }
             _ => {
                 Error::Unreachable { repository, why: format!("{}: {error}", self.root.display()) }
             }
@@ -108,6 +110,35 @@ impl Directory {
         let directory = Self::new(&self.name, &self.root);
         Ok(Uploading { to: self.root.join(path), aside, file, bytes: 0, directory })
     }
+}
+
+/// Why a directory is no use to this process's user, and what would help.
+fn closed(root: &Path, user: &str, error: &io::Error) -> String {
+    let (there, root) = (root.exists(), root.display());
+    let help = match there {
+        true => format!("give it to that user, as with `chown -R {user} {root}`"),
+        false => format!(
+            "make it for that user, as with `install -d -o {user} {root}`, and let it through the \
+             directories above"
+        ),
+    };
+    format!("user {user} may not use directory {root} ({error}); {help}")
+}
+
+/// This process's user, by name where it has one.
+fn self_name() -> String {
+    let id = rustix::process::geteuid().as_raw().to_string();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_of(&users, &id).map_or(id.clone(), str::to_owned)
+}
+
+/// The name of a user in a list of users.
+fn name_of<'a>(users: &'a str, id: &str) -> Option<&'a str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number == id).then_some(name)
+    })
 }
 
 /// A file that gets its name when it is whole.
@@ -226,5 +257,30 @@ impl Repository for Directory {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_without_permission_says_so_and_what_would_help() {
+        let error = io::Error::from(ErrorKind::PermissionDenied);
+        let there = closed(Path::new("/"), "evenkeel", &error);
+        assert!(there.contains("user evenkeel may not use directory /"), "{there}");
+        assert!(there.contains("chown -R evenkeel /"), "{there}");
+        let nowhere = closed(Path::new("/nowhere/here"), "evenkeel", &error);
+        assert!(nowhere.contains("install -d -o evenkeel /nowhere/here"), "{nowhere}");
+        let told = Directory::new("far", Path::new("/nowhere/here")).fault(&error).to_string();
+        assert!(told.contains("repository far") && !told.contains("credentials"), "{told}");
+    }
+
+    #[test]
+    fn a_user_has_the_name_of_its_number() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nevenkeel:x:998:998::/:/sbin/nologin\n";
+        assert_eq!(name_of(users, "998"), Some("evenkeel"));
+        assert_eq!(name_of(users, "0"), Some("root"));
+        assert_eq!(name_of(users, "5"), None);
     }
 }
