@@ -14,7 +14,7 @@ use crate::journal::Topic;
 use crate::label::Label;
 use crate::name::ServiceName;
 use crate::operation::{self, Cause, Operation};
-use crate::order::{Accepted, Error};
+use crate::order::{Accepted, Error, Order};
 use crate::remedy::{Course, Found, Level, Remedies, Remedy};
 use crate::time::{Span, Time};
 use crate::view;
@@ -248,8 +248,32 @@ impl Cell {
         drop_empty(&mut service.row);
     }
 
+    /// Takes an order about how far automation goes.
+    ///
+    /// # Panics
+    /// When it is about something else.
+    pub(super) fn order_automation(
+        &mut self,
+        by: &str,
+        order: &Order,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        match order {
+            Order::Level { remedy, service, kind, level } => {
+                let whom = (service.as_deref(), kind.as_deref());
+                self.order_level(by, remedy, whom, *level, work)
+            }
+            Order::Pin { name, level, for_ms, reason } => {
+                self.order_pin(by, name, level.map(|level| (level, *for_ms)), reason, work)
+            }
+            Order::Approve { id } => self.order_approve(by, *id, work),
+            Order::Brake { on, reason } => self.order_brake(by, *on, reason, work),
+            other => unreachable!("{other:?} is not about automation"),
+        }
+    }
+
     /// Takes the order to set a remedy's level; `None` takes back what was set there.
-    pub(super) fn order_level(
+    fn order_level(
         &mut self,
         by: &str,
         remedy: &str,
@@ -314,7 +338,7 @@ impl Cell {
     }
 
     /// Takes the order to pin a service, or to end its pin.
-    pub(super) fn order_pin(
+    fn order_pin(
         &mut self,
         by: &str,
         name: &str,
@@ -361,12 +385,7 @@ impl Cell {
     }
 
     /// Takes a person's yes.
-    pub(super) fn order_approve(
-        &mut self,
-        by: &str,
-        number: u32,
-        work: &mut Work,
-    ) -> Result<Accepted, Error> {
+    fn order_approve(&mut self, by: &str, number: u32, work: &mut Work) -> Result<Accepted, Error> {
         let asks = |service: &&Service| {
             let people = service.row.people.as_deref();
             people.and_then(|p| p.approval.as_ref()).is_some_and(|a| a.id == number)
@@ -385,7 +404,7 @@ impl Cell {
     }
 
     /// Takes the order to put the fleet brake on or off.
-    pub(super) fn order_brake(
+    fn order_brake(
         &mut self,
         by: &str,
         on: bool,

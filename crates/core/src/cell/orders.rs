@@ -72,24 +72,13 @@ impl Cell {
             Order::Retire { name } => self.operate(by, name, Kind::Retire, work),
             Order::Revive { name, keys } => self.revive(by, name, keys.as_ref(), work),
             Order::Archive { name } => self.order_away(name, work),
-            Order::Terminate { name, confirm } if name == confirm => {
-                self.operate(by, name, Kind::Terminate, work)
-            }
-            Order::Terminate { name, .. } => Err(match self.state.named(name) {
-                Some(_) => Error::Unconfirmed { name: name.clone() },
-                None => Error::NoSuchService { name: name.clone() },
-            }),
+            Order::Terminate { name, confirm } => self.terminate(by, name, confirm, work),
             Order::Failover { name, reason } => self.fail_over(by, name, reason, work),
             Order::Switchover { name, to } => self.switch_over(by, name, to.as_deref(), work),
-            Order::Level { remedy, service, kind, level } => {
-                let whom = (service.as_deref(), kind.as_deref());
-                self.order_level(by, remedy, whom, *level, work)
-            }
-            Order::Pin { name, level, for_ms, reason } => {
-                self.order_pin(by, name, level.map(|level| (level, *for_ms)), reason, work)
-            }
-            Order::Approve { id } => self.order_approve(by, *id, work),
-            Order::Brake { on, reason } => self.order_brake(by, *on, reason, work),
+            Order::Level { .. }
+            | Order::Pin { .. }
+            | Order::Approve { .. }
+            | Order::Brake { .. } => self.order_automation(by, order, work),
             Order::Drilled { name, drill, gap_ms, lost, acked, failed } => {
                 self.drilled(name, drill, (*gap_ms, *lost, *acked), failed.as_deref(), work)
             }
@@ -114,6 +103,22 @@ impl Cell {
             tell(by, (subject, what), &result, work);
         }
         result
+    }
+
+    fn terminate(
+        &mut self,
+        by: &str,
+        name: &str,
+        confirm: &str,
+        work: &mut Work,
+    ) -> Result<Accepted, Error> {
+        if self.state.named(name).is_none() {
+            return Err(Error::NoSuchService { name: name.to_owned() });
+        }
+        if name != confirm {
+            return Err(Error::Unconfirmed { name: name.to_owned() });
+        }
+        self.operate(by, name, Kind::Terminate, work)
     }
 
     fn install(
