@@ -15,6 +15,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod acts;
 mod client;
 mod endpoint;
 mod error;
