@@ -15,6 +15,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod acts;
 mod automation;
 mod client;
 mod endpoint;

@@ -123,7 +123,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         key_path,
         engine: options.backup_engine,
         standings,
-        vault: options.vault,
+        vault: options.vault.clone(),
         wall: options.wall,
         kinds,
         allowed_hosts: lower(&options.allowed_hosts),

@@ -6,15 +6,15 @@ use super::archiving::Archiving;
 use super::part::{self, Part};
 use super::perform::Outcome;
 use super::reconcile::{self, Action, Next, Seen};
-use super::scripting::{self, Begun, Scripting};
+use super::scripting::Scripting;
+use super::stored::Stored;
 use crate::check::{self, Check, Reading};
 use crate::digest::Digest;
 use crate::driver::{self, Answer, Directory, Process};
-use crate::goal::{Accept, Applied, Goal, Refusal, Role, Want, accept};
+use crate::goal::{Accept, Goal, Refusal, Role, Want, accept};
 use crate::id::{Revision, Term};
 use crate::machine;
 use crate::member::{Event, Machine, State};
-use crate::procedure::Ran;
 use crate::report;
 use crate::time::{Span, Time};
 
@@ -30,48 +30,6 @@ const RETRY_SOON: Span = Span::millis(50);
 const RETRY_MAX: Span = Span::secs(30);
 /// A call that takes longer is told of.
 const CALL_LONG: Span = Span::secs(30);
-
-/// What an agent keeps on disk about a member, synced before it acts on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
-    /// The goal and the fences.
-    pub applied: Applied,
-    /// Ordered restarts done; raised before the restart's start, so that none is done twice.
-    pub restarts: u32,
-    /// Deaths without an order since the directory was made.
-    pub deaths: u32,
-    /// Whether its directory was ever complete.
-    pub made: bool,
-    /// Whether its budget of restarts is spent: an agent that restarts does not begin it anew.
-    pub crash_looping: bool,
-    /// Whether its directory is a primary's: it took writes, or was promoted to.
-    #[serde(default)]
-    pub primary: bool,
-    /// The term of the promotion that made it one.
-    #[serde(default)]
-    pub history: Term,
-    /// The script that was begun for its goal, and what came of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub script: Option<Box<Begun>>,
-}
-
-impl Stored {
-    /// What is kept of a goal that nothing was done for yet.
-    #[must_use]
-    pub fn first(goal: Goal) -> Self {
-        let applied = Applied { incarnation: goal.incarnation, pledged: goal.term, goal };
-        Self {
-            applied,
-            restarts: 0,
-            deaths: 0,
-            made: false,
-            crash_looping: false,
-            primary: false,
-            history: Term(0),
-            script: None,
-        }
-    }
-}
 
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -269,20 +227,6 @@ impl Member {
             (stored.primary, stored.history) = (part.primary, part.history);
             self.unsaved = true;
         }
-    }
-
-    /// What is to be done about its script.
-    pub fn script_due(&mut self) -> scripting::Due {
-        let Stored { applied, script, .. } = &mut self.stored;
-        let due = self.scripting.due(applied.goal.script.as_deref(), script);
-        (self.unsaved, self.touched) = (self.unsaved || due.changed, self.touched || due.changed);
-        due
-    }
-
-    /// What came of its script.
-    pub fn script_ended(&mut self, number: u64, ran: &Ran) {
-        let waited = self.scripting.ended(number, ran, &mut self.stored.script);
-        (self.unsaved, self.touched) = (self.unsaved || waited, self.touched || waited);
     }
 
     /// Its process is gone, says the operating system. What is left is looked at first.

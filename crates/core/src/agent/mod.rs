@@ -20,15 +20,16 @@ mod perform;
 pub mod poolers;
 pub mod reconcile;
 mod scripting;
+mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-pub use member::Stored;
 pub use perform::{Outcome, perform};
 pub use reconcile::Action;
 pub use scripting::Begun;
+pub use stored::Stored;
 
 use self::herd::Herd;
 use crate::backup::job::{Done, Job};

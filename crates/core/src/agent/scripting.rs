@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::member::Member;
+use super::stored::Stored;
 use crate::id::OperationId;
 use crate::procedure::{Ran, Script};
 
@@ -88,6 +90,22 @@ impl Scripting {
             }
             _ => false,
         }
+    }
+}
+
+impl Member {
+    /// What is to be done about its script.
+    pub fn script_due(&mut self) -> Due {
+        let Stored { applied, script, .. } = &mut self.stored;
+        let due = self.scripting.due(applied.goal.script.as_deref(), script);
+        (self.unsaved, self.touched) = (self.unsaved || due.changed, self.touched || due.changed);
+        due
+    }
+
+    /// What came of its script.
+    pub fn script_ended(&mut self, number: u64, ran: &Ran) {
+        let waited = self.scripting.ended(number, ran, &mut self.stored.script);
+        (self.unsaved, self.touched) = (self.unsaved || waited, self.touched || waited);
     }
 }
 

@@ -71,11 +71,11 @@ pub fn scripts_keep_their_contract(place: &mut Place) {
     its_end_is_everybodys(place, driver, &goal);
 }
 
-/// Children that run on in sessions of their own end with the script, whyever it ends.
+/// Children that run on elsewhere, in sessions of their own, end with the script, whyever it ends.
 fn its_end_is_everybodys(place: &Place, driver: &mut dyn Driver, goal: &Goal) {
     let pids = place.dir.path().join("pids");
     let leave = format!(
-        "sleep 300 & echo $! >> {file}; setsid sleep 300 & echo $! >> {file}; \
+        "cd /; sleep 300 & echo $! >> {file}; setsid sleep 300 & echo $! >> {file}; \
          (setsid sh -c 'echo $$ >> {file}; sleep 300' &) ; sleep 0.3; ",
         file = pids.display()
     );
