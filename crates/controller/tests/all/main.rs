@@ -1,6 +1,7 @@
 //! The controller over real HTTP on the loopback address, with agents and gateways that speak the
 //! real streams, and a store whose commits can be held and refused.
 
+mod alerts;
 mod api;
 mod crash;
 mod memory;
