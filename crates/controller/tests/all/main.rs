@@ -2,6 +2,7 @@
 //! real streams, and a store whose commits can be held and refused.
 
 mod alert;
+mod alerts;
 mod api;
 mod crash;
 mod memory;

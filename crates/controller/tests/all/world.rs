@@ -32,12 +32,18 @@ impl World {
 
     /// A world whose controller has other options.
     pub fn with(change: impl FnOnce(&mut Options)) -> Self {
+        Self::telling(Alerts::default(), change)
+    }
+
+    /// A world whose controller tells people.
+    pub fn telling(alerts: Alerts, change: impl FnOnce(&mut Options)) -> Self {
         let runtime = Runtime::new().expect("threads");
         let dir = tempfile::tempdir().expect("a directory");
         let store = Memory::new();
         let mut options = Options::new(dir.path().to_owned());
         change(&mut options);
-        let running = runtime.block_on(start_with(options, parts(&store))).expect("starts");
+        let parts = Parts { alerts, ..parts(&store) };
+        let running = runtime.block_on(start_with(options, parts)).expect("starts");
         let client = Client::new(&running.address.to_string(), &running.token);
         Self { runtime, dir, store, running: Some(running), client }
     }
