@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::archiving::Archiving;
 use super::part::{self, Part};
-use super::perform::Outcome;
-use super::reconcile::{self, Action, Next, Seen};
-use crate::check::{self, Check, Reading};
+use super::perform::{Outcome, is_asked};
+use super::reconcile::{self, Action, Next, Rounds, Seen};
+use crate::check::{self, Check, Pace, Reading, Thresholds, Unread};
 use crate::digest::Digest;
 use crate::driver::{self, Answer, Directory, Process};
 use crate::goal::{Accept, Applied, Goal, Refusal, Role, Want, accept};
@@ -91,6 +91,7 @@ pub struct Member {
     refused: Option<Refusal>,
     port_taken: bool,
     checks: Vec<check::Result>,
+    unread: Unread,
 }
 
 /// A call under way.
@@ -126,7 +127,7 @@ impl Member {
                 write_proven: false,
                 made: stored.made,
                 started: Time(0),
-                checked: Time(0),
+                due: Rounds::default(),
                 configured: None,
                 prepared: None,
                 archiving: Archiving::default(),
@@ -149,6 +150,7 @@ impl Member {
             refused: None,
             port_taken: false,
             checks: Vec::new(),
+            unread: Unread { paces: vec![Pace::Often, Pace::Rarely], checks: Vec::new() },
         }
     }
 
@@ -173,6 +175,12 @@ impl Member {
                 applied.incarnation = goal.incarnation;
                 self.seen.part.heard = now;
                 applied.pledged = applied.pledged.max(goal.term);
+                if std::mem::discriminant(&applied.goal.role) != std::mem::discriminant(&goal.role)
+                {
+                    // Other checks are asked in another part.
+                    self.seen.due = Rounds::first(goal.member, now);
+                    self.unread.paces = vec![Pace::Often, Pace::Rarely];
+                }
                 let key = |goal: &Goal| (goal.restarts, goal.port, goal.want, goal.term);
                 if key(&applied.goal) != key(goal) {
                     // An order, or a way out of what failed: tried at once.
@@ -261,7 +269,13 @@ impl Member {
     }
 
     /// What came of a call. Outcomes of calls that are not under way are none.
-    pub fn outcome(&mut self, number: u64, outcome: &Outcome, checks: &[&dyn Check], now: Time) {
+    pub fn outcome(
+        &mut self,
+        number: u64,
+        outcome: &Outcome,
+        (checks, limits): (&[&dyn Check], &Thresholds),
+        now: Time,
+    ) {
         let Some(call) = self.call.take_if(|call| call.number == number) else { return };
         self.touched = true;
         match outcome {
@@ -312,16 +326,53 @@ impl Member {
                 }
             }
             Outcome::Read(readings) => {
-                self.seen.checked = now;
-                let judge = |(name, reading): &(String, Reading)| {
-                    checks.iter().find(|c| c.name() == name).and_then(|c| c.judge(reading))
-                };
-                self.checks = readings.iter().filter_map(judge).collect();
+                if let Action::Check(pace) = call.action {
+                    self.read(pace, readings, (checks, limits), now);
+                }
             }
             Outcome::Done => self.done(&call, now),
         }
         // A look between two tries does not make the second one the first.
         self.failing.take_if(|(failing, _)| *failing == call.action);
+    }
+
+    /// What a round of checks brought. What could not be read is as it was, and told to be unread.
+    fn read(
+        &mut self,
+        pace: Pace,
+        readings: &[(String, Option<Reading>)],
+        (checks, limits): (&[&dyn Check], &Thresholds),
+        now: Time,
+    ) {
+        let goal = &self.stored.applied.goal;
+        self.seen.due.done(pace, goal.member, now);
+        let mut found = Vec::new();
+        let mut unread = Vec::new();
+        for check in checks {
+            let name = check.name();
+            let asked = readings.iter().find(|(of, _)| of == name).map(|(_, reading)| reading);
+            let before = || self.checks.iter().find(|known| known.check == name).cloned();
+            found.extend(match asked {
+                Some(Some(reading)) => check.judge(reading, limits),
+                Some(None) => {
+                    unread.push(name.to_owned());
+                    before()
+                }
+                None if check.pace() != pace && is_asked(goal, *check) => before(),
+                None => None,
+            });
+        }
+        self.unread.paces.retain(|unread| *unread != pace);
+        let other = |name: &String| checks.iter().any(|c| c.name() == name && c.pace() != pace);
+        self.unread.checks.retain(other);
+        if !unread.is_empty() && unread.len() == readings.len() {
+            self.unread.paces.push(pace);
+            self.unread.paces.sort_unstable();
+        } else {
+            self.unread.checks.extend(unread);
+            self.unread.checks.sort_unstable();
+        }
+        self.checks = found;
     }
 
     fn done(&mut self, call: &Call, now: Time) {
@@ -361,7 +412,7 @@ impl Member {
             Action::Look
             | Action::Start
             | Action::Probe { .. }
-            | Action::Check
+            | Action::Check(_)
             | Action::Replication
             | Action::EndOfLog
             | Action::Open
@@ -409,7 +460,7 @@ impl Member {
             Action::Initialize | Action::Rejoin | Action::Start => self.event(Event::Died),
             Action::Stop(_) => (self.seen.stop_failed, self.seen.not_before) = (true, now),
             Action::Look => self.seen.look_after = self.seen.not_before,
-            Action::Check => self.seen.checked = now,
+            Action::Check(pace) => self.seen.due.done(*pace, self.goal().member, now),
             Action::Probe { .. } => self.seen.probed = now,
             _ => {}
         }
@@ -425,7 +476,9 @@ impl Member {
         (self.seen.answer, self.seen.write_proven) = (Answer::Unasked, false);
         (self.seen.prepared, self.silent_since) = (None, None);
         self.seen.part.fresh_process();
-        (self.seen.probed, self.seen.checked) = (Time(0), Time(0));
+        self.seen.probed = Time(0);
+        self.seen.due = Rounds::first(self.goal().member, now);
+        self.unread.paces = vec![Pace::Often, Pace::Rarely];
         self.unsaved |= std::mem::take(&mut self.stored.crash_looping);
     }
 
@@ -603,7 +656,8 @@ impl Member {
             refused: self.refused.clone(),
             port_taken: self.port_taken,
             data_dir,
-            checks: if self.seen.state == State::Ready { self.checks.clone() } else { Vec::new() },
+            checks: if self.seen.state.serves() { self.checks.clone() } else { Vec::new() },
+            unread: if self.seen.state.serves() { self.unread.clone() } else { Unread::default() },
             identity: goal.identity.clone(),
             replication: Part::report(goal, &self.seen, now),
             archive: self.seen.archiving.report(goal),

@@ -114,8 +114,6 @@ pub struct Host {
     pub strays: Vec<MemberId>,
     /// Where members' files are, with `{}` for the member's number.
     pub data_dirs: Option<String>,
-    /// Since when its failing checks are what they are.
-    pub checks_since: Time,
     /// Operations that hold a claim on it, planned and emergencies.
     pub claims: Claims,
     /// Services whose operation waits for a claim on it.
@@ -207,6 +205,9 @@ pub struct Rare {
     pub data_dir: Option<String>,
     /// Where its import is.
     pub import: Option<Box<import::Told>>,
+    /// Checks that were not read.
+    #[serde(default)]
+    pub unread: check::Unread,
 }
 
 /// A gateway on its stream.
@@ -247,7 +248,6 @@ impl Host {
             members: Vec::new(),
             strays: Vec::new(),
             data_dirs: None,
-            checks_since: Time(0),
             claims: Claims { planned: 0, emergencies: 0 },
             waiting: BTreeSet::new(),
         }
