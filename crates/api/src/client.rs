@@ -12,9 +12,10 @@ use ureq::{Agent, Body};
 
 use crate::events::Events;
 use crate::{
-    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder, ImportOrder,
-    JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService, RecoveryEnd,
-    RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
+    CheckLine, CheckPage, DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, FindingsQuery,
+    ForkOrder, GiveUpOrder, ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary,
+    NewRepository, NewService, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder,
+    SwitchoverOrder, Termination, UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.
@@ -395,25 +396,54 @@ impl Client {
         self.get(&path("/v1/kinds", name, ""))
     }
 
+    /// Everything that is looked at.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn checks(&self) -> Result<Vec<CheckLine>, Error> {
+        self.get("/v1/checks")
+    }
+
+    /// One check.
+    ///
+    /// # Errors
+    /// [`Error`]; code `no_such_check`.
+    pub fn check(&self, name: &str) -> Result<CheckPage, Error> {
+        self.get(&path("/v1/checks", name, ""))
+    }
+
+    /// What is not as it should be, worst first.
+    ///
+    /// # Errors
+    /// [`Error`]; code `no_such_service`.
+    pub fn findings(&self, query: &FindingsQuery) -> Result<Vec<view::Finding>, Error> {
+        let pairs = [
+            ("service", query.service.clone()),
+            ("family", query.family.map(|family| family.to_string())),
+            ("severity", query.severity.map(|severity| severity.to_string())),
+        ];
+        self.get(&with_query("/v1/findings", pairs))
+    }
+
+    /// Every check of a service.
+    ///
+    /// # Errors
+    /// [`Error`]; code `no_such_service`.
+    pub fn diagnosis(&self, name: &str) -> Result<view::Diagnosis, Error> {
+        self.get(&path("/v1/services", name, "/diagnosis"))
+    }
+
     /// Entries of the journal, oldest first.
     ///
     /// # Errors
     /// [`Error`].
     pub fn journal(&self, query: &JournalQuery) -> Result<Vec<JournalEntry>, Error> {
-        let mut path = "/v1/journal".to_owned();
-        let mut mark = '?';
         let pairs = [
             ("subject", query.subject.clone()),
             ("after", query.after.map(|n| n.to_string())),
             ("limit", query.limit.map(|n| n.to_string())),
         ];
-        for (name, value) in pairs {
-            if let Some(value) = value {
-                let _ = write!(path, "{mark}{name}={}", encode(&value));
-                mark = '&';
-            }
-        }
-        self.get(&path)
+        self.get(&with_query("/v1/journal", pairs))
     }
 
     /// Entries of the journal as they are recorded, from after a position on; from now on if `None`.
@@ -526,6 +556,19 @@ impl Client {
         let (address, request) = (self.base.clone(), format!("{method} {path}"));
         Error::Unreadable { address, request, status: status.as_u16(), source }
     }
+}
+
+/// A path with those parameters that are there.
+fn with_query<const N: usize>(path: &str, pairs: [(&str, Option<String>); N]) -> String {
+    let mut path = path.to_owned();
+    let mut mark = '?';
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            let _ = write!(path, "{mark}{name}={}", encode(&value));
+            mark = '&';
+        }
+    }
+    path
 }
 
 /// The path of one thing: its name may hold whatever a person typed.

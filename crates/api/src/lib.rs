@@ -30,8 +30,8 @@ pub use evenkeel_core::{order, view};
 pub use events::Events;
 pub use openapi::openapi;
 pub use types::{
-    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService,
-    PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder,
-    Termination, UrlAnswer,
+    CheckLine, CheckPage, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder,
+    FindingsQuery, ForkOrder, GiveUpOrder, ImportOrder, JournalEntry, JournalQuery, KindPage,
+    KindSummary, NewRepository, NewService, PlanSummary, RecoveryEnd, RepositoryPage,
+    RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, Threshold, UrlAnswer,
 };

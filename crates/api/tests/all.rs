@@ -15,10 +15,10 @@ use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
 use evenkeel_api::{
-    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    ImportOrder, JournalEntry, KindPage, KindSummary, NewRepository, NewService, PlanSummary,
-    RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
-    UrlAnswer, openapi,
+    CheckLine, CheckPage, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder,
+    ForkOrder, GiveUpOrder, ImportOrder, JournalEntry, KindPage, KindSummary, NewRepository,
+    NewService, PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder,
+    SwitchoverOrder, Termination, Threshold, UrlAnswer, openapi,
 };
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::Bucket;
@@ -138,10 +138,25 @@ fn views() -> Vec<(&'static str, serde_json::Value)> {
     };
     let finding = view::Finding {
         check: String::new(),
+        family: Family::Host,
         severity: Severity::Note,
+        service: Some(String::new()),
         subject: String::new(),
         evidence: String::new(),
+        items: vec![],
         since_ms: Span(1),
+    };
+    let diagnosed = view::Diagnosed {
+        check: String::new(),
+        family: Family::Host,
+        light: view::Light::Green,
+        text: String::new(),
+        findings: vec![],
+    };
+    let diagnosis = view::Diagnosis {
+        service: String::new(),
+        state: evenkeel_core::service::State::Available,
+        checks: vec![],
     };
     let gateway = view::Gateway {
         name: String::new(),
@@ -177,6 +192,8 @@ fn views() -> Vec<(&'static str, serde_json::Value)> {
         ("Operation", json(&operation)),
         ("Step", json(&step)),
         ("Finding", json(&finding)),
+        ("Diagnosed", json(&diagnosed)),
+        ("Diagnosis", json(&diagnosis)),
         ("Host", json(&a_host())),
         ("Gateway", json(&gateway)),
         ("Fleet", json(&fleet)),
@@ -266,6 +283,23 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         restorable_seconds: 0,
     };
     let check = CheckSummary { name: text(), family: Family::Host, doc: text() };
+    let check_line = CheckLine {
+        name: text(),
+        of: text(),
+        family: Family::Host,
+        scope: text(),
+        every: text(),
+        summary: text(),
+    };
+    let check_page = CheckPage {
+        check: check_line.clone(),
+        doc: text(),
+        question: text(),
+        thresholds: vec![],
+        firing: text(),
+        evidence: text(),
+        quiet: text(),
+    };
     let kind = KindSummary { name: text(), summary: text(), plans: vec![], checks: vec![] };
     let page = KindPage {
         kind: kind.clone(),
@@ -319,6 +353,9 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("UrlAnswer", json(&url)),
         ("PlanSummary", json(&plan)),
         ("CheckSummary", json(&check)),
+        ("CheckLine", json(&check_line)),
+        ("CheckPage", json(&check_page)),
+        ("Threshold", json(&Threshold { name: text(), value: 1 })),
         ("KindSummary", json(&kind)),
         ("KindPage", json(&page)),
         ("JournalEntry", json(&entry)),

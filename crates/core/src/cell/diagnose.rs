@@ -1,6 +1,8 @@
 //! Diagnosis: every check of a service with what it comes to, those that pass and those that nobody could
 //! read among them.
 
+use std::collections::BTreeSet;
+
 use super::findings::is_unread;
 use super::state::Service;
 use super::{Cell, goals, rows};
@@ -57,7 +59,10 @@ impl Cell {
         let found: Vec<Finding> =
             hosts.iter().flat_map(|host| self.host_findings(host, now)).collect();
         let own = LIFECYCLE.iter().filter(|own| own.of == Of::Host).map(|own| own.name);
-        for name in host_checks.iter().map(|check| check.name()).chain(own) {
+        let others = found.iter().map(|finding| finding.check.as_str());
+        let names: BTreeSet<&str> =
+            host_checks.iter().map(|check| check.name()).chain(own).chain(others).collect();
+        for name in names {
             let of: Vec<Finding> = found.iter().filter(|f| f.check == name).cloned().collect();
             let stands = judged(&of).unwrap_or_else(|| match (silent, hosts.is_empty()) {
                 (_, true) => (Light::NotApplicable, "it is on no host".to_owned()),

@@ -6,6 +6,7 @@ use super::{Cell, goals, rows, steps};
 use crate::kind::Kind;
 use crate::knowing;
 use crate::service::{State, shown};
+use crate::thresholds::Thresholds;
 use crate::time::Time;
 use crate::view;
 
@@ -24,6 +25,12 @@ impl Cell {
     #[must_use]
     pub fn clock(&self) -> Time {
         self.state.now
+    }
+
+    /// What checks go by.
+    #[must_use]
+    pub const fn thresholds(&self) -> &Thresholds {
+        &self.setup.policy.checks
     }
 
     /// Every service, in order of name.

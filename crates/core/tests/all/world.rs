@@ -70,7 +70,7 @@ impl Kind for Toy {
         (b"hello", b"h")
     }
     fn checks(&self) -> &'static [&'static dyn Check] {
-        &[]
+        crate::findings::CHECKS
     }
 }
 
@@ -537,6 +537,7 @@ fn reached(goal: &Goal) -> Member {
         port_taken: false,
         data_dir: format!("/data/{}/pg", goal.member.0),
         checks: Vec::new(),
+        unread: evenkeel_core::check::Unread::default(),
         identity: goal.identity.clone(),
         replication: part(goal),
         archive: None,
