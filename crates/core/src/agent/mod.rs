@@ -253,6 +253,7 @@ impl Brain {
         match input {
             Input::Opened => {
                 (self.open, self.obeys, self.beats, self.beat) = (true, false, 0, now);
+                self.host_told = false;
                 self.unanswered.clear();
                 let mut hello = self.config.hello.clone();
                 hello.store = self.store.as_ref().map(|s| (s.store.clone(), s.sequence));

@@ -294,6 +294,7 @@ fn stop(goal: &Goal, seen: &Seen) -> Action {
 }
 
 /// Something runs and should.
+#[allow(clippy::too_many_lines, reason = "one order of what goes before what, read top-down")]
 fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     let frozen = matches!(process, Process::Frozen { .. });
     // A server that was asked to stop is on its way down, whatever is wanted now: down it goes first.

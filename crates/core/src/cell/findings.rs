@@ -5,6 +5,8 @@
 //! when a controller, an agent or a server begins anew: what is not read is neither there nor gone.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::rows::{self, Began};
 use super::state::{self, Seen, Service};
@@ -12,7 +14,7 @@ use super::turn::Work;
 use super::{Cell, goals};
 use crate::check::{self, Check, Family, Holds, Severity, Unread};
 use crate::host;
-use crate::id::{MemberId, ServiceId};
+use crate::id::{HostId, MemberId, ServiceId};
 use crate::journal::Topic;
 use crate::lifecycle_checks;
 use crate::machine::Machine as _;
@@ -214,7 +216,7 @@ impl Cell {
         };
         let mut found = Vec::new();
         for result in host.hello.as_ref().map_or(&[][..], |hello| &hello.checks) {
-            let began = host.row.findings.iter().find(|began| began.check == result.check);
+            let began = host.row.findings.iter().find(|began| *began.check == *result.check);
             let since = began.map_or(Span(0), |began| now.since(began.since));
             found.push(finding(&result.check, result.severity, result.evidence.clone(), since));
         }
@@ -239,14 +241,15 @@ impl Cell {
         before: Option<&Seen>,
         work: &mut Work,
     ) {
-        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let state::State { services, names, .. } = &mut self.state;
+        let Some(service) = services.get_mut(&id) else { return };
         let row = &mut service.row;
         if report.checks.is_empty() && row.findings.is_none() {
             return;
         }
         let kind = goals::kind(&self.setup, row.offer.kind.as_str());
         let checks = kind.map_or(&[][..], |kind| kind.checks());
-        let mut began = row.findings.take().map_or_else(Vec::new, |findings| *findings);
+        let mut began = row.findings.take().map_or_else(Vec::new, <[Began]>::into_vec);
         let members: Vec<MemberId> = row.members.iter().map(|member| member.id).collect();
         let known = began.len();
         began.retain(|began| began.member.is_some_and(|member| members.contains(&member)));
@@ -256,13 +259,12 @@ impl Cell {
         let none = Vec::new();
         let had = before.and_then(|seen| seen.checks.as_deref()).unwrap_or(&none);
         let of = Some(report.member);
-        let (changed, notes) = keep(&mut began, (of, had, &report.checks), unread, work.now);
+        let (changed, notes) = keep(&mut began, names, (of, had, &report.checks), unread, work.now);
         let alone = |check: &str| holds(checks, check) == Holds::Anywhere;
-        for (check, text) in notes.into_iter().filter(|(check, _)| alone(check)) {
-            debug_assert!(!check.is_empty(), "checks have names");
+        for (_, text) in notes.into_iter().filter(|(check, _)| alone(check)) {
             work.note(Topic::Finding, row.name.as_str(), text, Vec::new());
         }
-        row.findings = (!began.is_empty()).then(|| Box::new(began));
+        row.findings = (!began.is_empty()).then(|| began.into_boxed_slice());
         if changed || gone {
             work.record(id);
         }
@@ -270,13 +272,17 @@ impl Cell {
 
     /// The same of a host's.
     pub(super) fn keep_host_findings(
-        host: &mut state::Host,
+        &mut self,
+        id: HostId,
         has: &[check::Result],
         work: &mut Work,
     ) {
+        let state::State { hosts, names, .. } = &mut self.state;
+        let Some(host) = hosts.get_mut(&id) else { return };
         let none = Vec::new();
         let had = host.hello.as_ref().map_or(&none, |hello| &hello.checks);
-        let (changed, notes) = keep(&mut host.row.findings, (None, had, has), |_| false, work.now);
+        let (changed, notes) =
+            keep(&mut host.row.findings, names, (None, had, has), |_| false, work.now);
         for (_, text) in notes {
             work.note(Topic::Finding, &host.row.name, text, Vec::new());
         }
@@ -316,6 +322,7 @@ fn everywhere<'a>(
 /// anything changed, and what the journal is to tell, by check.
 fn keep<'a>(
     began: &mut Vec<Began>,
+    names: &mut BTreeSet<Arc<str>>,
     (member, had, has): (Option<MemberId>, &'a [check::Result], &'a [check::Result]),
     unread: impl Fn(&str) -> bool,
     now: Time,
@@ -324,10 +331,10 @@ fn keep<'a>(
     let mut notes = Vec::new();
     for result in has {
         let known =
-            began.iter_mut().find(|began| began.check == result.check && began.member == member);
+            began.iter_mut().find(|began| *began.check == *result.check && began.member == member);
         let news = match known {
             None => {
-                let (check, severity) = (result.check.clone(), result.severity);
+                let (check, severity) = (named(names, &result.check), result.severity);
                 began.push(Began { check, member, severity, since: now });
                 changed = true;
                 true
@@ -348,15 +355,25 @@ fn keep<'a>(
     }
     began.retain(|began| {
         let gone = began.member == member
-            && !has.iter().any(|result| result.check == began.check)
+            && !has.iter().any(|result| *result.check == *began.check)
             && !unread(&began.check);
         if gone {
             changed = true;
-            notes.push((began.check.clone(), format!("{} is quiet", began.check)));
+            notes.push((began.check.to_string(), format!("{} is quiet", began.check)));
         }
         !gone
     });
     (changed, notes)
+}
+
+/// A check's name, kept once.
+pub(super) fn named(names: &mut BTreeSet<Arc<str>>, name: &str) -> Arc<str> {
+    if let Some(known) = names.get(name) {
+        return Arc::clone(known);
+    }
+    let new: Arc<str> = Arc::from(name);
+    names.insert(Arc::clone(&new));
+    new
 }
 
 /// Whether a check of a member was not read, by its agent's word.

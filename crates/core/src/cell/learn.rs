@@ -341,8 +341,8 @@ impl Cell {
         image: Option<String>,
         work: &mut Work,
     ) {
+        self.keep_host_findings(id, checks, work);
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
-        Self::keep_host_findings(host, checks, work);
         let Some(hello) = host.hello.as_mut() else { return };
         hello.image = image;
         if hello.checks != checks {

@@ -81,8 +81,8 @@ pub struct Host {
 /// Since when a check does not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Began {
-    /// The check's name.
-    pub check: String,
+    /// The check's name, one for all rows alike.
+    pub check: Arc<str>,
     /// The member that it is about; none: the host whose row this is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberId>,
@@ -151,7 +151,7 @@ pub struct Service {
     pub archive: Option<Box<Archive>>,
     /// Since when its members' checks do not pass; `None` while all of them do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub findings: Option<Box<Vec<Began>>>,
+    pub findings: Option<Box<[Began]>>,
 }
 
 /// A member, and what is wanted of it.
@@ -230,7 +230,7 @@ impl Service {
     #[must_use]
     pub fn began(&self, check: &str, member: Option<MemberId>) -> Option<&Began> {
         let mut began = self.findings.iter().flat_map(|findings| findings.iter());
-        began.find(|began| began.check == check && began.member == member)
+        began.find(|began| *began.check == *check && began.member == member)
     }
 
     /// The member that takes writes.

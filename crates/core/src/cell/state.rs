@@ -55,6 +55,9 @@ pub struct State {
     pub busy: BTreeSet<ServiceId>,
     /// Kinds and plans in use, each kept once.
     pub offers: BTreeSet<Arc<rows::Offer>>,
+    /// Names of checks that did not pass, each kept once.
+    #[serde(default)]
+    pub names: BTreeSet<Arc<str>>,
     /// Lists of failing checks, each kept once.
     pub checks: BTreeSet<Arc<Vec<check::Result>>>,
     /// Services with a job under way, and the host that does it.
@@ -327,6 +330,9 @@ impl State {
         match known {
             Some(known) => service.row.offer = known,
             None => drop(self.offers.insert(Arc::clone(&service.row.offer))),
+        }
+        for began in service.row.findings.iter_mut().flat_map(|findings| findings.iter_mut()) {
+            began.check = super::findings::named(&mut self.names, &began.check);
         }
         let row = &service.row;
         let (id, name) = (row.id, row.name.clone());

@@ -355,10 +355,14 @@ impl World {
         let Some(link) = agent.link.filter(|_| agent.alive) else { return };
         let mut changed = Vec::new();
         for goal in agent.goals.values() {
-            let new = match agent.works {
+            let mut new = match agent.works {
                 true => reached(goal),
                 false => stuck(goal, agent.members.get(&goal.member)),
             };
+            if let Some(before) = agent.members.get(&goal.member) {
+                new.checks.clone_from(&before.checks);
+                new.unread.clone_from(&before.unread);
+            }
             if agent.members.get(&goal.member) != Some(&new) {
                 agent.members.insert(goal.member, new.clone());
                 changed.push(new);

@@ -1,6 +1,8 @@
 //! Check: was a block read that is not what was written?
 
-use evenkeel_core::check::{Asked, Check, Family, Reading, Result, Severity, Thresholds, about};
+use evenkeel_core::check::{
+    Asked, Check, Family, Pace, Reading, Result, Severity, Thresholds, about,
+};
 
 /// `checksum-failures`
 pub struct ChecksumFailures;
@@ -22,6 +24,9 @@ impl Check for ChecksumFailures {
         "SELECT coalesce(sum(checksum_failures), 0)::bigint::text AS failures, \
          coalesce(string_agg(coalesce(datname, 'shared catalogs'), ', ' ORDER BY datname) FILTER (WHERE checksum_failures > 0), '') AS databases \
          FROM pg_stat_database"
+    }
+    fn pace(&self) -> Pace {
+        Pace::Rarely
     }
     fn asked(&self) -> Asked {
         Asked::Everyone

@@ -1,6 +1,8 @@
 //! Check: was a prepared transaction forgotten?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity, Thresholds, longer_than};
+use evenkeel_core::check::{
+    Check, Family, Pace, Reading, Result, Severity, Thresholds, longer_than,
+};
 
 /// `prepared-transactions`
 pub struct PreparedTransactions;
@@ -22,6 +24,9 @@ impl Check for PreparedTransactions {
          coalesce(max(extract(epoch FROM clock_timestamp() - prepared))::bigint, 0)::text AS seconds, \
          coalesce((SELECT gid FROM pg_prepared_xacts ORDER BY prepared LIMIT 1), '') AS gid \
          FROM pg_prepared_xacts"
+    }
+    fn pace(&self) -> Pace {
+        Pace::Rarely
     }
     fn thresholds(&self) -> &'static [&'static str] {
         &["prepared_warn_seconds"]

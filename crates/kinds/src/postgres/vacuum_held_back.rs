@@ -1,6 +1,6 @@
 //! Check: does anybody keep dead rows from being cleared away?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity, Thresholds, about};
+use evenkeel_core::check::{Check, Family, Pace, Reading, Result, Severity, Thresholds, about};
 
 /// `vacuum-held-back`
 pub struct VacuumHeldBack;
@@ -28,6 +28,9 @@ impl Check for VacuumHeldBack {
          UNION ALL SELECT transaction, 'prepared transaction ' || gid FROM pg_prepared_xacts \
          UNION ALL SELECT backend_xmin, 'standby ' || application_name FROM pg_stat_replication) AS held \
          WHERE xmin IS NOT NULL ORDER BY age(xmin) DESC LIMIT 1) AS x ON true"
+    }
+    fn pace(&self) -> Pace {
+        Pace::Rarely
     }
     fn thresholds(&self) -> &'static [&'static str] {
         &["snapshot_warn_xids"]
