@@ -12,10 +12,9 @@ use ureq::{Agent, Body};
 
 use crate::events::Events;
 use crate::{
-    CheckLine, CheckPage, DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, FindingsQuery,
-    ForkOrder, GiveUpOrder, ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary,
-    NewRepository, NewService, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder,
-    SwitchoverOrder, Termination, UrlAnswer,
+    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder, ImportOrder,
+    JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService, RecoveryEnd,
+    RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
 };
 
 /// Longest wait for a connection. The controller is on this machine or near it.
@@ -396,43 +395,6 @@ impl Client {
         self.get(&path("/v1/kinds", name, ""))
     }
 
-    /// Everything that is looked at.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn checks(&self) -> Result<Vec<CheckLine>, Error> {
-        self.get("/v1/checks")
-    }
-
-    /// One check.
-    ///
-    /// # Errors
-    /// [`Error`]; code `no_such_check`.
-    pub fn check(&self, name: &str) -> Result<CheckPage, Error> {
-        self.get(&path("/v1/checks", name, ""))
-    }
-
-    /// What is not as it should be, worst first.
-    ///
-    /// # Errors
-    /// [`Error`]; code `no_such_service`.
-    pub fn findings(&self, query: &FindingsQuery) -> Result<Vec<view::Finding>, Error> {
-        let pairs = [
-            ("service", query.service.clone()),
-            ("family", query.family.map(|family| family.to_string())),
-            ("severity", query.severity.map(|severity| severity.to_string())),
-        ];
-        self.get(&with_query("/v1/findings", pairs))
-    }
-
-    /// Every check of a service.
-    ///
-    /// # Errors
-    /// [`Error`]; code `no_such_service`.
-    pub fn diagnosis(&self, name: &str) -> Result<view::Diagnosis, Error> {
-        self.get(&path("/v1/services", name, "/diagnosis"))
-    }
-
     /// Entries of the journal, oldest first.
     ///
     /// # Errors
@@ -482,7 +444,7 @@ impl Client {
         format!("{}{path}", self.base)
     }
 
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let request = self.agent.get(self.address_of(path));
         let answer = request.header("Authorization", &self.authorization.0).call();
         self.read(answer, "GET", path)
@@ -559,7 +521,7 @@ impl Client {
 }
 
 /// A path with those parameters that are there.
-fn with_query<const N: usize>(path: &str, pairs: [(&str, Option<String>); N]) -> String {
+pub(crate) fn with_query<const N: usize>(path: &str, pairs: [(&str, Option<String>); N]) -> String {
     let mut path = path.to_owned();
     let mut mark = '?';
     for (name, value) in pairs {
@@ -572,7 +534,7 @@ fn with_query<const N: usize>(path: &str, pairs: [(&str, Option<String>); N]) ->
 }
 
 /// The path of one thing: its name may hold whatever a person typed.
-fn path(collection: &str, name: &str, tail: &str) -> String {
+pub(crate) fn path(collection: &str, name: &str, tail: &str) -> String {
     format!("{collection}/{}{tail}", encode(name))
 }
 

@@ -16,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod client;
+mod client_checks;
 mod endpoint;
 mod error;
 mod events;

@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::archiving::Archiving;
+use super::checking::Checking;
 use super::part::{self, Part};
-use super::perform::{Outcome, is_asked};
+pub use super::perform::Call;
+use super::perform::Outcome;
 use super::reconcile::{self, Action, Next, Rounds, Seen};
-use crate::check::{self, Check, Pace, Reading, Thresholds, Unread};
-use crate::digest::Digest;
+use crate::check::{Check, Thresholds};
 use crate::driver::{self, Answer, Directory, Process};
 use crate::goal::{Accept, Applied, Goal, Refusal, Role, Want, accept};
-use crate::id::{Revision, Term};
+use crate::id::Term;
 use crate::machine;
 use crate::member::{Event, Machine, State};
 use crate::report;
@@ -90,25 +91,7 @@ pub struct Member {
     trouble: Option<String>,
     refused: Option<Refusal>,
     port_taken: bool,
-    checks: Vec<check::Result>,
-    unread: Unread,
-}
-
-/// A call under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
-    /// Names it in its outcome.
-    pub number: u64,
-    /// Which.
-    pub action: Action,
-    /// Toward which goal; a newer one may have come meanwhile.
-    pub version: (Term, Revision),
-    /// Which roles and databases it makes, if it does.
-    pub accounts: Option<Digest>,
-    /// Which flush it is, if it is one.
-    pub flush: u32,
-    /// Since when.
-    pub since: Time,
+    checks: Checking,
 }
 
 impl Member {
@@ -149,8 +132,7 @@ impl Member {
             trouble: None,
             refused: None,
             port_taken: false,
-            checks: Vec::new(),
-            unread: Unread { paces: vec![Pace::Often, Pace::Rarely], checks: Vec::new() },
+            checks: Checking::default(),
         }
     }
 
@@ -179,7 +161,7 @@ impl Member {
                 {
                     // Other checks are asked in another part.
                     self.seen.due = Rounds::first(goal.member, now);
-                    self.unread.paces = vec![Pace::Often, Pace::Rarely];
+                    self.checks.begin();
                 }
                 let key = |goal: &Goal| (goal.restarts, goal.port, goal.want, goal.term);
                 if key(&applied.goal) != key(goal) {
@@ -327,52 +309,15 @@ impl Member {
             }
             Outcome::Read(readings) => {
                 if let Action::Check(pace) = call.action {
-                    self.read(pace, readings, (checks, limits), now);
+                    let goal = &self.stored.applied.goal;
+                    self.seen.due.done(pace, goal.member, now);
+                    self.checks.read(goal, pace, readings, (checks, limits));
                 }
             }
             Outcome::Done => self.done(&call, now),
         }
         // A look between two tries does not make the second one the first.
         self.failing.take_if(|(failing, _)| *failing == call.action);
-    }
-
-    /// What a round of checks brought. What could not be read is as it was, and told to be unread.
-    fn read(
-        &mut self,
-        pace: Pace,
-        readings: &[(String, Option<Reading>)],
-        (checks, limits): (&[&dyn Check], &Thresholds),
-        now: Time,
-    ) {
-        let goal = &self.stored.applied.goal;
-        self.seen.due.done(pace, goal.member, now);
-        let mut found = Vec::new();
-        let mut unread = Vec::new();
-        for check in checks {
-            let name = check.name();
-            let asked = readings.iter().find(|(of, _)| of == name).map(|(_, reading)| reading);
-            let before = || self.checks.iter().find(|known| known.check == name).cloned();
-            found.extend(match asked {
-                Some(Some(reading)) => check.judge(reading, limits),
-                Some(None) => {
-                    unread.push(name.to_owned());
-                    before()
-                }
-                None if check.pace() != pace && is_asked(goal, *check) => before(),
-                None => None,
-            });
-        }
-        self.unread.paces.retain(|unread| *unread != pace);
-        let other = |name: &String| checks.iter().any(|c| c.name() == name && c.pace() != pace);
-        self.unread.checks.retain(other);
-        if !unread.is_empty() && unread.len() == readings.len() {
-            self.unread.paces.push(pace);
-            self.unread.paces.sort_unstable();
-        } else {
-            self.unread.checks.extend(unread);
-            self.unread.checks.sort_unstable();
-        }
-        self.checks = found;
     }
 
     fn done(&mut self, call: &Call, now: Time) {
@@ -478,7 +423,7 @@ impl Member {
         self.seen.part.fresh_process();
         self.seen.probed = Time(0);
         self.seen.due = Rounds::first(self.goal().member, now);
-        self.unread.paces = vec![Pace::Often, Pace::Rarely];
+        self.checks.begin();
         self.unsaved |= std::mem::take(&mut self.stored.crash_looping);
     }
 
@@ -656,8 +601,8 @@ impl Member {
             refused: self.refused.clone(),
             port_taken: self.port_taken,
             data_dir,
-            checks: if self.seen.state.serves() { self.checks.clone() } else { Vec::new() },
-            unread: if self.seen.state.serves() { self.unread.clone() } else { Unread::default() },
+            checks: self.checks.results(self.seen.state),
+            unread: self.checks.unread(self.seen.state),
             identity: goal.identity.clone(),
             replication: Part::report(goal, &self.seen, now),
             archive: self.seen.archiving.report(goal),

@@ -10,6 +10,7 @@
 //! - what is not in a goal is never started, stopped or removed.
 
 mod archiving;
+mod checking;
 mod guarding;
 mod importing;
 mod member;

@@ -4,9 +4,29 @@ use serde::{Deserialize, Serialize};
 
 use super::reconcile::Action;
 use crate::check::{Asked, Check, Pace, Reading};
+use crate::digest::Digest;
 use crate::driver::{self, Answer, Directory, Driver, Error, Process};
 use crate::goal::{Goal, Role};
+use crate::id::{Revision, Term};
 use crate::promise::Position;
+use crate::time::Time;
+
+/// A call under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Names it in its outcome.
+    pub number: u64,
+    /// Which.
+    pub action: Action,
+    /// Toward which goal; a newer one may have come meanwhile.
+    pub version: (Term, Revision),
+    /// Which roles and databases it makes, if it does.
+    pub accounts: Option<Digest>,
+    /// Which flush it is, if it is one.
+    pub flush: u32,
+    /// Since when.
+    pub since: Time,
+}
 
 /// What came of a driver call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

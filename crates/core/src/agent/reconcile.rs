@@ -136,12 +136,12 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// A member that begins is asked the cheap things at once, and the dear ones within two minutes:
-    /// hosts that come up have many members.
+    /// A member that begins, or takes another part, is asked the cheap things soon, and the dear ones within
+    /// two minutes: hosts that come up have many members, and whoever takes over is not to be kept from it.
     #[must_use]
     pub fn first(member: MemberId, now: Time) -> Self {
         let apart = Span::secs(u64::from(member.0) * 7 % 100);
-        Self { often: Time(0), rarely: now + Span::secs(20) + apart }
+        Self { often: now + Span::secs(5), rarely: now + Span::secs(20) + apart }
     }
 
     /// A round is over; the next is due in its time, members apart from one another.
