@@ -442,20 +442,12 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub fn journal(&self, query: &JournalQuery) -> Result<Vec<JournalEntry>, Error> {
-        let mut path = "/v1/journal".to_owned();
-        let mut mark = '?';
         let pairs = [
             ("subject", query.subject.clone()),
             ("after", query.after.map(|n| n.to_string())),
             ("limit", query.limit.map(|n| n.to_string())),
         ];
-        for (name, value) in pairs {
-            if let Some(value) = value {
-                let _ = write!(path, "{mark}{name}={}", encode(&value));
-                mark = '&';
-            }
-        }
-        self.get(&path)
+        self.get(&with_query("/v1/journal", pairs))
     }
 
     /// Entries of the journal as they are recorded, from after a position on; from now on if `None`.
@@ -677,6 +669,19 @@ impl Client {
         let (address, request) = (self.base.clone(), format!("{method} {path}"));
         Error::Unreadable { address, request, status: status.as_u16(), source }
     }
+}
+
+/// A path with those parameters that are there.
+pub(crate) fn with_query<const N: usize>(path: &str, pairs: [(&str, Option<String>); N]) -> String {
+    let mut path = path.to_owned();
+    let mut mark = '?';
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            let _ = write!(path, "{mark}{name}={}", encode(&value));
+            mark = '&';
+        }
+    }
+    path
 }
 
 /// The path of one thing: its name may hold whatever a person typed.

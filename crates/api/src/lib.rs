@@ -18,6 +18,7 @@
 mod acts;
 mod automation;
 mod client;
+mod client_checks;
 mod endpoint;
 mod error;
 mod events;
@@ -34,10 +35,10 @@ pub use evenkeel_core::{drill, maintenance, toil};
 pub use events::Events;
 pub use openapi::openapi;
 pub use types::{
-    AckOrder, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder,
-    GiveUpOrder, GlassOrder, ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary,
-    NewRepository, NewService, PersonOrder, PlanSummary, ProcedureOrder, ProcedurePage,
-    RecordingOrder, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder,
-    Termination, UrlAnswer,
+    AckOrder, CheckLine, CheckPage, CheckSummary, DoctorItem, DrillResult, ErrorBody,
+    FailoverOrder, FindingsQuery, ForkOrder, GiveUpOrder, GlassOrder, ImportOrder, JournalEntry,
+    JournalQuery, KindPage, KindSummary, NewRepository, NewService, PersonOrder, PlanSummary,
+    ProcedureOrder, ProcedurePage, RecordingOrder, RecoveryEnd, RepositoryPage, RestoreTarget,
+    RollbackOrder, SwitchoverOrder, Termination, Threshold, UrlAnswer,
 };
 pub use types::{DrillBegin, DrillSchedule, PlanOrder, WindowOrder};

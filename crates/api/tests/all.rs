@@ -18,7 +18,7 @@ use evenkeel_core::time::{Span, Time};
 use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
-use evenkeel_api::AckOrder;
+use evenkeel_api::{AckOrder, CheckLine, CheckPage, Threshold};
 use evenkeel_api::{
     BrakeOrder, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder,
     GiveUpOrder, ImportOrder, JournalEntry, KindPage, KindSummary, LevelOrder, NewRepository,
@@ -150,9 +150,12 @@ fn views() -> Vec<(&'static str, serde_json::Value)> {
     };
     let finding = view::Finding {
         check: String::new(),
+        family: Family::Host,
         severity: Severity::Note,
+        service: Some(String::new()),
         subject: String::new(),
         evidence: String::new(),
+        items: vec![],
         since_ms: Span(1),
     };
     let gateway = view::Gateway {
@@ -333,6 +336,46 @@ fn procedures() -> Vec<(&'static str, serde_json::Value)> {
         ),
         ("PersonOrder", json(&PersonOrder { person: text() })),
         ("RecordingOrder", json(&RecordingOrder::default())),
+    ]
+}
+
+fn checks() -> Vec<(&'static str, serde_json::Value)> {
+    let text = String::new;
+    let diagnosed = view::Diagnosed {
+        check: String::new(),
+        family: Family::Host,
+        light: view::Light::Green,
+        text: String::new(),
+        findings: vec![],
+    };
+    let diagnosis = view::Diagnosis {
+        service: String::new(),
+        state: evenkeel_core::service::State::Available,
+        checks: vec![],
+    };
+    let check_line = CheckLine {
+        name: text(),
+        of: text(),
+        family: Family::Host,
+        scope: text(),
+        every: text(),
+        summary: text(),
+    };
+    let check_page = CheckPage {
+        check: check_line.clone(),
+        doc: text(),
+        question: text(),
+        thresholds: vec![],
+        firing: text(),
+        evidence: text(),
+        quiet: text(),
+    };
+    vec![
+        ("Diagnosed", json(&diagnosed)),
+        ("Diagnosis", json(&diagnosis)),
+        ("CheckLine", json(&check_line)),
+        ("CheckPage", json(&check_page)),
+        ("Threshold", json(&Threshold { name: text(), value: 1 })),
     ]
 }
 
@@ -567,7 +610,8 @@ fn json<T: Serialize>(value: &T) -> serde_json::Value {
 
 #[test]
 fn every_shape_has_the_fields_that_travel() {
-    let parts = [views(), archives(), own(), of_the_store(), upkeep(), procedures(), incidents()];
+    let parts =
+        [views(), archives(), own(), of_the_store(), upkeep(), procedures(), incidents(), checks()];
     let examples: BTreeMap<_, _> = parts.into_iter().flatten().collect();
     let document = openapi();
     let shapes = document["components"]["schemas"].as_object().unwrap();

@@ -8,6 +8,7 @@ use crate::backup::retention::Keep;
 use crate::backup::schedule::Schedule;
 use crate::incident;
 use crate::maintenance::Windows;
+use crate::thresholds::Thresholds;
 use crate::time::Span;
 
 const DAY: Span = Span::mins(24 * 60);
@@ -89,6 +90,8 @@ pub struct Policy {
     pub manual_minutes: BTreeMap<String, u16>,
     /// How incidents are gathered, told and ended.
     pub incidents: incident::Rules,
+    /// From where on a check's reading is a finding.
+    pub checks: Thresholds,
 }
 
 impl Default for Policy {
@@ -130,6 +133,7 @@ impl Default for Policy {
             drill_spacing: DAY,
             manual_minutes: BTreeMap::new(),
             incidents: incident::Rules::DEFAULT,
+            checks: Thresholds::default(),
         }
     }
 }

@@ -5,15 +5,18 @@ mod alert;
 mod backup;
 mod bench;
 mod breakglass;
+mod check;
 mod completions;
 mod connect;
 mod controller;
 mod create;
 mod demo;
+mod diagnose;
 mod doctor;
 mod down;
 mod drill;
 mod explain;
+mod findings;
 mod fork;
 mod gateway;
 mod handover;
@@ -54,6 +57,9 @@ pub enum Verb {
     List(list::List),
     Show(show::Show),
     Explain(explain::Explain),
+    Diagnose(diagnose::Diagnose),
+    Findings(findings::Findings),
+    Check(check::Check),
     Connect(connect::Connect),
     Url(url::Url),
     Switchover(handover::Switchover),
@@ -108,6 +114,9 @@ impl Verb {
             Self::List(verb) => verb.run(context),
             Self::Show(verb) => verb.run(context),
             Self::Explain(verb) => verb.run(context),
+            Self::Diagnose(verb) => verb.run(context),
+            Self::Findings(verb) => verb.run(context),
+            Self::Check(verb) => verb.run(context),
             Self::Connect(verb) => verb.run(context),
             Self::Url(verb) => verb.run(context),
             Self::Switchover(verb) => verb.run(context),

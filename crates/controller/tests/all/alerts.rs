@@ -58,7 +58,7 @@ fn an_exercise_goes_through_every_channel_and_what_came_of_it_is_shown() {
     assert!(findings.iter().any(|f| f.check == "alert-chain" && f.evidence.contains("mail")));
     assert!(sent.lock().unwrap().iter().all(|d| d.notice.purpose == Purpose::Exercise));
     world.stop();
-    let same = replay(&world.recordings()[0], KINDS, &[], None).unwrap();
+    let same = replay(&world.recordings()[0], KINDS, std::sync::Arc::default(), None).unwrap();
     assert_eq!(same.differing_turns, 0, "{:?}", same.differing);
     assert!(same.turns >= 2, "{}", same.turns);
 }

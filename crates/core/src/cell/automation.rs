@@ -67,12 +67,12 @@ impl decide::Automation for Standing<'_> {
     }
     fn findings(&self) -> BTreeMap<String, Found> {
         let mut found = BTreeMap::new();
-        for finding in self.cell.findings(self.service.row.id, self.now) {
-            let new = Found::new(finding.severity, finding.since_ms);
+        for known in self.cell.known_findings(self.service, self.now) {
+            let new = Found::new(known.severity, self.now.since(known.since));
             // Of two of one check, the worse.
-            let known = found.entry(finding.check).or_insert(new);
-            if new.severity > known.severity {
-                *known = new;
+            let had = found.entry(known.check.to_owned()).or_insert(new);
+            if new.severity > had.severity {
+                *had = new;
             }
         }
         found

@@ -144,6 +144,7 @@ impl Cell {
             host: id,
             store: (self.setup.store.clone(), self.state.row.sequence),
             beat: self.setup.policy.beat,
+            checks: Box::new(self.setup.policy.checks.clone()),
             seal: self.seal(&host.row.name),
             succession,
         };
@@ -196,6 +197,7 @@ impl Cell {
             draining: false,
             operation: None,
             incident: IncidentId(0),
+            findings: Vec::new(),
         };
         let text = format!("joined in zone {} at {}", row.zone, row.address);
         work.note(Topic::Fleet, &row.name, text, Vec::new());
@@ -297,6 +299,7 @@ impl Cell {
             data_dir,
             import: report.import.clone(),
             script: report.script.clone(),
+            unread: report.unread.clone(),
         };
         let before = service.seen[at].take();
         if at == 0 && before.as_ref().is_some_and(|seen| seen.deaths < report.deaths) {
@@ -322,6 +325,7 @@ impl Cell {
             replication: report.replication.clone(),
             archive: report.archive.clone(),
         });
+        self.keep_findings(id, report, before.as_ref(), work);
         self.note_behind(id);
         self.wake_forks(id, work);
         work.services.insert(id);
@@ -347,15 +351,14 @@ impl Cell {
         image: Option<String>,
         work: &mut Work,
     ) {
+        self.keep_host_findings(id, checks, work);
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
         let Some(hello) = host.hello.as_mut() else { return };
+        hello.image = image;
         if hello.checks != checks {
-            host.checks_since = work.now;
-            tell_findings(&host.row.name, &hello.checks, checks, work);
             hello.checks = checks.to_vec();
             work.hosts.insert(id);
         }
-        hello.image = image;
     }
 
     fn answers(&mut self, vantage: HostId, answers: &[Answer], work: &mut Work) {
@@ -467,19 +470,5 @@ fn tell_changes(service: &Service, before: Option<&Seen>, now: &Member, work: &m
             now.member
         );
         work.note(Topic::Operation, name, text, Vec::new());
-    }
-    let none = Vec::new();
-    let had = before.and_then(|seen| seen.checks.as_deref()).unwrap_or(&none);
-    tell_findings(name, had, &now.checks, work);
-}
-
-/// Tells the journal which findings came and which went.
-fn tell_findings(subject: &str, had: &[check::Result], has: &[check::Result], work: &mut Work) {
-    for finding in has.iter().filter(|f| !had.contains(f)) {
-        let text = format!("{} ({}): {}", finding.check, finding.severity, finding.evidence);
-        work.note(Topic::Finding, subject, text, Vec::new());
-    }
-    for finding in had.iter().filter(|f| !has.iter().any(|h| h.check == f.check)) {
-        work.note(Topic::Finding, subject, format!("{} is quiet", finding.check), Vec::new());
     }
 }

@@ -13,6 +13,7 @@ use super::recovery::rows::Recovery;
 use crate::alert::IncidentId;
 use crate::automation::{Approval, Brake, Pin, Rule};
 use crate::backup::lineage::Repository;
+use crate::check::Severity;
 use crate::decide::Run;
 use crate::drill::Drills;
 use crate::goal::{StopMode, Want};
@@ -100,6 +101,23 @@ pub struct Host {
     /// The incident that it is a member of; 0: of none.
     #[serde(default, skip_serializing_if = "IncidentId::is_none")]
     pub incident: IncidentId,
+    /// Since when its checks do not pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Began>,
+}
+
+/// Since when a check does not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Began {
+    /// The check's name, one for all rows alike.
+    pub check: Arc<str>,
+    /// The member that it is about; none: the host whose row this is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberId>,
+    /// How bad.
+    pub severity: Severity,
+    /// Since when.
+    pub since: Time,
 }
 
 /// What was chosen when a service was created.
@@ -168,6 +186,9 @@ pub struct Service {
     /// Its windows, planned work and drills; `None` for a service that never had any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upkeep: Option<Box<Upkeep>>,
+    /// Since when its members' checks do not pass; `None` while all of them do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Box<[Began]>>,
 }
 
 /// What people said, or are asked, about automation on one service.
@@ -265,6 +286,13 @@ impl Service {
     pub fn owner(&self) -> &str {
         let other = self.archive.as_ref().and_then(|archive| archive.owner.as_ref());
         other.unwrap_or(&self.name).as_str()
+    }
+
+    /// Since when a check of a member does not pass, if it does not.
+    #[must_use]
+    pub fn began(&self, check: &str, member: Option<MemberId>) -> Option<&Began> {
+        let mut began = self.findings.iter().flat_map(|findings| findings.iter());
+        began.find(|began| *began.check == *check && began.member == member)
     }
 
     /// The member that takes writes.

@@ -63,6 +63,9 @@ pub struct State {
     pub claims: claim::Ledger,
     /// Kinds and plans in use, each kept once.
     pub offers: BTreeSet<Arc<rows::Offer>>,
+    /// Names of checks that did not pass, each kept once.
+    #[serde(default)]
+    pub names: BTreeSet<Arc<str>>,
     /// Lists of failing checks, each kept once.
     pub checks: BTreeSet<Arc<Vec<check::Result>>>,
     /// Services with a job under way, and the host that does it.
@@ -145,8 +148,6 @@ pub struct Host {
     pub strays: Vec<MemberId>,
     /// Where members' files are, with `{}` for the member's number.
     pub data_dirs: Option<String>,
-    /// Since when its failing checks are what they are.
-    pub checks_since: Time,
     /// Services whose operation waits for a claim on it.
     pub waiting: BTreeSet<ServiceId>,
 }
@@ -230,6 +231,9 @@ pub struct Rare {
     /// The script beside it.
     #[serde(default)]
     pub script: Option<Box<Begun>>,
+    /// Checks that were not read.
+    #[serde(default)]
+    pub unread: check::Unread,
 }
 
 /// A gateway on its stream.
@@ -271,7 +275,6 @@ impl Host {
             members: Vec::new(),
             strays: Vec::new(),
             data_dirs: None,
-            checks_since: Time(0),
             waiting: BTreeSet::new(),
         }
     }
@@ -350,6 +353,9 @@ impl State {
         match known {
             Some(known) => service.row.offer = known,
             None => drop(self.offers.insert(Arc::clone(&service.row.offer))),
+        }
+        for began in service.row.findings.iter_mut().flat_map(|findings| findings.iter_mut()) {
+            began.check = super::findings::named(&mut self.names, &began.check);
         }
         let row = &service.row;
         let (id, name) = (row.id, row.name.clone());

@@ -4,6 +4,7 @@ mod agent;
 mod automation;
 mod cell;
 mod drills;
+mod findings;
 mod golden;
 mod import;
 mod incidents;

@@ -3,7 +3,7 @@
 use super::rows::{self, Is};
 use crate::alert::{IncidentId, Purpose};
 use crate::cell::Cell;
-use crate::check::Severity;
+use crate::check::{Family, Severity};
 use crate::incident::chain::At;
 use crate::incident::{State, Subject};
 use crate::moment::Moment;
@@ -134,9 +134,12 @@ impl Cell {
         let alerts = &self.state.incidents.alerts;
         let finding = |severity, evidence: String, since| view::Finding {
             check: "alert-chain".to_owned(),
+            family: Family::Host,
             severity,
+            service: None,
             subject: "fleet".to_owned(),
             evidence,
+            items: Vec::new(),
             since_ms: since,
         };
         if alerts.chain.is_empty() {

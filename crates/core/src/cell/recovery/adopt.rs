@@ -69,6 +69,7 @@ impl Cell {
             draining: false,
             operation: None,
             incident: IncidentId(0),
+            findings: Vec::new(),
         };
         self.state.hosts.insert(id, Host::joining(row));
         work.record_host(id);
@@ -244,6 +245,7 @@ impl Cell {
             secret: secret.into(),
             operation: None,
             runs: None,
+            findings: None,
             paged: false,
             archive: None,
             upkeep: None,
