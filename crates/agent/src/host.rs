@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use evenkeel_core::check::{self, Check, Family, Reading, Severity};
+use evenkeel_core::check::{self, Check, Family, Reading, Severity, Thresholds};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::clock::{millis, wall_ms};
@@ -114,13 +114,10 @@ impl Check for GoalFiles {
     fn question(&self) -> &'static str {
         "damaged"
     }
-    fn judge(&self, reading: &Reading) -> Option<check::Result> {
+    fn judge(&self, reading: &Reading, _limits: &Thresholds) -> Option<check::Result> {
         let damaged = reading.number("damaged")?;
-        (damaged > 0).then(|| check::Result {
-            check: self.name().to_owned(),
-            severity: Severity::Critical,
-            evidence: format!("{damaged} goal files could not be read and were set aside"),
-        })
+        let text = || format!("{damaged} goal files could not be read and were set aside");
+        (damaged > 0).then(|| self.found(Severity::Critical, text()))
     }
     fn firing(&self) -> Reading {
         Reading::of(&[("damaged", "1")])
@@ -150,7 +147,11 @@ mod tests {
     fn a_disk_that_does_not_answer_is_a_slow_one() {
         let since = Instant::now().checked_sub(std::time::Duration::from_secs(5)).unwrap();
         let fires = |(name, reading): &(String, Reading)| {
-            checks().iter().find(|c| c.name() == name).and_then(|c| c.judge(reading)).is_some()
+            checks()
+                .iter()
+                .find(|c| c.name() == name)
+                .and_then(|c| c.judge(reading, &Thresholds::default()))
+                .is_some()
         };
         let firing: Vec<_> = stuck(since).into_iter().filter(fires).map(|(name, _)| name).collect();
         assert_eq!(firing, ["disk-latency"]);

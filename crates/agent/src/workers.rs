@@ -209,7 +209,7 @@ fn tell(call: &Call) {
     match call.action {
         Action::Look
         | Action::Probe { .. }
-        | Action::Check
+        | Action::Check(_)
         | Action::Archived
         | Action::Flush
         | Action::Guard(Level::Fine)

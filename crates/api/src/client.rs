@@ -400,20 +400,12 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub fn journal(&self, query: &JournalQuery) -> Result<Vec<JournalEntry>, Error> {
-        let mut path = "/v1/journal".to_owned();
-        let mut mark = '?';
         let pairs = [
             ("subject", query.subject.clone()),
             ("after", query.after.map(|n| n.to_string())),
             ("limit", query.limit.map(|n| n.to_string())),
         ];
-        for (name, value) in pairs {
-            if let Some(value) = value {
-                let _ = write!(path, "{mark}{name}={}", encode(&value));
-                mark = '&';
-            }
-        }
-        self.get(&path)
+        self.get(&with_query("/v1/journal", pairs))
     }
 
     /// Entries of the journal as they are recorded, from after a position on; from now on if `None`.
@@ -452,7 +444,7 @@ impl Client {
         format!("{}{path}", self.base)
     }
 
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let request = self.agent.get(self.address_of(path));
         let answer = request.header("Authorization", &self.authorization.0).call();
         self.read(answer, "GET", path)
@@ -528,8 +520,21 @@ impl Client {
     }
 }
 
+/// A path with those parameters that are there.
+pub(crate) fn with_query<const N: usize>(path: &str, pairs: [(&str, Option<String>); N]) -> String {
+    let mut path = path.to_owned();
+    let mut mark = '?';
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            let _ = write!(path, "{mark}{name}={}", encode(&value));
+            mark = '&';
+        }
+    }
+    path
+}
+
 /// The path of one thing: its name may hold whatever a person typed.
-fn path(collection: &str, name: &str, tail: &str) -> String {
+pub(crate) fn path(collection: &str, name: &str, tail: &str) -> String {
     format!("{collection}/{}{tail}", encode(name))
 }
 

@@ -181,6 +181,17 @@ pub const ENDPOINTS: &[Endpoint] = &[
     order("/v1/hosts/{name}/return", "Takes a drained host back."),
     get("/v1/kinds", "[KindSummary]", "Every kind of service."),
     get("/v1/kinds/{name}", "KindPage", "One kind, with its machines as tables and diagrams."),
+    get("/v1/checks", "[CheckLine]", "Everything that is looked at."),
+    get("/v1/checks/{name}", "CheckPage", "One check, with what it goes by now."),
+    Endpoint {
+        query: &[
+            Parameter { name: "service", of: "string", summary: "Only those of this service." },
+            Parameter { name: "family", of: "string", summary: "Only those of this family." },
+            Parameter { name: "severity", of: "string", summary: "Only those so bad, or worse." },
+        ],
+        ..get("/v1/findings", "[Finding]", "What is not as it should be in the fleet, worst first.")
+    },
+    get("/v1/services/{name}/diagnosis", "Diagnosis", "Every check of a service."),
     Endpoint {
         query: &[
             Parameter {

@@ -16,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod client;
+mod client_checks;
 mod endpoint;
 mod error;
 mod events;
@@ -30,8 +31,8 @@ pub use evenkeel_core::{order, view};
 pub use events::Events;
 pub use openapi::openapi;
 pub use types::{
-    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService,
-    PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder,
-    Termination, UrlAnswer,
+    CheckLine, CheckPage, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder,
+    FindingsQuery, ForkOrder, GiveUpOrder, ImportOrder, JournalEntry, JournalQuery, KindPage,
+    KindSummary, NewRepository, NewService, PlanSummary, RecoveryEnd, RepositoryPage,
+    RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, Threshold, UrlAnswer,
 };

@@ -64,6 +64,7 @@ pub(crate) const WORDS: &[(&str, &[&str])] = &[
     ),
     ("HostState", &["joining", "up", "suspect", "uncertain", "down", "removed"]),
     ("Progress", &["done", "under_way", "ahead"]),
+    ("Light", &["red", "yellow", "unread", "green", "not_applicable"]),
     ("Severity", &["note", "warning", "critical", "page"]),
     ("BackupEngine", &["native", "pgbackrest"]),
     ("Family", &["backups", "replication", "security", "performance", "host"]),
@@ -269,12 +270,50 @@ pub(crate) const SCHEMAS: &[Schema] = &[
         "Finding",
         &[
             ("check", "string"),
+            ("family", "Family"),
             ("severity", "Severity"),
+            ("service", "string?"),
             ("subject", "string"),
             ("evidence", "string"),
+            ("items", "[string]"),
             ("since_ms", "integer"),
         ],
     ),
+    schema(
+        "CheckLine",
+        &[
+            ("name", "string"),
+            ("of", "string"),
+            ("family", "Family"),
+            ("scope", "string"),
+            ("every", "string"),
+            ("summary", "string"),
+        ],
+    ),
+    schema("Threshold", &[("name", "string"), ("value", "integer")]),
+    schema(
+        "CheckPage",
+        &[
+            ("check", "CheckLine"),
+            ("doc", "string"),
+            ("question", "string"),
+            ("thresholds", "[Threshold]"),
+            ("firing", "string"),
+            ("evidence", "string"),
+            ("quiet", "string"),
+        ],
+    ),
+    schema(
+        "Diagnosed",
+        &[
+            ("check", "string"),
+            ("family", "Family"),
+            ("light", "Light"),
+            ("text", "string"),
+            ("findings", "[Finding]"),
+        ],
+    ),
+    schema("Diagnosis", &[("service", "string"), ("state", "State"), ("checks", "[Diagnosed]")]),
     schema(
         "Host",
         &[

@@ -2,7 +2,7 @@
 
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::{Bucket, Location};
-use evenkeel_core::check::Family;
+use evenkeel_core::check::{Family, Severity};
 use evenkeel_core::digest::Digest;
 use evenkeel_core::goal::Password;
 use evenkeel_core::journal::Topic;
@@ -243,6 +243,67 @@ pub struct CheckSummary {
     pub family: Family,
     /// What it looks at, why it matters, what to do.
     pub doc: String,
+}
+
+/// A check in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckLine {
+    /// Its name.
+    pub name: String,
+    /// Who runs it: the agents for a kind of service (its name) or for a host (`host`), or the control plane
+    /// by itself (`lifecycle`).
+    pub of: String,
+    /// Its family.
+    pub family: Family,
+    /// What it is about: a `service`, a `member` or a `host`.
+    pub scope: String,
+    /// How often it is run, in words.
+    pub every: String,
+    /// Its first sentence.
+    pub summary: String,
+}
+
+/// A check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckPage {
+    /// It in a list.
+    pub check: CheckLine,
+    /// What it looks at, why it matters, what to do.
+    pub doc: String,
+    /// What is asked: a query, or a reading of the host; empty where nobody is asked.
+    pub question: String,
+    /// What it goes by now.
+    pub thresholds: Vec<Threshold>,
+    /// An answer at which it fires.
+    pub firing: String,
+    /// What it says then.
+    pub evidence: String,
+    /// An answer at which it is quiet.
+    pub quiet: String,
+}
+
+/// A threshold of policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// Its name; its unit is last.
+    pub name: String,
+    /// What it is now.
+    pub value: i64,
+}
+
+/// Which findings are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindingsQuery {
+    /// Only those of this service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Only those of this family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+    /// Only those so bad, or worse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
 }
 
 /// A kind of service in a list.

@@ -15,10 +15,10 @@ use evenkeel_core::{host, member, view};
 use serde::Serialize;
 
 use evenkeel_api::{
-    CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    ImportOrder, JournalEntry, KindPage, KindSummary, NewRepository, NewService, PlanSummary,
-    RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
-    UrlAnswer, openapi,
+    CheckLine, CheckPage, CheckSummary, DoctorItem, DrillResult, ErrorBody, FailoverOrder,
+    ForkOrder, GiveUpOrder, ImportOrder, JournalEntry, KindPage, KindSummary, NewRepository,
+    NewService, PlanSummary, RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder,
+    SwitchoverOrder, Termination, Threshold, UrlAnswer, openapi,
 };
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::Bucket;
@@ -138,9 +138,12 @@ fn views() -> Vec<(&'static str, serde_json::Value)> {
     };
     let finding = view::Finding {
         check: String::new(),
+        family: Family::Host,
         severity: Severity::Note,
+        service: Some(String::new()),
         subject: String::new(),
         evidence: String::new(),
+        items: vec![],
         since_ms: Span(1),
     };
     let gateway = view::Gateway {
@@ -253,6 +256,46 @@ fn of_the_store() -> Vec<(&'static str, serde_json::Value)> {
     ]
 }
 
+fn checks() -> Vec<(&'static str, serde_json::Value)> {
+    let text = String::new;
+    let diagnosed = view::Diagnosed {
+        check: String::new(),
+        family: Family::Host,
+        light: view::Light::Green,
+        text: String::new(),
+        findings: vec![],
+    };
+    let diagnosis = view::Diagnosis {
+        service: String::new(),
+        state: evenkeel_core::service::State::Available,
+        checks: vec![],
+    };
+    let check_line = CheckLine {
+        name: text(),
+        of: text(),
+        family: Family::Host,
+        scope: text(),
+        every: text(),
+        summary: text(),
+    };
+    let check_page = CheckPage {
+        check: check_line.clone(),
+        doc: text(),
+        question: text(),
+        thresholds: vec![],
+        firing: text(),
+        evidence: text(),
+        quiet: text(),
+    };
+    vec![
+        ("Diagnosed", json(&diagnosed)),
+        ("Diagnosis", json(&diagnosis)),
+        ("CheckLine", json(&check_line)),
+        ("CheckPage", json(&check_page)),
+        ("Threshold", json(&Threshold { name: text(), value: 1 })),
+    ]
+}
+
 fn own() -> Vec<(&'static str, serde_json::Value)> {
     let text = String::new;
     let plan = PlanSummary {
@@ -332,7 +375,7 @@ fn json<T: Serialize>(value: &T) -> serde_json::Value {
 
 #[test]
 fn every_shape_has_the_fields_that_travel() {
-    let parts = [views(), archives(), own(), of_the_store()];
+    let parts = [views(), archives(), own(), of_the_store(), checks()];
     let examples: BTreeMap<_, _> = parts.into_iter().flatten().collect();
     let document = openapi();
     let shapes = document["components"]["schemas"].as_object().unwrap();

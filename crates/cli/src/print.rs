@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use evenkeel_core::check::Severity;
 use evenkeel_core::service::State;
 use evenkeel_core::time::Span;
+use evenkeel_core::view::Light;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -45,6 +46,17 @@ pub fn state(state: State) -> String {
         State::Installing | State::Restart | State::Upgrading | State::Retiring => "36",
     };
     paint(code, state.as_str())
+}
+
+/// How a check stands, in its colour.
+pub fn light(light: Light, word: &str) -> String {
+    let code = match light {
+        Light::Red => "31;1",
+        Light::Yellow => "33",
+        Light::Unread | Light::NotApplicable => "2",
+        Light::Green => "32",
+    };
+    paint(code, &format!("{word:>6}"))
 }
 
 /// A severity in its colour.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::guard::{Level, Room};
 use crate::backup::job::{Done, Job, Missed};
-use crate::check::Reading;
+use crate::check::{Place, Reading};
 use crate::goal::{Goal, StopMode};
 use crate::id::{Incarnation, Term};
 use crate::import;
@@ -341,8 +341,8 @@ pub trait Driver: Send {
     /// Runs one check's question.
     ///
     /// # Errors
-    /// [`Error`].
-    fn read(&mut self, goal: &Goal, question: &str) -> Result<Reading, Error>;
+    /// [`Error::Deadline`] when the server gives no answer at all, another when it gives none to this.
+    fn read(&mut self, goal: &Goal, question: &str, place: Place) -> Result<Reading, Error>;
     /// Asks the server to stop; returns when all its processes are gone.
     ///
     /// # Errors

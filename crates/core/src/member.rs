@@ -42,6 +42,12 @@ pub enum State {
 }
 
 impl State {
+    /// Whether its checks are read.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Following | Self::Ready)
+    }
+
     /// The state's name as the CLI, the API and the pages print it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::retention::Keep;
 use crate::backup::schedule::Schedule;
+use crate::thresholds::Thresholds;
 use crate::time::Span;
 
 const DAY: Span = Span::mins(24 * 60);
@@ -63,6 +64,8 @@ pub struct Policy {
     pub retired_keep: Span,
     /// A first backup's within this.
     pub prove_first_within: Span,
+    /// From where on a check's reading is a finding.
+    pub checks: Thresholds,
 }
 
 impl Default for Policy {
@@ -93,6 +96,7 @@ impl Default for Policy {
             prove_every: DAY.times(7),
             retired_keep: DAY.times(7),
             prove_first_within: Span::mins(60),
+            checks: Thresholds::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::Stored;
 use crate::backup::guard::Level;
 use crate::backup::job;
-use crate::check::Result as CheckResult;
+use crate::check::{Result as CheckResult, Thresholds, Unread};
 use crate::digest::Digest;
 use crate::goal::{Identity, Password, Refusal, StoreId};
 use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
@@ -51,6 +51,9 @@ pub struct Member {
     pub data_dir: String,
     /// Checks that do not pass.
     pub checks: Vec<CheckResult>,
+    /// Checks that were not read, while it works.
+    #[serde(default, skip_serializing_if = "Unread::is_empty")]
+    pub unread: Unread,
     /// The identity on disk.
     pub identity: Identity,
     /// Its part in replication, where it has one.
@@ -301,6 +304,9 @@ pub enum ToAgent {
         store: (StoreId, u64),
         /// Interval of beats.
         beat: Span,
+        /// What checks go by.
+        #[serde(default, skip_serializing_if = "Thresholds::are_default")]
+        checks: Box<Thresholds>,
         /// What the host holds a later successor's proof against.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seal: Option<Password>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::engine::Engine;
 use crate::backup::guard::Level;
-use crate::check::Severity;
+use crate::check::{Family, Severity};
 use crate::decide::Decision;
 use crate::host;
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
@@ -269,12 +269,19 @@ pub enum Progress {
 pub struct Finding {
     /// The check's name.
     pub check: String,
+    /// Its family.
+    pub family: Family,
     /// How bad.
     pub severity: Severity,
+    /// The service that it is of; none for a host's.
+    pub service: Option<String>,
     /// What it is about: a service, member or host.
     pub subject: String,
     /// What was seen.
     pub evidence: String,
+    /// What it is about, one by one; empty where the evidence says it all.
+    #[serde(default)]
+    pub items: Vec<String>,
     /// For how long, in milliseconds.
     pub since_ms: Span,
 }
@@ -368,4 +375,46 @@ pub struct Observation {
     pub text: String,
     /// How long ago, in milliseconds.
     pub ago_ms: Span,
+}
+
+/// How a check of a service stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Light {
+    /// It does not pass, and something is broken or about to be.
+    Red,
+    /// It does not pass.
+    Yellow,
+    /// It was not read, or not yet.
+    Unread,
+    /// It passes.
+    Green,
+    /// There is nothing for it to look at.
+    NotApplicable,
+}
+
+/// One check of a service, with what it comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosed {
+    /// The check's name.
+    pub check: String,
+    /// Its family.
+    pub family: Family,
+    /// How it stands.
+    pub light: Light,
+    /// Why so, in a line.
+    pub text: String,
+    /// What was found, worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// Every check of a service, with what it comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// The service.
+    pub service: String,
+    /// Its state.
+    pub state: State,
+    /// Its checks, by family.
+    pub checks: Vec<Diagnosed>,
 }

@@ -152,6 +152,7 @@ impl Stream {
     pub fn welcome(&mut self, store: &str, sequence: u64) {
         let store = (StoreId(store.to_owned()), sequence);
         self.send(&ToAgent::Welcome {
+            checks: Box::default(),
             host: HostId(1),
             store,
             beat: Span::millis(100),

@@ -279,7 +279,12 @@ impl Driver for Toy {
             (Some(_), false) => Answer::Accepting,
         }
     }
-    fn read(&mut self, _: &Goal, _: &str) -> Result<Reading, Error> {
+    fn read(
+        &mut self,
+        _: &Goal,
+        _: &str,
+        _: evenkeel_core::check::Place,
+    ) -> Result<Reading, Error> {
         Ok(Reading::default())
     }
     fn stop(&mut self, goal: &Goal, _: StopMode) -> Result<(), Error> {

@@ -3,15 +3,18 @@
 mod agent;
 mod backup;
 mod bench;
+mod check;
 mod completions;
 mod connect;
 mod controller;
 mod create;
 mod demo;
+mod diagnose;
 mod doctor;
 mod down;
 mod drill;
 mod explain;
+mod findings;
 mod fork;
 mod gateway;
 mod handover;
@@ -47,6 +50,9 @@ pub enum Verb {
     List(list::List),
     Show(show::Show),
     Explain(explain::Explain),
+    Diagnose(diagnose::Diagnose),
+    Findings(findings::Findings),
+    Check(check::Check),
     Connect(connect::Connect),
     Url(url::Url),
     Switchover(handover::Switchover),
@@ -90,6 +96,9 @@ impl Verb {
             Self::List(verb) => verb.run(context),
             Self::Show(verb) => verb.run(context),
             Self::Explain(verb) => verb.run(context),
+            Self::Diagnose(verb) => verb.run(context),
+            Self::Findings(verb) => verb.run(context),
+            Self::Check(verb) => verb.run(context),
             Self::Connect(verb) => verb.run(context),
             Self::Url(verb) => verb.run(context),
             Self::Switchover(verb) => verb.run(context),

@@ -196,3 +196,10 @@ pub fn findings(findings: &[view::Finding]) {
         ));
     }
 }
+
+/// What a finding is about, one by one, where its evidence does not say it all.
+pub fn items(finding: &view::Finding) {
+    if finding.items.len() > 1 {
+        finding.items.iter().for_each(|item| print::line(&format!("          {item}")));
+    }
+}

@@ -2,6 +2,7 @@
 
 mod backups;
 mod body;
+mod checks;
 mod doctor;
 mod events;
 mod failure;
@@ -106,6 +107,10 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/hosts/{name}/return", post(hosts::take_back)),
         (Get, "/v1/kinds", get(kinds::list)),
         (Get, "/v1/kinds/{name}", get(kinds::show)),
+        (Get, "/v1/checks", get(checks::list)),
+        (Get, "/v1/checks/{name}", get(checks::show)),
+        (Get, "/v1/findings", get(checks::findings)),
+        (Get, "/v1/services/{name}/diagnosis", get(checks::diagnosis)),
         (Get, "/v1/journal", get(journal::list)),
         (Get, "/v1/events", get(events::follow)),
         (Post, "/v1/recovery", post(fleet::end_recovery)),

@@ -179,6 +179,7 @@ fn obeyed(goal: &Goal) -> Member {
         port_taken: false,
         data_dir: format!("/data/m{}", goal.member.0),
         checks: Vec::new(),
+        unread: evenkeel_core::check::Unread::default(),
         identity: goal.identity.clone(),
         replication: None,
         archive: None,

@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::archiving::Archiving;
+use super::checking::Checking;
 use super::part::{self, Part};
+pub use super::perform::Call;
 use super::perform::Outcome;
-use super::reconcile::{self, Action, Next, Seen};
-use crate::check::{self, Check, Reading};
-use crate::digest::Digest;
+use super::reconcile::{self, Action, Next, Rounds, Seen};
+use crate::check::{Check, Thresholds};
 use crate::driver::{self, Answer, Directory, Process};
 use crate::goal::{Accept, Applied, Goal, Refusal, Role, Want, accept};
-use crate::id::{Revision, Term};
+use crate::id::Term;
 use crate::machine;
 use crate::member::{Event, Machine, State};
 use crate::report;
@@ -90,24 +91,7 @@ pub struct Member {
     trouble: Option<String>,
     refused: Option<Refusal>,
     port_taken: bool,
-    checks: Vec<check::Result>,
-}
-
-/// A call under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
-    /// Names it in its outcome.
-    pub number: u64,
-    /// Which.
-    pub action: Action,
-    /// Toward which goal; a newer one may have come meanwhile.
-    pub version: (Term, Revision),
-    /// Which roles and databases it makes, if it does.
-    pub accounts: Option<Digest>,
-    /// Which flush it is, if it is one.
-    pub flush: u32,
-    /// Since when.
-    pub since: Time,
+    checks: Checking,
 }
 
 impl Member {
@@ -126,7 +110,7 @@ impl Member {
                 write_proven: false,
                 made: stored.made,
                 started: Time(0),
-                checked: Time(0),
+                due: Rounds::default(),
                 configured: None,
                 prepared: None,
                 archiving: Archiving::default(),
@@ -148,7 +132,7 @@ impl Member {
             trouble: None,
             refused: None,
             port_taken: false,
-            checks: Vec::new(),
+            checks: Checking::default(),
         }
     }
 
@@ -173,6 +157,12 @@ impl Member {
                 applied.incarnation = goal.incarnation;
                 self.seen.part.heard = now;
                 applied.pledged = applied.pledged.max(goal.term);
+                if std::mem::discriminant(&applied.goal.role) != std::mem::discriminant(&goal.role)
+                {
+                    // Other checks are asked in another part.
+                    self.seen.due = Rounds::first(goal.member, now);
+                    self.checks.begin();
+                }
                 let key = |goal: &Goal| (goal.restarts, goal.port, goal.want, goal.term);
                 if key(&applied.goal) != key(goal) {
                     // An order, or a way out of what failed: tried at once.
@@ -261,7 +251,13 @@ impl Member {
     }
 
     /// What came of a call. Outcomes of calls that are not under way are none.
-    pub fn outcome(&mut self, number: u64, outcome: &Outcome, checks: &[&dyn Check], now: Time) {
+    pub fn outcome(
+        &mut self,
+        number: u64,
+        outcome: &Outcome,
+        (checks, limits): (&[&dyn Check], &Thresholds),
+        now: Time,
+    ) {
         let Some(call) = self.call.take_if(|call| call.number == number) else { return };
         self.touched = true;
         match outcome {
@@ -312,11 +308,11 @@ impl Member {
                 }
             }
             Outcome::Read(readings) => {
-                self.seen.checked = now;
-                let judge = |(name, reading): &(String, Reading)| {
-                    checks.iter().find(|c| c.name() == name).and_then(|c| c.judge(reading))
-                };
-                self.checks = readings.iter().filter_map(judge).collect();
+                if let Action::Check(pace) = call.action {
+                    let goal = &self.stored.applied.goal;
+                    self.seen.due.done(pace, goal.member, now);
+                    self.checks.read(goal, pace, readings, (checks, limits));
+                }
             }
             Outcome::Done => self.done(&call, now),
         }
@@ -361,7 +357,7 @@ impl Member {
             Action::Look
             | Action::Start
             | Action::Probe { .. }
-            | Action::Check
+            | Action::Check(_)
             | Action::Replication
             | Action::EndOfLog
             | Action::Open
@@ -409,7 +405,7 @@ impl Member {
             Action::Initialize | Action::Rejoin | Action::Start => self.event(Event::Died),
             Action::Stop(_) => (self.seen.stop_failed, self.seen.not_before) = (true, now),
             Action::Look => self.seen.look_after = self.seen.not_before,
-            Action::Check => self.seen.checked = now,
+            Action::Check(pace) => self.seen.due.done(*pace, self.goal().member, now),
             Action::Probe { .. } => self.seen.probed = now,
             _ => {}
         }
@@ -425,7 +421,9 @@ impl Member {
         (self.seen.answer, self.seen.write_proven) = (Answer::Unasked, false);
         (self.seen.prepared, self.silent_since) = (None, None);
         self.seen.part.fresh_process();
-        (self.seen.probed, self.seen.checked) = (Time(0), Time(0));
+        self.seen.probed = Time(0);
+        self.seen.due = Rounds::first(self.goal().member, now);
+        self.checks.begin();
         self.unsaved |= std::mem::take(&mut self.stored.crash_looping);
     }
 
@@ -603,7 +601,8 @@ impl Member {
             refused: self.refused.clone(),
             port_taken: self.port_taken,
             data_dir,
-            checks: if self.seen.state == State::Ready { self.checks.clone() } else { Vec::new() },
+            checks: self.checks.results(self.seen.state),
+            unread: self.checks.unread(self.seen.state),
             identity: goal.identity.clone(),
             replication: Part::report(goal, &self.seen, now),
             archive: self.seen.archiving.report(goal),

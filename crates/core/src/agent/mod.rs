@@ -10,6 +10,7 @@
 //! - what is not in a goal is never started, stopped or removed.
 
 mod archiving;
+mod checking;
 mod guarding;
 mod importing;
 mod member;
@@ -199,6 +200,8 @@ pub struct Brain {
     /// Beats that asked for an answer and have none yet, with when they were sent.
     unanswered: VecDeque<(u64, Time)>,
     host_looked: Option<Time>,
+    /// Whether its host's checks were told since it began: what it said before was another's word.
+    host_told: bool,
     calls: u64,
     digest: Option<Digest>,
 }
@@ -224,6 +227,7 @@ impl Brain {
             beats: 0,
             unanswered: VecDeque::new(),
             host_looked: None,
+            host_told: false,
             calls: 0,
             digest: None,
         }
@@ -250,6 +254,7 @@ impl Brain {
         match input {
             Input::Opened => {
                 (self.open, self.obeys, self.beats, self.beat) = (true, false, 0, now);
+                self.host_told = false;
                 self.unanswered.clear();
                 let mut hello = self.config.hello.clone();
                 hello.store = self.store.as_ref().map(|s| (s.store.clone(), s.sequence));
@@ -267,7 +272,8 @@ impl Brain {
                     let kind = member.goal().identity.kind.as_str();
                     let kind = kinds.iter().find(|k| k.name() == kind);
                     let checks = kind.map_or(&[][..], |kind| kind.checks());
-                    member.outcome(*number, outcome, checks, now);
+                    let limits = &self.config.policy.checks;
+                    member.outcome(*number, outcome, (checks, limits), now);
                 }
             }
             Input::Died { member } => {
@@ -307,8 +313,9 @@ impl Brain {
 
     fn hear(&mut self, now: Time, message: &ToAgent, out: &mut Output) {
         match message {
-            ToAgent::Welcome { host, store: (store, sequence), beat, seal, succession } => {
+            ToAgent::Welcome { host, store: (store, sequence), beat, checks, seal, succession } => {
                 self.config.policy.beat = *beat;
+                self.config.policy.checks = (**checks).clone();
                 let refused = match &self.store {
                     Some(mine) => mine.follows(store, *sequence, succession.as_ref()).err(),
                     None => None,
@@ -483,11 +490,12 @@ impl Brain {
     fn judge_host(&mut self, readings: &[(String, Reading)], out: &mut Output) {
         let judge = |(name, reading): &(String, Reading)| {
             let check = self.config.host_checks.iter().find(|c| c.name() == name)?;
-            check.judge(reading)
+            check.judge(reading, &self.config.policy.checks)
         };
         let checks: Vec<CheckResult> = readings.iter().filter_map(judge).collect();
-        if self.config.hello.checks != checks {
+        if self.config.hello.checks != checks || !self.host_told {
             self.config.hello.checks = checks;
+            self.host_told = self.open;
             self.tell_host(out);
         }
     }

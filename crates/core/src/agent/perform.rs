@@ -3,10 +3,30 @@
 use serde::{Deserialize, Serialize};
 
 use super::reconcile::Action;
-use crate::check::{Check, Reading};
+use crate::check::{Asked, Check, Pace, Reading};
+use crate::digest::Digest;
 use crate::driver::{self, Answer, Directory, Driver, Error, Process};
-use crate::goal::Goal;
+use crate::goal::{Goal, Role};
+use crate::id::{Revision, Term};
 use crate::promise::Position;
+use crate::time::Time;
+
+/// A call under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Names it in its outcome.
+    pub number: u64,
+    /// Which.
+    pub action: Action,
+    /// Toward which goal; a newer one may have come meanwhile.
+    pub version: (Term, Revision),
+    /// Which roles and databases it makes, if it does.
+    pub accounts: Option<Digest>,
+    /// Which flush it is, if it is one.
+    pub flush: u32,
+    /// Since when.
+    pub since: Time,
+}
 
 /// What came of a driver call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,9 +50,9 @@ pub enum Outcome {
     Held(bool),
     /// To [`Action::Archived`].
     Archived(driver::Archived),
-    /// To [`Action::Check`]: each check's name with its reading; those that could not be read are
-    /// left out.
-    Read(Vec<(String, Reading)>),
+    /// To [`Action::Check`]: the name of each check of the round with its reading, where it could be
+    /// read.
+    Read(Vec<(String, Option<Reading>)>),
     /// It did not happen.
     Failed(driver::Error),
 }
@@ -61,13 +81,7 @@ pub fn perform(
         Action::Start => driver.start(goal).map_or_else(Outcome::Failed, Outcome::Started),
         Action::Prepare => done(driver.prepare(goal)),
         Action::Probe { write } => Outcome::Answered(driver.probe(goal, *write)),
-        Action::Check => {
-            let read = |check: &&dyn Check| {
-                let reading = driver.read(goal, check.question()).ok()?;
-                Some((check.name().to_owned(), reading))
-            };
-            Outcome::Read(checks.iter().filter_map(read).collect())
-        }
+        Action::Check(pace) => Outcome::Read(round(driver, goal, *pace, checks)),
         Action::Replication => match driver.replication(goal) {
             Ok(said) => Outcome::Replication(said),
             Err(error) => Outcome::Failed(error),
@@ -85,4 +99,46 @@ pub fn perform(
         Action::Seal(sealed) => done(driver.seal(goal, *sealed)),
         Action::Remove => done(driver.remove(goal)),
     }
+}
+
+/// A round is given up after this many questions without an answer: others wait behind it, and a server in
+/// trouble is not asked for more.
+const FAILURES_MAX: usize = 6;
+
+/// Whether a check is asked of a member in its part.
+pub(super) fn is_asked(goal: &Goal, check: &dyn Check) -> bool {
+    match check.asked() {
+        Asked::Everyone => true,
+        Asked::Primary => matches!(goal.role, Role::Primary { .. }),
+        Asked::Standbys => matches!(goal.role, Role::Standby { .. }),
+    }
+}
+
+/// Asks what a round asks. A server that does not answer in time is not asked the rest.
+fn round(
+    driver: &mut dyn Driver,
+    goal: &Goal,
+    pace: Pace,
+    checks: &[&dyn Check],
+) -> Vec<(String, Option<Reading>)> {
+    let mut failures = 0;
+    let mut read = |check: &&dyn Check| {
+        let asked =
+            (failures < FAILURES_MAX).then(|| driver.read(goal, check.question(), check.place()));
+        let reading = match asked {
+            Some(Ok(reading)) => Some(reading),
+            Some(Err(Error::Deadline { .. })) => {
+                failures = FAILURES_MAX;
+                None
+            }
+            Some(Err(_)) => {
+                failures += 1;
+                None
+            }
+            None => None,
+        };
+        (check.name().to_owned(), reading)
+    };
+    let asked = checks.iter().filter(|check| check.pace() == pace && is_asked(goal, **check));
+    asked.map(&mut read).collect()
 }

@@ -9,10 +9,11 @@ use super::archiving::{self, Archiving};
 use super::importing::Importing;
 use super::part::{self, Part};
 use crate::backup::guard::Level;
+use crate::check::Pace;
 use crate::digest::Digest;
 use crate::driver::{Answer, Directory, Process};
 use crate::goal::{Goal, Role, StopMode, Want};
-use crate::id::{Revision, Term};
+use crate::id::{MemberId, Revision, Term};
 use crate::member::State;
 use crate::time::{Span, Time};
 
@@ -57,8 +58,8 @@ pub enum Action {
     Flush,
     /// Have its server go by how much room its disk has.
     Guard(Level),
-    /// Run every check's question.
-    Check,
+    /// Run the questions of every check of a pace.
+    Check(Pace),
     /// Ask the server to stop.
     Stop(StopMode),
     /// Kill every process of the directory.
@@ -103,8 +104,8 @@ pub struct Seen {
     pub made: bool,
     /// When its process was started or found.
     pub started: Time,
-    /// When its checks were last run.
-    pub checked: Time,
+    /// When its checks of each pace are due.
+    pub due: Rounds,
     /// The goal its settings were written for.
     pub configured: Option<(Term, Revision)>,
     /// The goal its roles and databases were made for, since the process started, and which those are.
@@ -125,6 +126,45 @@ pub struct Seen {
     pub look_after: Time,
 }
 
+/// When rounds of checks are due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rounds {
+    /// That of [`Pace::Often`].
+    pub often: Time,
+    /// That of [`Pace::Rarely`].
+    pub rarely: Time,
+}
+
+impl Rounds {
+    /// A member that begins, or takes another part, is asked the cheap things soon, and the dear ones within
+    /// two minutes: hosts that come up have many members, and whoever takes over is not to be kept from it.
+    #[must_use]
+    pub fn first(member: MemberId, now: Time) -> Self {
+        let apart = Span::secs(u64::from(member.0) * 7 % 100);
+        Self { often: now + Span::secs(5), rarely: now + Span::secs(20) + apart }
+    }
+
+    /// A round is over; the next is due in its time, members apart from one another.
+    pub fn done(&mut self, pace: Pace, member: MemberId, now: Time) {
+        match pace {
+            Pace::Often => self.often = now + CHECK_STEP,
+            Pace::Rarely => {
+                let apart = Span::secs(u64::from(member.0) * 7 % 60);
+                self.rarely = now + CHECK_STEP_RARE + apart;
+            }
+        }
+    }
+
+    /// The round that is due.
+    fn due(&self, now: Time) -> Option<Pace> {
+        match () {
+            () if now >= self.often => Some(Pace::Often),
+            () if now >= self.rarely => Some(Pace::Rarely),
+            () => None,
+        }
+    }
+}
+
 /// First answers are waited for in steps as short as this.
 const STARTING_STEP: Span = Span::millis(20);
 /// After this long, a start is asked about less often.
@@ -138,8 +178,10 @@ const READY_STEP: Span = Span::secs(2);
 /// An idle member is written to this often and no more (DESIGN 4): idle databases must not ship
 /// a log segment a minute for ever.
 const WRITE_STEP: Span = Span::secs(60);
-/// Between runs of the checks.
+/// Between rounds of the checks that are run often.
 const CHECK_STEP: Span = Span::secs(30);
+/// Between rounds of those that are run rarely.
+const CHECK_STEP_RARE: Span = Span::mins(10);
 /// Between looks at what should not change by itself; a death is told at once by other means.
 const LOOK_STEP: Span = Span::secs(30);
 
@@ -252,6 +294,7 @@ fn stop(goal: &Goal, seen: &Seen) -> Action {
 }
 
 /// Something runs and should.
+#[allow(clippy::too_many_lines, reason = "one order of what goes before what, read top-down")]
 fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     let frozen = matches!(process, Process::Frozen { .. });
     // A server that was asked to stop is on its way down, whatever is wanted now: down it goes first.
@@ -290,7 +333,12 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
     }
     let every = match (seen.state, seen.answer) {
         (State::Hung, Answer::Following) | (_, Answer::Silent) => DOUBT_STEP,
-        (_, Answer::Following) => READY_STEP,
+        (_, Answer::Following) => {
+            if let Some(pace) = seen.due.due(now) {
+                return Next::Do(Action::Check(pace));
+            }
+            READY_STEP
+        }
         (state, Answer::Accepting | Answer::Writing) => {
             if !is_prepared && !part::is_fresh(goal, seen, now) {
                 return Next::Do(Action::Prepare);
@@ -307,8 +355,8 @@ fn keep(goal: &Goal, seen: &Seen, process: Process, now: Time) -> Next {
                 let next = due(seen.probed, until_proven(hung, soon), write, now);
                 return first(next, waits(lead.as_ref()));
             }
-            if now.since(seen.checked) >= CHECK_STEP {
-                return Next::Do(Action::Check);
+            if let Some(pace) = seen.due.due(now) {
+                return Next::Do(Action::Check(pace));
             }
             READY_STEP
         }

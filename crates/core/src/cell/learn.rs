@@ -136,6 +136,7 @@ impl Cell {
             host: id,
             store: (self.setup.store.clone(), self.state.row.sequence),
             beat: self.setup.policy.beat,
+            checks: Box::new(self.setup.policy.checks.clone()),
             seal: self.seal(&host.row.name),
             succession,
         };
@@ -187,6 +188,7 @@ impl Cell {
             address: hello.address.clone(),
             draining: false,
             operation: None,
+            findings: Vec::new(),
         };
         let text = format!("joined in zone {} at {}", row.zone, row.address);
         work.note(Topic::Fleet, &row.name, text, Vec::new());
@@ -287,6 +289,7 @@ impl Cell {
             refused: report.refused.clone(),
             data_dir,
             import: report.import.clone(),
+            unread: report.unread.clone(),
         };
         let before = service.seen[at].take();
         if at == 0 && before.as_ref().is_some_and(|seen| seen.deaths < report.deaths) {
@@ -312,6 +315,7 @@ impl Cell {
             replication: report.replication.clone(),
             archive: report.archive.clone(),
         });
+        self.keep_findings(id, report, before.as_ref(), work);
         self.note_behind(id);
         self.wake_forks(id, work);
         work.services.insert(id);
@@ -337,14 +341,13 @@ impl Cell {
         image: Option<String>,
         work: &mut Work,
     ) {
+        self.keep_host_findings(id, checks, work);
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
         let Some(hello) = host.hello.as_mut() else { return };
+        hello.image = image;
         if hello.checks != checks {
-            host.checks_since = work.now;
-            tell_findings(&host.row.name, &hello.checks, checks, work);
             hello.checks = checks.to_vec();
         }
-        hello.image = image;
     }
 
     fn answers(&mut self, vantage: HostId, answers: &[Answer], work: &mut Work) {
@@ -456,19 +459,5 @@ fn tell_changes(service: &Service, before: Option<&Seen>, now: &Member, work: &m
             now.member
         );
         work.note(Topic::Operation, name, text, Vec::new());
-    }
-    let none = Vec::new();
-    let had = before.and_then(|seen| seen.checks.as_deref()).unwrap_or(&none);
-    tell_findings(name, had, &now.checks, work);
-}
-
-/// Tells the journal which findings came and which went.
-fn tell_findings(subject: &str, had: &[check::Result], has: &[check::Result], work: &mut Work) {
-    for finding in has.iter().filter(|f| !had.contains(f)) {
-        let text = format!("{} ({}): {}", finding.check, finding.severity, finding.evidence);
-        work.note(Topic::Finding, subject, text, Vec::new());
-    }
-    for finding in had.iter().filter(|f| !has.iter().any(|h| h.check == f.check)) {
-        work.note(Topic::Finding, subject, format!("{} is quiet", finding.check), Vec::new());
     }
 }

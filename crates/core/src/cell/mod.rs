@@ -14,7 +14,9 @@
 mod assess;
 mod backups;
 mod compact;
+mod diagnose;
 mod drain;
+mod findings;
 mod goals;
 mod handover;
 mod import;

@@ -176,6 +176,7 @@ impl Cell {
             secret: secret.into(),
             operation: None,
             runs: None,
+            findings: None,
             paged: false,
             archive: keys.filter(|_| archives).map(|keys| Box::new(Archive::new(keys))),
         };

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::backups::rows::Archive;
 use super::recovery::rows::Recovery;
 use crate::backup::lineage::Repository;
+use crate::check::Severity;
 use crate::decide::Run;
 use crate::goal::{StopMode, Want};
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
@@ -72,6 +73,23 @@ pub struct Host {
     /// The operation under way: it is being drained.
     #[serde(default)]
     pub operation: Option<Box<Operation>>,
+    /// Since when its checks do not pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Began>,
+}
+
+/// Since when a check does not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Began {
+    /// The check's name, one for all rows alike.
+    pub check: Arc<str>,
+    /// The member that it is about; none: the host whose row this is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberId>,
+    /// How bad.
+    pub severity: Severity,
+    /// Since when.
+    pub since: Time,
 }
 
 /// What was chosen when a service was created.
@@ -131,6 +149,9 @@ pub struct Service {
     /// Its archive, where its plan has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Box<Archive>>,
+    /// Since when its members' checks do not pass; `None` while all of them do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Box<[Began]>>,
 }
 
 /// A member, and what is wanted of it.
@@ -203,6 +224,13 @@ impl Service {
     pub fn owner(&self) -> &str {
         let other = self.archive.as_ref().and_then(|archive| archive.owner.as_ref());
         other.unwrap_or(&self.name).as_str()
+    }
+
+    /// Since when a check of a member does not pass, if it does not.
+    #[must_use]
+    pub fn began(&self, check: &str, member: Option<MemberId>) -> Option<&Began> {
+        let mut began = self.findings.iter().flat_map(|findings| findings.iter());
+        began.find(|began| *began.check == *check && began.member == member)
     }
 
     /// The member that takes writes.

@@ -3,15 +3,11 @@
 use super::redundancy::bound;
 use super::state::{self, Service};
 use super::{Cell, goals, rows, steps};
-use crate::check::Severity;
-use crate::host;
-use crate::id::ServiceId;
 use crate::kind::Kind;
 use crate::knowing;
-use crate::machine::Machine;
-use crate::pooler;
 use crate::service::{State, shown};
-use crate::time::{Span, Time};
+use crate::thresholds::Thresholds;
+use crate::time::Time;
 use crate::view;
 
 /// A member's part in a word.
@@ -29,6 +25,12 @@ impl Cell {
     #[must_use]
     pub fn clock(&self) -> Time {
         self.state.now
+    }
+
+    /// What checks go by.
+    #[must_use]
+    pub const fn thresholds(&self) -> &Thresholds {
+        &self.setup.policy.checks
     }
 
     /// Every service, in order of name.
@@ -189,7 +191,7 @@ impl Cell {
             backup: self.show_backup(service, now),
             import: self.show_import(service),
             owner: row.owner().to_owned(),
-            findings: self.findings(row.id, now),
+            findings: self.findings(service, now),
         }
     }
 
@@ -233,102 +235,6 @@ impl Cell {
         }
     }
 
-    /// What is not as it should be about a service: its members' checks, and its own life.
-    fn findings(&self, id: ServiceId, now: Time) -> Vec<view::Finding> {
-        let Some(service) = self.state.services.get(&id) else { return Vec::new() };
-        let row = &service.row;
-        let name = format!("service {}", row.name);
-        let mut found = Vec::new();
-        let mut add = |check: &str, severity, subject: &str, evidence: String, since: Span| {
-            found.push(view::Finding {
-                check: check.to_owned(),
-                severity,
-                subject: subject.to_owned(),
-                evidence,
-                since_ms: since,
-            });
-        };
-        let since = now.since(row.since);
-        if row.paged {
-            let text = format!("{} for {since}; a person was told", shown(row.phase, row.health));
-            add("state-lasts", Severity::Page, &name, text, since);
-        }
-        if let Some(operation) = row.operation.as_ref().filter(|o| o.paged) {
-            let text = format!("{} is late at \"{}\"", operation.spec().name, operation.at().name);
-            add("operation-late", Severity::Page, &name, text, now.since(operation.begun));
-        }
-        for (check, severity, text) in self.endpoint_findings(row) {
-            add(check, severity, &name, text, since);
-        }
-        if let Some((check, severity, text)) = Self::import_finding(row) {
-            add(check, severity, &name, text, since);
-        }
-        for (check, severity, text, since) in self.archive_findings(service, now) {
-            add(check, severity, &name, text, since);
-        }
-        let lacks = service.lacks.as_deref().copied().unwrap_or_default();
-        if let Some(promise) = &row.promise {
-            if let Err(missing) = self.safe(service, promise) {
-                let since = lacks.member.or(lacks.counted).map_or(since, |at| now.since(at));
-                add("failover-safe", Severity::Critical, &name, missing.to_string(), since);
-            }
-            if let Some(at) = lacks.acks {
-                let text =
-                    format!("commits wait for {}, and too few of them are there", promise.set);
-                add("commits-wait", Severity::Critical, &name, text, now.since(at));
-            }
-            if let Some(at) = lacks.member {
-                let text = "a member does not follow its primary".to_owned();
-                add("redundant", Severity::Warning, &name, text, now.since(at));
-            }
-        }
-        for (member, seen) in row.members.iter().zip(&service.seen) {
-            let subject = format!("member {}", member.id);
-            let host = self.state.hosts.get(&member.host);
-            if let Some(host) = host.filter(|h| h.state != host::State::Up) {
-                let silent = now.since(host.heard.unwrap_or(self.state.began));
-                let text =
-                    format!("the agent of {} is silent; it is {}", host.row.name, host.state);
-                add("agent-heard", Severity::Warning, &subject, text, silent);
-            }
-            let Some(seen) = seen else { continue };
-            let since = now.since(seen.since);
-            if let Some(refusal) = seen.rare.as_ref().and_then(|r| r.refused.as_ref()) {
-                add("goal-accepted", Severity::Critical, &subject, refusal.to_string(), since);
-            }
-            for check in seen.checks.iter().flat_map(|checks| checks.iter()) {
-                add(&check.check, check.severity, &subject, check.evidence.clone(), since);
-            }
-        }
-        found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        found
-    }
-
-    /// What is not as it should be about a service's endpoints.
-    fn endpoint_findings(&self, row: &rows::Service) -> Vec<(&'static str, Severity, String)> {
-        let mut found = Vec::new();
-        if row.open && self.state.gateways.is_empty() {
-            let text = "no gateway is heard: the endpoint may not be open".to_owned();
-            found.push(("gateway-heard", Severity::Warning, text));
-        }
-        for gateway in self.state.gateways.values() {
-            let failed = gateway.failed.iter().find(|(port, _)| *port == row.endpoint_port);
-            if let Some((port, why)) = failed {
-                let text = format!("gateway {} cannot listen on {port}: {why}", gateway.name);
-                found.push(("endpoint-listens", Severity::Critical, text));
-            }
-        }
-        for (host, known) in &self.state.poolers {
-            let Some(news) = known.get(&row.id) else { continue };
-            if let pooler::State::Failed(why) = &news.state {
-                let host = self.state.host_name(*host);
-                let text = format!("its pooler on {host} does not run: {why}");
-                found.push(("pooled-endpoint", Severity::Warning, text));
-            }
-        }
-        found
-    }
-
     /// What a failover would come to, with the numbers it rests on.
     fn show_failover(&self, service: &Service) -> Option<view::Failover> {
         let promise = service.row.promise.as_ref()?;
@@ -353,41 +259,6 @@ impl Cell {
 
     fn show_host(&self, host: &state::Host, now: Time) -> view::Host {
         let hello = host.hello.as_ref();
-        let subject = format!("host {}", host.row.name);
-        let mut findings: Vec<view::Finding> = hello
-            .map_or(&[][..], |h| &h.checks)
-            .iter()
-            .map(|check| view::Finding {
-                check: check.check.clone(),
-                severity: check.severity,
-                subject: subject.clone(),
-                evidence: check.evidence.clone(),
-                since_ms: now.since(host.checks_since),
-            })
-            .collect();
-        let silent = now.since(host.heard.unwrap_or(self.state.began));
-        if let Some(limit) = host::Machine::deadline(host.state).filter(|limit| silent > *limit) {
-            findings.push(view::Finding {
-                check: "host-heard".to_owned(),
-                severity: Severity::Page,
-                subject: subject.clone(),
-                evidence: format!("{} for longer than {limit}", host.state),
-                since_ms: silent,
-            });
-        }
-        if !host.strays.is_empty() {
-            let strays: Vec<String> = host.strays.iter().map(ToString::to_string).collect();
-            findings.push(view::Finding {
-                check: "stray-members".to_owned(),
-                severity: Severity::Warning,
-                subject,
-                evidence: format!(
-                    "{} belong to no service; they are left alone",
-                    strays.join(", ")
-                ),
-                since_ms: Span(0),
-            });
-        }
         view::Host {
             id: host.row.id,
             name: host.row.name.clone(),
@@ -401,7 +272,7 @@ impl Cell {
             heard_ms: host.heard.map(|heard| now.since(heard)),
             draining: host.row.draining,
             operation: self.show_host_operation(host),
-            findings,
+            findings: self.host_findings(host, now),
         }
     }
 }

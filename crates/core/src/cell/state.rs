@@ -55,6 +55,9 @@ pub struct State {
     pub busy: BTreeSet<ServiceId>,
     /// Kinds and plans in use, each kept once.
     pub offers: BTreeSet<Arc<rows::Offer>>,
+    /// Names of checks that did not pass, each kept once.
+    #[serde(default)]
+    pub names: BTreeSet<Arc<str>>,
     /// Lists of failing checks, each kept once.
     pub checks: BTreeSet<Arc<Vec<check::Result>>>,
     /// Services with a job under way, and the host that does it.
@@ -114,8 +117,6 @@ pub struct Host {
     pub strays: Vec<MemberId>,
     /// Where members' files are, with `{}` for the member's number.
     pub data_dirs: Option<String>,
-    /// Since when its failing checks are what they are.
-    pub checks_since: Time,
     /// Operations that hold a claim on it, planned and emergencies.
     pub claims: Claims,
     /// Services whose operation waits for a claim on it.
@@ -207,6 +208,9 @@ pub struct Rare {
     pub data_dir: Option<String>,
     /// Where its import is.
     pub import: Option<Box<import::Told>>,
+    /// Checks that were not read.
+    #[serde(default)]
+    pub unread: check::Unread,
 }
 
 /// A gateway on its stream.
@@ -247,7 +251,6 @@ impl Host {
             members: Vec::new(),
             strays: Vec::new(),
             data_dirs: None,
-            checks_since: Time(0),
             claims: Claims { planned: 0, emergencies: 0 },
             waiting: BTreeSet::new(),
         }
@@ -327,6 +330,9 @@ impl State {
         match known {
             Some(known) => service.row.offer = known,
             None => drop(self.offers.insert(Arc::clone(&service.row.offer))),
+        }
+        for began in service.row.findings.iter_mut().flat_map(|findings| findings.iter_mut()) {
+            began.check = super::findings::named(&mut self.names, &began.check);
         }
         let row = &service.row;
         let (id, name) = (row.id, row.name.clone());

@@ -124,6 +124,7 @@ impl Host {
         self.turn(&[Input::Opened]);
         let store = (StoreId("s".into()), 1);
         let welcome = ToAgent::Welcome {
+            checks: Box::default(),
             host: HostId(1),
             store,
             beat: Span::secs(1),
@@ -215,7 +216,7 @@ impl Host {
                     _ => Answer::NotYet,
                 });
             }
-            Action::Check => return Outcome::Read(Vec::new()),
+            Action::Check(_) => return Outcome::Read(Vec::new()),
             Action::Stop(_) => match self.process {
                 Process::Frozen { .. } => return failure(call),
                 _ => self.process = Process::None,
@@ -506,7 +507,10 @@ pub fn seen(
         write_proven: false,
         made,
         started: now,
-        checked: now,
+        due: evenkeel_core::agent::reconcile::Rounds {
+            often: Time(u64::MAX),
+            rarely: Time(u64::MAX),
+        },
         configured: Some((Term(1), Revision(1))),
         prepared: None,
         part: Default::default(),
@@ -563,7 +567,7 @@ fn allowed(
         Action::Remove => must(want == Want::Removed && quiet, "removed by order and at rest"),
         Action::Seal(sealed) => must(quiet && *sealed == (want == Want::Sealed), "sealed at rest"),
         Action::Stop(_) | Action::Kill => must(!quiet, "there is nothing to stop"),
-        Action::Configure | Action::Prepare | Action::Probe { .. } | Action::Check => {
+        Action::Configure | Action::Prepare | Action::Probe { .. } | Action::Check(_) => {
             must(want == Want::Running && ours, "only what should run is worked on")
         }
     }
@@ -773,6 +777,7 @@ fn goals_are_enforced_alone_and_of_one_store_only() {
     host.turn(&[Input::Opened]);
     let store = (StoreId("another".into()), 9);
     let welcome = ToAgent::Welcome {
+        checks: Box::default(),
         host: HostId(1),
         store,
         beat: Span::secs(1),
@@ -792,6 +797,7 @@ fn a_successor_is_shown_what_is_kept_and_obeyed_for_good() {
     let (first, second) = (StoreId("s".into()), StoreId("t".into()));
     let seal = Some(seal_of(&fleet, "h1"));
     let welcome = |store: &StoreId, succession: Option<Succession>| ToAgent::Welcome {
+        checks: Box::default(),
         host: HostId(3),
         store: (store.clone(), 5),
         beat: Span::secs(1),

@@ -1,6 +1,7 @@
 //! The core's tests over its public face: tables, protocol, a cell in a modelled world.
 mod agent;
 mod cell;
+mod findings;
 mod golden;
 mod import;
 mod machines;

@@ -70,7 +70,7 @@ impl Kind for Toy {
         (b"hello", b"h")
     }
     fn checks(&self) -> &'static [&'static dyn Check] {
-        &[]
+        crate::findings::CHECKS
     }
 }
 
@@ -355,10 +355,14 @@ impl World {
         let Some(link) = agent.link.filter(|_| agent.alive) else { return };
         let mut changed = Vec::new();
         for goal in agent.goals.values() {
-            let new = match agent.works {
+            let mut new = match agent.works {
                 true => reached(goal),
                 false => stuck(goal, agent.members.get(&goal.member)),
             };
+            if let Some(before) = agent.members.get(&goal.member) {
+                new.checks.clone_from(&before.checks);
+                new.unread.clone_from(&before.unread);
+            }
             if agent.members.get(&goal.member) != Some(&new) {
                 agent.members.insert(goal.member, new.clone());
                 changed.push(new);
@@ -537,6 +541,7 @@ fn reached(goal: &Goal) -> Member {
         port_taken: false,
         data_dir: format!("/data/{}/pg", goal.member.0),
         checks: Vec::new(),
+        unread: evenkeel_core::check::Unread::default(),
         identity: goal.identity.clone(),
         replication: part(goal),
         archive: None,

@@ -46,8 +46,8 @@ GRANT EXECUTE ON FUNCTION pg_stat_file(text, boolean) TO evenkeel_copy;
 GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO evenkeel_copy;
 GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO evenkeel_copy;
 GRANT EXECUTE ON FUNCTION pg_switch_wal() TO evenkeel_copy;
-GRANT SELECT ON pg_hba_file_rules TO evenkeel_probe;
-GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO evenkeel_probe;
+GRANT SELECT ON pg_hba_file_rules, pg_file_settings TO evenkeel_probe;
+GRANT EXECUTE ON FUNCTION pg_hba_file_rules(), pg_show_all_file_settings() TO evenkeel_probe;
 ";
 
 fn make_dir(path: &Path) -> Result<(), Error> {

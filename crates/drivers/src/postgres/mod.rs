@@ -2,6 +2,7 @@
 
 mod backup;
 mod basebackup;
+mod checks;
 mod conf;
 mod copy;
 mod give_up;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use evenkeel_core::backup::guard::Level;
 use evenkeel_core::backup::job::{Done, Job, What};
 use evenkeel_core::backup::lineage::BackupId;
-use evenkeel_core::check::Reading;
+use evenkeel_core::check::{Place, Reading};
 use evenkeel_core::driver::{Answer, Archived, Directory, Driver, Error, Process, Replication};
 use evenkeel_core::goal::{Goal, StopMode};
 use evenkeel_core::import::Told;
@@ -44,6 +45,7 @@ pub use make::fill_pool;
 pub struct Postgres {
     setup: Setup,
     session: session::Session,
+    rooms: checks::Rooms,
     proofs: replication::Proofs,
     /// When a checkpoint was last asked for.
     checkpointed: Option<Instant>,
@@ -61,11 +63,17 @@ impl Postgres {
         Self {
             setup,
             session: session::Session::default(),
+            rooms: checks::Rooms::default(),
             proofs: replication::Proofs::default(),
             checkpointed: None,
             flushing: None,
             unread: true,
         }
+    }
+
+    /// Ends its connections.
+    fn disconnect(&mut self) {
+        (self.session, self.rooms) = (session::Session::default(), checks::Rooms::default());
     }
 
     fn layout(&self, goal: &Goal) -> Layout {
@@ -177,7 +185,7 @@ impl Driver for Postgres {
             Directory::Foreign { why } => return Err(layout.foreign(why)),
             other => return Err(Error::Failed(format!("cannot start from {other:?}"))),
         }
-        self.session = session::Session::default();
+        self.disconnect();
         self.proofs = replication::Proofs::default();
         self.unread = true;
         server::start(&self.setup, &layout, goal)
@@ -188,6 +196,7 @@ impl Driver for Postgres {
     }
 
     fn probe(&mut self, goal: &Goal, write: bool) -> Answer {
+        self.rooms = checks::Rooms::default();
         // Sessions of a stopped postmaster go on; nobody new is let in.
         if matches!(server::find(&self.layout(goal).data), Process::Frozen { .. }) {
             return Answer::Silent;
@@ -298,8 +307,9 @@ impl Driver for Postgres {
         }
     }
 
-    fn read(&mut self, goal: &Goal, question: &str) -> Result<Reading, Error> {
-        self.session.read(&self.setup, goal, question)
+    fn read(&mut self, goal: &Goal, question: &str, place: Place) -> Result<Reading, Error> {
+        let connections = (&mut self.session, &mut self.rooms);
+        checks::read(connections, &self.setup, goal, question, place)
     }
 
     fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {
@@ -310,12 +320,12 @@ impl Driver for Postgres {
             // to take over. A server too busy for it is stopped all the same.
             let _ = replication::checkpoint(&self.setup, goal);
         }
-        self.session = session::Session::default();
+        self.disconnect();
         server::stop(&self.layout(goal).data, mode)
     }
 
     fn kill(&mut self, goal: &Goal) -> Result<(), Error> {
-        self.session = session::Session::default();
+        self.disconnect();
         server::kill(&self.layout(goal).data)
     }
 

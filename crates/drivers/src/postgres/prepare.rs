@@ -19,7 +19,7 @@ pub const LIMITS: &str =
 
 /// Makes roles and databases as the goal wants them; safe to repeat.
 pub fn prepare(setup: &Setup, goal: &Goal) -> Result<(), Error> {
-    let config = config(setup, goal, "evenkeel", "postgres");
+    let config = config(setup, goal, "evenkeel", "evenkeel");
     let work = async {
         let client = connect(config).await?;
         // What standbys need to follow cannot wait for standbys.
@@ -37,6 +37,7 @@ pub fn prepare(setup: &Setup, goal: &Goal) -> Result<(), Error> {
             let role_is = format!("{verb} ROLE {role} WITH {LIMITS} PASSWORD {verifier}");
             client.batch_execute(&role_is).await?;
         }
+        look_at_files(&client).await?;
         let Some(owner) = goal.logins.first() else { return Ok(()) };
         let name = goal.owner();
         let (database, owner) = (identifier(name), identifier(&owner.role));
@@ -47,7 +48,8 @@ pub fn prepare(setup: &Setup, goal: &Goal) -> Result<(), Error> {
             client.batch_execute(&format!("CREATE DATABASE {database} OWNER {owner}")).await?;
         }
         let only_owner = format!(
-            "ALTER DATABASE {database} OWNER TO {owner}; REVOKE ALL ON DATABASE {database} FROM PUBLIC"
+            "ALTER DATABASE {database} OWNER TO {owner}; REVOKE ALL ON DATABASE {database} FROM PUBLIC; \
+             GRANT CONNECT ON DATABASE {database} TO evenkeel_probe"
         );
         client.batch_execute(&only_owner).await
     };
@@ -56,6 +58,18 @@ pub fn prepare(setup: &Setup, goal: &Goal) -> Result<(), Error> {
     limited
         .map_err(|_| Error::Deadline { what: "making the database".to_owned(), limit_ms })?
         .map_err(|error| Error::Failed(in_words(&error)))
+}
+
+/// A server made by an earlier release does not let checks look at its files of settings yet.
+async fn look_at_files(client: &Client) -> Result<(), tokio_postgres::Error> {
+    let look =
+        "SELECT pg_catalog.has_table_privilege('evenkeel_probe', 'pg_file_settings', 'SELECT')";
+    if client.query_one(look, &[]).await?.get(0) {
+        return Ok(());
+    }
+    let grant = "GRANT SELECT ON pg_catalog.pg_file_settings TO evenkeel_probe; \
+                 GRANT EXECUTE ON FUNCTION pg_catalog.pg_show_all_file_settings() TO evenkeel_probe";
+    client.batch_execute(grant).await
 }
 
 /// Roles and slots of the copies that may replicate from here, and of no others.

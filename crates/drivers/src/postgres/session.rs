@@ -5,8 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use evenkeel_core::check::Reading;
-use evenkeel_core::driver::{Answer, Error};
+use evenkeel_core::driver::Answer;
 use evenkeel_core::goal::Goal;
 use evenkeel_core::kind::Kind;
 use tokio::task::JoinHandle;
@@ -15,16 +14,14 @@ use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use super::conf;
 use crate::Setup;
-use crate::sql::{connect, in_words, runtime};
+use crate::sql::{connect, runtime};
 
 /// How long an answer is waited for before the server counts as silent for now.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A check that takes longer is given up until its next turn.
-const CHECK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// First statement of every session: names mean what the system says, whatever users create.
 const PIN: &str = "SET search_path = pg_catalog; SET statement_timeout = '30s'; \
-                   SET lock_timeout = '5s'; SET synchronous_commit = on";
+                   SET lock_timeout = '5s'; SET synchronous_commit = on; SET jit = off";
 const WRITE: &str = "UPDATE evenkeel.heartbeat SET n = n + 1, at = now() WHERE id = 1";
 const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 
@@ -76,39 +73,19 @@ impl Session {
         }
     }
 
+    /// Its connection, while no question is out on it: for another question. It is to be put back.
+    pub(super) fn lend(&mut self) -> Option<Client> {
+        self.client.take()
+    }
+
+    /// Takes its connection back.
+    pub(super) fn put_back(&mut self, client: Client) {
+        self.client = Some(client);
+    }
+
     /// Whether a question is out that was not answered in time.
     pub fn is_waiting(&self) -> bool {
         self.asked.is_some()
-    }
-
-    /// Runs one check's question.
-    pub fn read(&mut self, setup: &Setup, goal: &Goal, question: &str) -> Result<Reading, Error> {
-        if self.asked.is_some() {
-            return Err(Error::Failed("an earlier question is not answered yet".to_owned()));
-        }
-        let config = config(setup, goal, "evenkeel_probe", "evenkeel");
-        let kept = self.client.take();
-        let read = async {
-            let client = ready(kept, config).await?;
-            let rows = client.simple_query(question).await?;
-            Ok::<_, tokio_postgres::Error>((client, rows))
-        };
-        let limited =
-            runtime().block_on(async { tokio::time::timeout(CHECK_PATIENCE, read).await });
-        let limit_ms = u64::try_from(CHECK_PATIENCE.as_millis()).unwrap_or(u64::MAX);
-        let (client, rows) = limited
-            .map_err(|_| Error::Deadline { what: "a check".to_owned(), limit_ms })?
-            .map_err(|error| Error::Failed(in_words(&error)))?;
-        self.client = Some(client);
-        let row = rows.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
-        let row = row.ok_or_else(|| Error::Failed("a check's question gave no row".to_owned()))?;
-        let column = |(at, column): (usize, &tokio_postgres::SimpleColumn)| {
-            (column.name().to_owned(), row.get(at).unwrap_or_default().to_owned())
-        };
-        Ok(Reading(row.columns().iter().enumerate().map(column).collect()))
     }
 }
 
@@ -134,7 +111,10 @@ pub(super) fn greet(setup: &Setup, goal: &Goal) -> Answer {
 }
 
 /// A pinned connection: the kept one while it lives.
-async fn ready(kept: Option<Client>, config: Config) -> Result<Client, tokio_postgres::Error> {
+pub(super) async fn ready(
+    kept: Option<Client>,
+    config: Config,
+) -> Result<Client, tokio_postgres::Error> {
     if let Some(client) = kept.filter(|client| !client.is_closed()) {
         return Ok(client);
     }

@@ -1,6 +1,6 @@
 //! Check: how long does the disk take to keep a promise?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
+use evenkeel_core::check::{Check, Family, Reading, Result, Severity, Thresholds};
 
 /// `disk-latency`
 pub struct DiskLatency;
@@ -13,23 +13,27 @@ impl Check for DiskLatency {
         Family::Host
     }
     fn doc(&self) -> &'static str {
-        "Times a small synced write where members live: a warning from 200 ms, critical from 2 s. Every commit waits for such a write. Look for a failing disk, a busy neighbour, a throttled volume."
+        "Times a small synced write where members live: by default a warning from 200 ms, critical from 2 s. Every commit waits for such a write. Look for a failing disk, a busy neighbour, a throttled volume."
     }
     fn question(&self) -> &'static str {
         "fsync_ms"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
+    fn thresholds(&self) -> &'static [&'static str] {
+        &["disk_latency_warn_ms", "disk_latency_critical_ms"]
+    }
+    fn judge(&self, reading: &Reading, limits: &Thresholds) -> Option<Result> {
         let took = reading.number("fsync_ms")?;
         let (severity, above) = match took {
-            ..200 => return None,
-            200..2000 => (Severity::Warning, "200 ms"),
-            _ => (Severity::Critical, "2 s"),
+            n if n >= limits.disk_latency_critical_ms => {
+                (Severity::Critical, limits.disk_latency_critical_ms)
+            }
+            n if n >= limits.disk_latency_warn_ms => {
+                (Severity::Warning, limits.disk_latency_warn_ms)
+            }
+            _ => return None,
         };
-        Some(Result {
-            check: self.name().to_owned(),
-            severity,
-            evidence: format!("a small synced write takes more than {above}"),
-        })
+        let text = format!("a small synced write takes {above} ms or more");
+        Some(self.found(severity, text))
     }
     fn firing(&self) -> Reading {
         Reading::of(&[("fsync_ms", "350")])

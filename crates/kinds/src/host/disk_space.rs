@@ -1,6 +1,6 @@
 //! Check: is there room left where members live?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
+use evenkeel_core::check::{Check, Family, Reading, Result, Severity, Thresholds};
 
 /// `disk-space`
 pub struct DiskSpace;
@@ -13,23 +13,26 @@ impl Check for DiskSpace {
         Family::Host
     }
     fn doc(&self) -> &'static str {
-        "Looks at the free share of the file system that members live on: a warning below 15 %, critical below 5 %. A full disk stops every server on it. Free space, or drain the host."
+        "Looks at the free share of the file system that members live on: by default a warning below 15 %, critical below 5 %. A full disk stops every server on it. Free space, or drain the host."
     }
     fn question(&self) -> &'static str {
         "free_percent"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
+    fn thresholds(&self) -> &'static [&'static str] {
+        &["disk_free_warn_percent", "disk_free_critical_percent"]
+    }
+    fn judge(&self, reading: &Reading, limits: &Thresholds) -> Option<Result> {
         let free = reading.number("free_percent")?;
         let (severity, below) = match free {
-            ..5 => (Severity::Critical, 5),
-            5..15 => (Severity::Warning, 15),
+            n if n < limits.disk_free_critical_percent => {
+                (Severity::Critical, limits.disk_free_critical_percent)
+            }
+            n if n < limits.disk_free_warn_percent => {
+                (Severity::Warning, limits.disk_free_warn_percent)
+            }
             _ => return None,
         };
-        Some(Result {
-            check: self.name().to_owned(),
-            severity,
-            evidence: format!("less than {below} % of the disk is free"),
-        })
+        Some(self.found(severity, format!("less than {below} % of the disk is free")))
     }
     fn firing(&self) -> Reading {
         Reading::of(&[("free_percent", "9")])

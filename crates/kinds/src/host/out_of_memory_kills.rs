@@ -1,6 +1,6 @@
 //! Check: does the kernel end processes for want of memory?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
+use evenkeel_core::check::{Check, Family, Reading, Result, Severity, Thresholds};
 
 /// `out-of-memory-kills`
 pub struct OutOfMemoryKills;
@@ -18,12 +18,13 @@ impl Check for OutOfMemoryKills {
     fn question(&self) -> &'static str {
         "kills"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
+    fn judge(&self, reading: &Reading, _limits: &Thresholds) -> Option<Result> {
         let kills = reading.number("kills")?;
-        (kills > 0).then(|| Result {
-            check: self.name().to_owned(),
-            severity: Severity::Critical,
-            evidence: "the kernel killed processes for want of memory".to_owned(),
+        (kills > 0).then(|| {
+            self.found(
+                Severity::Critical,
+                "the kernel killed processes for want of memory".to_owned(),
+            )
         })
     }
     fn firing(&self) -> Reading {

@@ -1,6 +1,6 @@
 //! Check: can the file system still be written to?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
+use evenkeel_core::check::{Check, Family, Reading, Result, Severity, Thresholds};
 
 /// `read-only-file-system`
 pub struct ReadOnlyFileSystem;
@@ -18,11 +18,9 @@ impl Check for ReadOnlyFileSystem {
     fn question(&self) -> &'static str {
         "read_only"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
-        (reading.text("read_only") == "true").then(|| Result {
-            check: self.name().to_owned(),
-            severity: Severity::Critical,
-            evidence: "the file system of the members is read-only".to_owned(),
+    fn judge(&self, reading: &Reading, _limits: &Thresholds) -> Option<Result> {
+        (reading.text("read_only") == "true").then(|| {
+            self.found(Severity::Critical, "the file system of the members is read-only".to_owned())
         })
     }
     fn firing(&self) -> Reading {

@@ -1,6 +1,6 @@
 //! Check: is the log archived at all?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
+use evenkeel_core::check::{Check, Family, Pace, Reading, Result, Severity, Thresholds};
 
 /// `archive-configured`
 pub struct ArchiveConfigured;
@@ -20,11 +20,15 @@ impl Check for ArchiveConfigured {
     fn question(&self) -> &'static str {
         "SELECT current_setting('archive_mode') AS mode"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
-        (reading.text("mode") == "off").then(|| Result {
-            check: self.name().to_owned(),
-            severity: Severity::Note,
-            evidence: "no archive is configured: the data is nowhere else".to_owned(),
+    fn pace(&self) -> Pace {
+        Pace::Rarely
+    }
+    fn judge(&self, reading: &Reading, _limits: &Thresholds) -> Option<Result> {
+        (reading.text("mode") == "off").then(|| {
+            self.found(
+                Severity::Note,
+                "no archive is configured: the data is nowhere else".to_owned(),
+            )
         })
     }
     fn firing(&self) -> Reading {

@@ -1,6 +1,6 @@
 //! Check: are nearly all connections taken?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
+use evenkeel_core::check::{Asked, Check, Family, Reading, Result, Severity, Thresholds};
 
 /// `connections-near-limit`
 pub struct ConnectionsNearLimit;
@@ -14,7 +14,7 @@ impl Check for ConnectionsNearLimit {
     }
     fn doc(&self) -> &'static str {
         "Counts clients' connections against max_connections less what is reserved: a warning from \
-         four fifths, critical from nineteen twentieths. Past the limit clients are refused. Put a \
+         four fifths by default, critical from nineteen twentieths. Past the limit clients are refused. Put a \
          pooler in front, or take a larger plan."
     }
     fn question(&self) -> &'static str {
@@ -23,18 +23,26 @@ impl Check for ConnectionsNearLimit {
                 (current_setting('max_connections')::int \
                  - current_setting('superuser_reserved_connections')::int)::text AS most"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
+    fn asked(&self) -> Asked {
+        Asked::Everyone
+    }
+    fn thresholds(&self) -> &'static [&'static str] {
+        &["connections_warn_percent", "connections_critical_percent"]
+    }
+    fn judge(&self, reading: &Reading, limits: &Thresholds) -> Option<Result> {
         let (used, most) = (reading.number("used")?, reading.number("most")?);
-        let (severity, share) = match used * 20 {
-            n if n >= most * 19 => (Severity::Critical, "nineteen twentieths"),
-            n if n >= most * 16 => (Severity::Warning, "four fifths"),
+        let percent = used.saturating_mul(100) / most.max(1);
+        let (severity, least) = match percent {
+            n if n >= limits.connections_critical_percent => {
+                (Severity::Critical, limits.connections_critical_percent)
+            }
+            n if n >= limits.connections_warn_percent => {
+                (Severity::Warning, limits.connections_warn_percent)
+            }
             _ => return None,
         };
-        Some(Result {
-            check: self.name().to_owned(),
-            severity,
-            evidence: format!("more than {share} of {most} connections are taken"),
-        })
+        let text = format!("{least} % or more of {most} connections are taken");
+        Some(self.found(severity, text))
     }
     fn firing(&self) -> Reading {
         Reading::of(&[("used", "80"), ("most", "95")])

@@ -1,10 +1,6 @@
 //! Check: does a replication slot nobody reads keep the log from being removed?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
-
-/// Log kept for an unread slot that is worth telling of. A quarter of what the smallest plan's disk
-/// would notice.
-const RETAINED_MAX_MIB: i64 = 1024;
+use evenkeel_core::check::{Asked, Check, Family, Reading, Result, Severity, Thresholds};
 
 /// `slot-retention`
 pub struct SlotRetention;
@@ -17,7 +13,7 @@ impl Check for SlotRetention {
         Family::Replication
     }
     fn doc(&self) -> &'static str {
-        "Looks for replication slots without a reader that keep more than 1 GiB of log. The log \
+        "Looks for replication slots without a reader that keep much log, 1 GiB by default. The log \
          grows until the disk is full and the server stops. Start the reader again or drop the slot."
     }
     fn question(&self) -> &'static str {
@@ -27,16 +23,23 @@ impl Check for SlotRetention {
                     / 1048576, 0)::bigint::text AS retained_mib \
          FROM pg_replication_slots WHERE NOT active"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
+    fn asked(&self) -> Asked {
+        Asked::Everyone
+    }
+    fn thresholds(&self) -> &'static [&'static str] {
+        &["slot_retained_warn_mib"]
+    }
+    fn judge(&self, reading: &Reading, limits: &Thresholds) -> Option<Result> {
         let retained = reading.number("retained_mib")?;
-        (retained > RETAINED_MAX_MIB).then(|| Result {
-            check: self.name().to_owned(),
-            severity: Severity::Warning,
-            evidence: format!(
-                "{} unread slots keep more than {} GiB of log",
-                reading.text("slots"),
-                retained / 1024
-            ),
+        (retained > limits.slot_retained_warn_mib).then(|| {
+            self.found(
+                Severity::Warning,
+                format!(
+                    "{} unread slots keep more than {} GiB of log",
+                    reading.text("slots"),
+                    retained / 1024
+                ),
+            )
         })
     }
     fn firing(&self) -> Reading {

@@ -1,6 +1,6 @@
 //! Check: can anybody but Evenkeel log in as a superuser?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
+use evenkeel_core::check::{Check, Family, Pace, Reading, Result, Severity, Thresholds};
 
 /// `superuser-logins`
 pub struct SuperuserLogins;
@@ -21,13 +21,13 @@ impl Check for SuperuserLogins {
         "SELECT coalesce(string_agg(rolname, ', ' ORDER BY rolname), '') AS roles \
          FROM pg_roles WHERE rolsuper AND rolcanlogin AND rolname <> 'evenkeel'"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
+    fn pace(&self) -> Pace {
+        Pace::Rarely
+    }
+    fn judge(&self, reading: &Reading, _limits: &Thresholds) -> Option<Result> {
         let roles = reading.text("roles");
-        (!roles.is_empty()).then(|| Result {
-            check: self.name().to_owned(),
-            severity: Severity::Critical,
-            evidence: format!("superusers that can log in: {roles}"),
-        })
+        (!roles.is_empty())
+            .then(|| self.found(Severity::Critical, format!("superusers that can log in: {roles}")))
     }
     fn firing(&self) -> Reading {
         Reading::of(&[("roles", "bob")])

@@ -1,6 +1,6 @@
 //! Check: does a role, a database or the server itself commit before the log is on disk?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
+use evenkeel_core::check::{Check, Family, Pace, Reading, Result, Severity, Thresholds};
 
 /// `synchronous-commit-weakened`
 pub struct SynchronousCommitWeakened;
@@ -23,18 +23,24 @@ impl Check for SynchronousCommitWeakened {
                  WHERE s LIKE 'synchronous_commit=%' \
                    AND s NOT IN ('synchronous_commit=on', 'synchronous_commit=remote_apply')) AS weaker"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
+    fn pace(&self) -> Pace {
+        Pace::Rarely
+    }
+    fn judge(&self, reading: &Reading, _limits: &Thresholds) -> Option<Result> {
         let server = reading.text("server");
         let weaker = reading.number("weaker")?;
         let weak_server = !matches!(server, "on" | "remote_apply");
-        (weak_server || weaker > 0).then(|| Result {
-            check: self.name().to_owned(),
-            severity: Severity::Critical,
-            evidence: if weak_server {
-                format!("the server commits with synchronous_commit = {server}")
-            } else {
-                format!("{weaker} roles or databases commit with less than synchronous_commit = on")
-            },
+        (weak_server || weaker > 0).then(|| {
+            self.found(
+                Severity::Critical,
+                if weak_server {
+                    format!("the server commits with synchronous_commit = {server}")
+                } else {
+                    format!(
+                        "{weaker} roles or databases commit with less than synchronous_commit = on"
+                    )
+                },
+            )
         })
     }
     fn firing(&self) -> Reading {

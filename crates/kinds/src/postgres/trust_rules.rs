@@ -1,6 +1,6 @@
 //! Check: does any rule let clients in without proving who they are?
 
-use evenkeel_core::check::{Check, Family, Reading, Result, Severity};
+use evenkeel_core::check::{Asked, Check, Family, Pace, Reading, Result, Severity, Thresholds};
 
 /// `trust-rules`
 pub struct TrustRules;
@@ -22,12 +22,19 @@ impl Check for TrustRules {
                 coalesce(string_agg(DISTINCT auth_method, ', '), '') AS methods \
          FROM pg_hba_file_rules WHERE auth_method IN ('trust', 'password', 'md5', 'ident')"
     }
-    fn judge(&self, reading: &Reading) -> Option<Result> {
+    fn pace(&self) -> Pace {
+        Pace::Rarely
+    }
+    fn asked(&self) -> Asked {
+        Asked::Everyone
+    }
+    fn judge(&self, reading: &Reading, _limits: &Thresholds) -> Option<Result> {
         let rules = reading.number("rules")?;
-        (rules > 0).then(|| Result {
-            check: self.name().to_owned(),
-            severity: Severity::Critical,
-            evidence: format!("{rules} rules for clients allow {}", reading.text("methods")),
+        (rules > 0).then(|| {
+            self.found(
+                Severity::Critical,
+                format!("{rules} rules for clients allow {}", reading.text("methods")),
+            )
         })
     }
     fn firing(&self) -> Reading {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use evenkeel_core::check::{Check, Reading};
+use evenkeel_core::check::{Asked, Check, Pace, Place, Reading, Thresholds};
 use evenkeel_kinds::{KINDS, host, remedies::REMEDIES};
 
 /// Compares with the golden page; `EVENKEEL_BLESS=1` writes it.
@@ -24,14 +24,38 @@ fn example(reading: &Reading) -> String {
 }
 
 fn page(of: &str, check: &dyn Check) -> String {
-    let found = check.judge(&check.firing()).expect("its firing example fires");
+    let found =
+        check.judge(&check.firing(), &Thresholds::default()).expect("its firing example fires");
     let asked = match of {
         "host" => format!("The host's reading `{}`.", check.question()),
         _ => format!("```sql\n{}\n```", check.question().trim()),
     };
+    let often = match check.pace() {
+        Pace::Often => "each half minute",
+        Pace::Rarely => "each ten minutes",
+    };
+    let whom = match (of, check.asked(), check.place()) {
+        ("host", ..) => "the host's agent",
+        (_, _, Place::Owner) => "the primary, in the owner's database with the owner's rights",
+        (_, Asked::Primary, Place::Databases) => "the primary, in each database",
+        (_, _, Place::Databases) => "every member, in each database",
+        (_, Asked::Primary, Place::Server) => "the primary",
+        (_, Asked::Standbys, Place::Server) => "standbys",
+        (_, Asked::Everyone, Place::Server) => "every member",
+    };
+    let limits = Thresholds::default();
+    let limits: String = check.thresholds().iter().fold(String::new(), |mut text, name| {
+        let value = limits.value(name).expect("the registry is sound");
+        writeln!(text, "- `{name}`: {value}").expect("text");
+        text
+    });
+    let limits = match limits.as_str() {
+        "" => String::new(),
+        limits => format!("## Thresholds, and their defaults\n\n{limits}\n"),
+    };
     format!(
         "# The check: {of} / {}\n\nRendered from the check; do not edit.\n\n\
-         Family: {}.\n\n{}\n\n## What is asked\n\n{asked}\n\n## Examples\n\n\
+         Family: {}. Asked of {whom}, {often}.\n\n{}\n\n## What is asked\n\n{asked}\n\n{limits}## Examples\n\n\
          - Fires at {}: {}, \"{}\".\n- Quiet at {}.\n",
         check.name(),
         check.family(),

@@ -2,7 +2,7 @@
 
 use evenkeel_core::backup::guard::Level;
 use evenkeel_core::backup::job::{Done, Job};
-use evenkeel_core::check::Reading;
+use evenkeel_core::check::{Place, Reading};
 use evenkeel_core::driver::{Answer, Archived, Directory, Driver, Error, Process, Replication};
 use evenkeel_core::goal::{Goal, Role, StopMode};
 use evenkeel_core::promise::Position;
@@ -234,7 +234,7 @@ impl Driver for Machine {
         }
     }
 
-    fn read(&mut self, _goal: &Goal, _question: &str) -> Result<Reading, Error> {
+    fn read(&mut self, _goal: &Goal, _question: &str, _place: Place) -> Result<Reading, Error> {
         // Checks' judgement has tables of its own; here they are quiet.
         failed("the model answers no checks")
     }

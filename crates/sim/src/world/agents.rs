@@ -149,7 +149,7 @@ impl World {
         use Action as A;
         if matches!(
             call.action,
-            A::Look | A::Probe { .. } | A::Check | A::Replication | A::Archived
+            A::Look | A::Probe { .. } | A::Check(_) | A::Replication | A::Archived
         ) || matches!(outcome, Outcome::Held(false))
             || matches!(call.action, A::Guard(level) if level == guarded)
         {

@@ -67,6 +67,7 @@ impl Cell {
             address: String::new(),
             draining: false,
             operation: None,
+            findings: Vec::new(),
         };
         self.state.hosts.insert(id, Host::joining(row));
         work.record_host(id);
@@ -240,6 +241,7 @@ impl Cell {
             secret: secret.into(),
             operation: None,
             runs: None,
+            findings: None,
             paged: false,
             archive: None,
         })
