@@ -20,6 +20,9 @@ use crate::stats::Stats;
 use crate::vault::{Keeper, Standings};
 use crate::{Alerts, Error, Options, Parts, private_file, telling};
 
+/// Where recordings lie in a data directory.
+const RECORDINGS: &str = "recordings";
+
 /// The one cell of an embedded controller.
 pub(crate) const CELL: CellId = CellId(1);
 
@@ -75,34 +78,26 @@ pub async fn start_with(options: Options, parts: Parts) -> Result<Running, Error
 }
 
 async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Running, Error> {
-    let Parts { store, kinds, remedies, mut alerts } = parts;
-    let mut watcher = None;
-    if let Some(file) = &options.alerts {
-        let (own, watch) = telling::open(file, &store.id().0)?;
-        (alerts, watcher) = (own, watch.map(Arc::new));
-    }
-    let (store_id, copies, policy) = (store.id(), store.copies(), options.policy.clone());
-    let setup = Setup { cell: CELL, store: store_id.clone(), policy, kinds, remedies };
+    let (parts, watcher) = telling::join(parts, options.alerts.as_ref())?;
+    let Parts { store, kinds, remedies, alerts } = parts;
+    let (id, copies, policy) = (store.id(), store.copies(), options.policy.clone());
+    let setup = Setup { cell: CELL, store: id.clone(), policy, kinds, remedies };
     let (mut cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
     let head = cell_thread::head(&*store)?;
     let key_path = options.dir.join("fleet.key");
     let key = Arc::new(FleetKey::open(&key_path, fleet_exists)?);
-    let seal = key.succession();
-    cell.entrust(seal.clone());
+    cell.entrust(key.succession());
     let token = Token::open(&options.dir.join("token"))?;
-    let listen = |source| Error::Listen { address: options.listen, source };
-    let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+    let (listener, address) = listen(options.listen).await?;
     let stats = Arc::new(Stats::default());
-    let recordings = options.dir.join("recordings");
     let setting = Setting {
         setup,
-        seal,
+        seal: key.succession(),
         procedures: options.procedures.clone(),
         cell,
         store,
         head,
-        recordings: recordings.clone(),
+        recordings: options.dir.join(RECORDINGS),
         key: Arc::clone(&key),
         stats: Arc::clone(&stats),
         wall: options.wall,
@@ -112,7 +107,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let (cell, thread) = cell_thread::spawn(setting).map_err(Error::Thread)?;
     let standings = Arc::new(Standings::default());
     let (ending, end) = watch::channel(false);
-    let keeper = Keeper::of(&options, copies, store_id, &key, &cell, &standings);
+    let keeper = Keeper::of(&options, copies, id, &key, &cell, &standings);
     let standings = keeper.is_some().then_some(standings);
     let keeper = keeper.map(|keeper| tokio::spawn(keeper.run(cell.changed.clone(), end)));
     let (stopping, told) = watch::channel(false);
@@ -135,25 +130,30 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let mut server = JoinSet::new();
     server.spawn(http::serve(listener, http::router(Arc::new(inner)), told.clone()));
     let token = token.as_str().to_owned();
-    if let Some(watcher) = watcher {
-        server.spawn(telling::beat(watcher, cell.clone(), told.clone()));
-    }
+    telling::beat_if(watcher, &cell, &told, &mut server);
     drill(&options, address, &token, &cell, told, &mut server);
     // Written last: whoever finds it finds a controller that answers.
-    write_address(&options.dir, address, token.as_str())?;
+    write_address(&options.dir, address, &token)?;
     tracing::info!(%address, "the controller answers");
     Ok(Running {
         address,
-        token: token.as_str().to_owned(),
+        token,
         cell,
         thread,
         server,
         stopping,
-        recordings,
+        recordings: options.dir.join(RECORDINGS),
         keeper,
         ending,
         _lock: lock,
     })
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let own = listener.local_addr().map_err(failed)?;
+    Ok((listener, own))
 }
 
 /// Has drills be done that are due, where there is somebody who does them.

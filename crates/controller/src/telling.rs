@@ -9,10 +9,11 @@ use evenkeel_core::alert::Delivery;
 use evenkeel_core::incident::chain::Step;
 use evenkeel_core::time::Span;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::alert::{self, Channels, Config, Head, Sender, Watch};
 use crate::cell_thread::Handle;
-use crate::{AlertPort, Alerts, Error};
+use crate::{AlertPort, Alerts, Error, Parts};
 
 /// A ping carries a head that is no older than this part of its interval.
 const FRESH: u32 = 2;
@@ -34,11 +35,24 @@ impl AlertPort for Lanes {
     }
 }
 
+/// Parts with the channels that a file describes, if there is one; and who watches.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn join(
+    parts: Parts,
+    file: Option<&AlertFile>,
+) -> Result<(Parts, Option<Arc<Watch>>), Error> {
+    let Some(file) = file else { return Ok((parts, None)) };
+    let (alerts, watch) = open(file, &parts.store.id().0)?;
+    Ok((Parts { alerts, ..parts }, watch.map(Arc::new)))
+}
+
 /// The port that a file describes, and its watcher.
 ///
 /// # Errors
 /// [`Error::Alerts`], with every line that is wrong; or no thread is to be had.
-pub(crate) fn open(file: &AlertFile, store: &str) -> Result<(Alerts, Option<Watch>), Error> {
+fn open(file: &AlertFile, store: &str) -> Result<(Alerts, Option<Watch>), Error> {
     let config = Config::load(&file.path, file.variable).map_err(Error::Alerts)?;
     for note in config.notes() {
         tracing::warn!("{}: {note}", file.path.display());
@@ -71,8 +85,20 @@ impl AlertPort for NoThreads {
     }
 }
 
+/// Has the watcher be told, where there is one.
+pub(crate) fn beat_if(
+    watcher: Option<Arc<Watch>>,
+    cell: &Handle,
+    stopping: &watch::Receiver<bool>,
+    server: &mut JoinSet<()>,
+) {
+    if let Some(watcher) = watcher {
+        server.spawn(beat(watcher, cell.clone(), stopping.clone()));
+    }
+}
+
 /// Tells the watcher where the journal ends, for as long as the cell's thread says so.
-pub(crate) async fn beat(watcher: Arc<Watch>, cell: Handle, mut stopping: watch::Receiver<bool>) {
+async fn beat(watcher: Arc<Watch>, cell: Handle, mut stopping: watch::Receiver<bool>) {
     loop {
         let newest = cell.ask(|seen| seen.store.journal(None, None, 1)).await;
         if let Ok(Ok(entries)) = newest {

@@ -83,6 +83,10 @@ type Route = (Method, &'static str, MethodRouter<App>);
 
 /// Every route of the API, as [`evenkeel_api::ENDPOINTS`] lists them.
 fn routes() -> Vec<Route> {
+    [of_the_fleet(), of_automation()].concat()
+}
+
+fn of_the_fleet() -> Vec<Route> {
     use Method::{Delete, Get, Post};
     vec![
         (Get, "/healthz", get(fleet::healthz)),
@@ -112,6 +116,24 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/services/{name}/revive", post(services::revive)),
         (Post, "/v1/services/{name}/archive", post(services::archive)),
         (Post, "/v1/services/{name}/terminate", post(services::terminate)),
+        (Get, "/v1/hosts", get(hosts::list)),
+        (Get, "/v1/hosts/{name}", get(hosts::show)),
+        (Delete, "/v1/hosts/{name}", delete(hosts::remove)),
+        (Post, "/v1/hosts/{name}/drain", post(hosts::drain)),
+        (Post, "/v1/hosts/{name}/return", post(hosts::take_back)),
+        (Get, "/v1/kinds", get(kinds::list)),
+        (Get, "/v1/kinds/{name}", get(kinds::show)),
+        (Get, "/v1/journal", get(journal::list)),
+        (Get, "/v1/events", get(events::follow)),
+        (Post, "/v1/recovery", post(fleet::end_recovery)),
+        (Get, "/v1/doctor", get(doctor::examine)),
+    ]
+}
+
+/// What is found wrong, what is done about it, and by whom.
+fn of_automation() -> Vec<Route> {
+    use Method::{Get, Post};
+    vec![
         (Get, "/v1/remedies", get(automation::remedies)),
         (Post, "/v1/remedies/{name}/level", post(automation::level)),
         (Get, "/v1/approvals", get(automation::approvals)),
@@ -127,26 +149,15 @@ fn routes() -> Vec<Route> {
         (Post, "/v1/breakglass/{id}/approve", post(procedures::approve)),
         (Post, "/v1/breakglass/{id}/end", post(procedures::end)),
         (Post, "/v1/breakglass/{id}/recording", post(procedures::record)),
-        (Get, "/v1/hosts", get(hosts::list)),
-        (Get, "/v1/hosts/{name}", get(hosts::show)),
-        (Delete, "/v1/hosts/{name}", delete(hosts::remove)),
-        (Post, "/v1/hosts/{name}/drain", post(hosts::drain)),
-        (Post, "/v1/hosts/{name}/return", post(hosts::take_back)),
-        (Get, "/v1/kinds", get(kinds::list)),
-        (Get, "/v1/kinds/{name}", get(kinds::show)),
         (Get, "/v1/checks", get(checks::list)),
         (Get, "/v1/checks/{name}", get(checks::show)),
         (Get, "/v1/findings", get(checks::findings)),
         (Get, "/v1/services/{name}/diagnosis", get(checks::diagnosis)),
-        (Get, "/v1/journal", get(journal::list)),
-        (Get, "/v1/events", get(events::follow)),
-        (Post, "/v1/recovery", post(fleet::end_recovery)),
         (Get, "/v1/incidents", get(incidents::list)),
         (Get, "/v1/incidents/{id}", get(incidents::show)),
         (Post, "/v1/incidents/{id}/ack", post(incidents::acknowledge)),
         (Get, "/v1/alerts", get(incidents::alerts)),
         (Post, "/v1/alerts/test", post(incidents::test)),
-        (Get, "/v1/doctor", get(doctor::examine)),
         (Get, "/v1/maintenance", get(maintenance::list)),
         (Post, "/v1/maintenance/{id}/run-now", post(maintenance::run_now)),
         (Post, "/v1/maintenance/{id}/cancel", post(maintenance::cancel)),

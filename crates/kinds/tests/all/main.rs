@@ -4,10 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use evenkeel_core::check::{Asked, Check, Pace, Place, Reading, Thresholds};
-use evenkeel_core::check::{Check, Reading};
 use evenkeel_core::procedure::Procedure;
 use evenkeel_kinds::{KINDS, host, procedures, remedies};
-use evenkeel_kinds::{KINDS, host, remedies::REMEDIES};
 
 /// Compares with the golden page; `EVENKEEL_BLESS=1` writes it.
 #[allow(clippy::disallowed_methods, reason = "a test may write the golden page it is asked to")]
