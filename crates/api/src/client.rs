@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use evenkeel_core::order::Accepted;
-use evenkeel_core::{drill, maintenance, toil, view};
+use evenkeel_core::view;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Response, StatusCode};
@@ -12,12 +12,10 @@ use ureq::{Agent, Body};
 
 use crate::events::Events;
 use crate::{
-    AckOrder, DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder,
-    ImportOrder, JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService,
-    RecoveryEnd, RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination,
-    UrlAnswer,
+    DoctorItem, DrillResult, Error, ErrorBody, FailoverOrder, ForkOrder, GiveUpOrder, ImportOrder,
+    JournalEntry, JournalQuery, KindPage, KindSummary, NewRepository, NewService, RecoveryEnd,
+    RepositoryPage, RestoreTarget, RollbackOrder, SwitchoverOrder, Termination, UrlAnswer,
 };
-use crate::{DrillBegin, DrillSchedule, PlanOrder, WindowOrder};
 
 /// Longest wait for a connection. The controller is on this machine or near it.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -362,46 +360,6 @@ impl Client {
         self.order(&path("/v1/hosts", host, "/drain"))
     }
 
-    /// Incidents, newest first; those that are over too, if they are asked for.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn incidents(&self, all: bool) -> Result<Vec<view::Incident>, Error> {
-        self.get(if all { "/v1/incidents?all=true" } else { "/v1/incidents" })
-    }
-
-    /// One incident, by its number.
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn incident(&self, id: &str) -> Result<view::Incident, Error> {
-        self.get(&path("/v1/incidents", id, ""))
-    }
-
-    /// Says that a person knows of an incident.
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn acknowledge(&self, id: &str, note: Option<String>) -> Result<Accepted, Error> {
-        self.post(&path("/v1/incidents", id, "/ack"), &AckOrder { note })
-    }
-
-    /// The chain of alert channels.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn alerts(&self) -> Result<view::Alerts, Error> {
-        self.get("/v1/alerts")
-    }
-
-    /// Exercises every alert channel.
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn test_alerts(&self) -> Result<Accepted, Error> {
-        self.order("/v1/alerts/test")
-    }
-
     /// Takes a drained host back.
     ///
     /// # Errors
@@ -488,103 +446,6 @@ impl Client {
     /// [`Error`].
     pub fn doctor_deep(&self) -> Result<Vec<DoctorItem>, Error> {
         self.get("/v1/doctor?deep=true")
-    }
-
-    /// Everything that is planned.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn planned(&self) -> Result<Vec<maintenance::Item>, Error> {
-        self.get("/v1/maintenance")
-    }
-
-    /// A service's windows and planned work.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn maintenance(&self, name: &str) -> Result<maintenance::Page, Error> {
-        self.get(&path("/v1/services", name, "/maintenance"))
-    }
-
-    /// Sets when planned work may be done.
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn set_window(&self, name: &str, order: &WindowOrder) -> Result<Accepted, Error> {
-        self.post(&path("/v1/services", name, "/maintenance/window"), order)
-    }
-
-    /// Plans work for a service's next window.
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn plan(&self, name: &str, order: &PlanOrder) -> Result<Accepted, Error> {
-        self.post(&path("/v1/services", name, "/maintenance"), order)
-    }
-
-    /// Has planned work wait for its window no longer.
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn run_now(&self, id: u32) -> Result<Accepted, Error> {
-        self.order(&path("/v1/maintenance", &id.to_string(), "/run-now"))
-    }
-
-    /// Has planned work not be done.
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn cancel(&self, id: u32) -> Result<Accepted, Error> {
-        self.order(&path("/v1/maintenance", &id.to_string(), "/cancel"))
-    }
-
-    /// The drills of every service that has or had any.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn all_drills(&self) -> Result<Vec<drill::Page>, Error> {
-        self.get("/v1/drills")
-    }
-
-    /// A service's drills.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn drills(&self, name: &str) -> Result<drill::Page, Error> {
-        self.get(&path("/v1/services", name, "/drills"))
-    }
-
-    /// Has a service be drilled by itself, or not any more.
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn schedule_drill(&self, name: &str, order: &DrillSchedule) -> Result<Accepted, Error> {
-        self.post(&path("/v1/services", name, "/drills/schedule"), order)
-    }
-
-    /// Begins a drill that the caller does, and reports with [`Client::drilled`].
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn begin_drill(&self, name: &str, kind: &str) -> Result<Accepted, Error> {
-        let body = DrillBegin { kind: kind.to_owned() };
-        self.post(&path("/v1/services", name, "/drills/begin"), &body)
-    }
-
-    /// Has the drill that runs end as soon as it can.
-    ///
-    /// # Errors
-    /// [`Error`]; the codes of [`evenkeel_core::order::Error`].
-    pub fn abort_drill(&self, name: &str) -> Result<Accepted, Error> {
-        self.order(&path("/v1/services", name, "/drills/abort"))
-    }
-
-    /// What the fleet did by itself, and what people still do by hand.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn toil(&self) -> Result<toil::Page, Error> {
-        self.get("/v1/toil")
     }
 
     fn address_of(&self, path: &str) -> String {

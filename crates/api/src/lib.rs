@@ -22,9 +22,12 @@ mod client_checks;
 mod endpoint;
 mod error;
 mod events;
+mod incidents;
 mod openapi;
 mod schema;
 mod types;
+mod upkeep;
+mod words;
 
 pub use automation::{BrakeOrder, LevelOrder, PinOrder};
 pub use client::{Client, Way};

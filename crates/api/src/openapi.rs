@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::endpoint::{ENDPOINTS, Endpoint};
-use crate::schema::{SCHEMAS, Schema, WORDS};
+use crate::schema::{SCHEMAS, Schema};
+use crate::words::WORDS;
 
 /// The OpenAPI 3.1 document of this release.
 #[must_use]

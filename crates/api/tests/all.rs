@@ -380,23 +380,6 @@ fn checks() -> Vec<(&'static str, serde_json::Value)> {
 }
 
 fn own() -> Vec<(&'static str, serde_json::Value)> {
-    let level = LevelOrder { level: Some(Level::Auto), service: Some(text()), kind: None };
-    let level = LevelOrder { kind: Some(text()), ..level };
-    let remedy = view::Remedy {
-        name: text(),
-        doc: text(),
-        when: text(),
-        does: text(),
-        held_in: vec![text()],
-        level: Level::Auto,
-        elsewhere: vec![(text(), Level::Off)],
-        tries_max: 3,
-        window_ms: Span::mins(1),
-        cooldown_ms: Span(0),
-        fleet_max: Some(1),
-        running: 0,
-        manual_minutes: 1,
-    };
     let text = String::new;
     let plan = PlanSummary {
         name: text(),
@@ -466,6 +449,32 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("KindPage", json(&page)),
         ("JournalEntry", json(&entry)),
         ("DoctorItem", json(&item)),
+    ]
+}
+
+fn text() -> String {
+    "text".to_owned()
+}
+
+fn automation() -> Vec<(&'static str, serde_json::Value)> {
+    let level = LevelOrder { level: Some(Level::Auto), service: Some(text()), kind: None };
+    let level = LevelOrder { kind: Some(text()), ..level };
+    let remedy = view::Remedy {
+        name: text(),
+        doc: text(),
+        when: text(),
+        does: text(),
+        held_in: vec![text()],
+        level: Level::Auto,
+        elsewhere: vec![(text(), Level::Off)],
+        tries_max: 3,
+        window_ms: Span::mins(1),
+        cooldown_ms: Span(0),
+        fleet_max: Some(1),
+        running: 0,
+        manual_minutes: 1,
+    };
+    vec![
         ("LevelOrder", json(&level)),
         ("PinOrder", json(&PinOrder { level: None, for_ms: Span(0), reason: text() })),
         ("BrakeOrder", json(&BrakeOrder { on: true, reason: text() })),
@@ -473,10 +482,6 @@ fn own() -> Vec<(&'static str, serde_json::Value)> {
         ("Pin", json(&views_of_people().0)),
         ("Approval", json(&views_of_people().1)),
     ]
-}
-
-fn text() -> String {
-    "text".to_owned()
 }
 
 fn views_of_people() -> (view::Pin, view::Approval) {
@@ -610,8 +615,17 @@ fn json<T: Serialize>(value: &T) -> serde_json::Value {
 
 #[test]
 fn every_shape_has_the_fields_that_travel() {
-    let parts =
-        [views(), archives(), own(), of_the_store(), upkeep(), procedures(), incidents(), checks()];
+    let parts = [
+        views(),
+        archives(),
+        own(),
+        of_the_store(),
+        upkeep(),
+        procedures(),
+        incidents(),
+        checks(),
+        automation(),
+    ];
     let examples: BTreeMap<_, _> = parts.into_iter().flatten().collect();
     let document = openapi();
     let shapes = document["components"]["schemas"].as_object().unwrap();

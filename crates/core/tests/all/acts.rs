@@ -210,8 +210,10 @@ fn what_was_typed_is_kept_and_counted_as_done_by_hand() {
 #[test]
 fn a_loss_goes_before_a_script() {
     use evenkeel_core::operation::{Kind, preempts};
-    assert!(preempts(Kind::Failover, Kind::Procedure) && !preempts(Kind::Recover, Kind::Procedure));
-    assert!(preempts(Kind::Terminate, Kind::Procedure));
+    for urgent in [Kind::Failover, Kind::Recover, Kind::Relax, Kind::Restore, Kind::Terminate] {
+        assert!(preempts(urgent, Kind::Procedure), "{urgent:?}");
+    }
+    assert!(!preempts(Kind::Restart, Kind::Procedure));
     let mut world = world();
     let open = glass(&mut world, "long", Span::mins(5)).expect("accepted");
     world.terminates = true;

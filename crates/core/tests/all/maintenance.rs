@@ -11,11 +11,11 @@ const DAY: u64 = 24 * HOUR;
 
 /// A moment of November 2026; the 22nd is a Sunday.
 fn at(text: &str) -> Time {
-    day(&format!("2026-11-{text}:00Z")).unwrap()
+    day(&format!("2026-11-{text}:00Z")).expect("a day")
 }
 
 fn windows(text: &str) -> Windows {
-    text.parse().unwrap()
+    text.parse().expect("windows")
 }
 
 #[test]

@@ -1,0 +1,73 @@
+//! The words of enumerations, in the OpenAPI document.
+
+/// Words that stand for an enumeration, with how they look.
+pub(crate) const WORDS: &[(&str, &[&str])] = &[
+    (
+        "State",
+        &[
+            "installing",
+            "available",
+            "uncertain",
+            "unavailable",
+            "restart",
+            "upgrading",
+            "retiring",
+            "retired",
+            "archived",
+            "terminated",
+        ],
+    ),
+    (
+        "Phase",
+        &[
+            "installing",
+            "serving",
+            "restarting",
+            "upgrading",
+            "retiring",
+            "retired",
+            "archived",
+            "terminated",
+        ],
+    ),
+    ("Health", &["uncertain", "healthy", "unavailable"]),
+    (
+        "MemberState",
+        &[
+            "absent",
+            "initializing",
+            "starting",
+            "recovering",
+            "following",
+            "ready",
+            "hung",
+            "failed",
+            "crash_looping",
+            "stopping",
+            "stopped",
+            "sealed",
+            "gone",
+        ],
+    ),
+    ("HostState", &["joining", "up", "suspect", "uncertain", "down", "removed"]),
+    ("Progress", &["done", "under_way", "ahead"]),
+    ("Light", &["red", "yellow", "unread", "green", "not_applicable"]),
+    ("Severity", &["note", "warning", "critical", "page"]),
+    ("BackupEngine", &["native", "pgbackrest"]),
+    ("Level", &["off", "suggest", "approve", "auto"]),
+    ("Pinned", &["essential", "pause", "stop"]),
+    ("Family", &["backups", "replication", "security", "performance", "host"]),
+    (
+        "Topic",
+        &[
+            "order",
+            "transition",
+            "verdict",
+            "operation",
+            "decision",
+            "finding",
+            "fleet",
+            "incident",
+        ],
+    ),
+];
