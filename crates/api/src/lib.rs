@@ -25,6 +25,7 @@ mod events;
 mod incidents;
 mod openapi;
 mod schema;
+mod shapes;
 mod types;
 mod upkeep;
 mod words;

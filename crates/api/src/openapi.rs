@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::endpoint::{ENDPOINTS, Endpoint};
-use crate::schema::{SCHEMAS, Schema};
+use crate::schema::{self, Schema};
+use crate::shapes;
 use crate::words::WORDS;
 
 /// The OpenAPI 3.1 document of this release.
@@ -14,7 +15,10 @@ pub fn openapi() -> Value {
         let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
         path[endpoint.method.as_str().to_lowercase()] = operation(endpoint);
     }
-    let objects = SCHEMAS.iter().map(|schema| (schema.name.to_owned(), object(schema)));
+    let objects = schema::OBJECTS
+        .iter()
+        .chain(shapes::OBJECTS)
+        .map(|schema| (schema.name.to_owned(), object(schema)));
     let words = WORDS
         .iter()
         .map(|(name, words)| ((*name).to_owned(), json!({ "type": "string", "enum": words })));
