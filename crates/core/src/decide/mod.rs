@@ -332,8 +332,9 @@ fn chosen<'a>(
         findings,
     };
     let on = |remedy: &&Remedy| automation.level(remedy) != Level::Off;
+    let asked = facts.asked().ok()?;
     let remedies = automation.remedies().iter();
-    remedies.filter(on).find(|remedy| remedy.guard.holds(&facts) == Ok(true))
+    remedies.filter(on).find(|remedy| remedy.guard.holds_of(&asked) == Ok(true))
 }
 
 /// What the lifecycle sees needs a repair.

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use cel::{Context, Program, Value};
+use cel::{Context, Env, Program, Value};
 use serde::Serialize;
 
 use crate::check::Severity;
@@ -222,26 +222,44 @@ impl Guard {
     /// # Errors
     /// Why it cannot be said, in a sentence.
     pub fn holds(&self, facts: &Facts<'_>) -> Result<bool, String> {
-        let mut context = Context::default();
-        let put = |name: &str, value: Result<(), String>| {
-            value.map_err(|why| format!("{name} cannot be told: {why}"))
-        };
-        macro_rules! tell {
-            ($($name:ident),*) => {$(
-                put(
-                    stringify!($name),
-                    context
-                        .add_variable(stringify!($name), &facts.$name)
-                        .map_err(|error| error.to_string()),
-                )?;
-            )*};
-        }
-        tell!(condition, health, posture, kind, plan, members, redundant, findings);
-        match self.program.execute(&context) {
+        self.holds_of(&facts.asked()?)
+    }
+
+    /// The same, of facts that many guards are asked about.
+    ///
+    /// # Errors
+    /// Why it cannot be said, in a sentence.
+    pub fn holds_of(&self, asked: &Asked) -> Result<bool, String> {
+        match self.program.execute(&asked.0) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => Err(format!("it gives {other:?} and not true or false")),
             Err(error) => Err(error.to_string()),
         }
+    }
+}
+
+/// Facts as guards are asked about them.
+pub struct Asked(Context<'static, 'static>);
+
+/// What the language itself can do, made once.
+static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+impl Facts<'_> {
+    /// For more guards than one.
+    ///
+    /// # Errors
+    /// Which of them cannot be told, and why.
+    pub fn asked(&self) -> Result<Asked, String> {
+        let mut context = Context::with_env(Arc::clone(&LANGUAGE));
+        macro_rules! tell {
+            ($($name:ident),*) => {$(
+                context.add_variable(stringify!($name), &self.$name).map_err(|error| {
+                    format!("{} cannot be told: {error}", stringify!($name))
+                })?;
+            )*};
+        }
+        tell!(condition, health, posture, kind, plan, members, redundant, findings);
+        Ok(Asked(context))
     }
 }
 

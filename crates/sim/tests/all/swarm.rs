@@ -3,7 +3,7 @@
 use evenkeel_sim::{Plan, rerun, run, swarm};
 
 /// Seeds of every test run; `make sim` runs more.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 120;
 
 #[test]
 fn the_swarm_finds_nothing() {
