@@ -161,7 +161,7 @@ impl Approve {
         let mut rows = vec![["ID", "SERVICE", "REMEDY", "WAITS"].map(str::to_owned).to_vec()];
         let state = |a: &view::Approval| match &a.given_by {
             Some(by) => format!("no more: {by} said yes"),
-            None => format!("for {}", a.since_ms),
+            None => format!("for {}", print::span(a.since_ms)),
         };
         let row = |a: &view::Approval| {
             vec![a.id.to_string(), a.service.clone(), a.remedy.clone(), state(a)]

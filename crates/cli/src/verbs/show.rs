@@ -63,6 +63,15 @@ pub fn service_page(service: &view::Service) {
     }
     print::table(&rows);
     operation(service.operation.as_ref());
+    if let Some(pin) = &service.pin {
+        let (level, by, why) = (pin.level, &pin.by, &pin.reason);
+        let left = print::span(pin.ends_in_ms);
+        print::line(&format!("pinned to {level} by {by} for another {left}: {why}"));
+    }
+    if let Some(approval) = service.approval.as_ref().filter(|a| a.given_by.is_none()) {
+        let (remedy, id) = (&approval.remedy, approval.id);
+        print::line(&format!("remedy {remedy} waits for a yes: `evenkeel approve {id}`"));
+    }
     if let Some(incident) = service.incident {
         print::line(&format!("part of incident {incident}; `evenkeel incident show {incident}`"));
     }

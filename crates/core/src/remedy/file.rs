@@ -147,14 +147,19 @@ pub fn parse(text: &str) -> Result<Remedy, Error> {
     }
     Ok(Remedy {
         name: raw.name.into(),
-        doc: raw.doc.split_whitespace().collect::<Vec<_>>().join(" "),
-        guard: Guard::new(&raw.when)?,
+        doc: words(&raw.doc),
+        guard: Guard::new(&words(&raw.when))?,
         held_in: raw.held_in,
         course,
         budget,
         level: raw.level,
         manual_minutes: raw.manual_minutes,
     })
+}
+
+/// A text in one line.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
