@@ -138,7 +138,15 @@ impl Bucket {
         let built = |error: ureq::http::Error| self.fault(&error.to_string());
         let answer = match body {
             Some(bytes) => self.agent.run(request.body(bytes).map_err(built)?),
-            None => self.agent.run(request.body(()).map_err(built)?),
+            None => {
+                let request = request.body(()).map_err(built)?;
+                match self.agent.run(request.clone()) {
+                    // A connection that was kept may be closed by now, which says nothing of its server:
+                    // what only asks is asked once more, on a new one.
+                    Err(ureq::Error::Io(_)) => self.agent.run(request),
+                    answer => answer,
+                }
+            }
         };
         answer.map_err(|error| self.fault(&error.to_string()))
     }
