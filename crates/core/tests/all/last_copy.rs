@@ -4,7 +4,7 @@ use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::{Location, Repository};
 use evenkeel_core::goal::{Password, Want};
 use evenkeel_core::member;
-use evenkeel_core::order::{Keys, Order};
+use evenkeel_core::order::{Error, Keys, Order};
 use evenkeel_core::service::State;
 use evenkeel_core::time::Span;
 
@@ -31,8 +31,8 @@ fn keys() -> Keys {
     Keys { key: Password("k".to_owned()), wrapped: "w".to_owned(), engine: Engine::Native }
 }
 
-/// A retired service with a standby and a backup.
-fn retired() -> World {
+/// A service with a standby that serves.
+fn serving() -> World {
     let mut world = World::new(3);
     world.order(repository("north")).expect("accepted");
     let order = Order::Create {
@@ -45,7 +45,17 @@ fn retired() -> World {
     world.order(order).expect("accepted");
     world.pass(Span::secs(10));
     assert_eq!(world.home(), PRIMARY);
-    world.order(Order::Backup { name: "orders".to_owned(), keys: keys() }).expect("accepted");
+    world
+}
+
+fn backup() -> Order {
+    Order::Backup { name: "orders".to_owned(), keys: keys() }
+}
+
+/// A retired service with a standby and a backup.
+fn retired() -> World {
+    let mut world = serving();
+    world.order(backup()).expect("accepted");
     world.order(Order::Retire { name: "orders".to_owned() }).expect("accepted");
     world.pass(Span::secs(2));
     assert_eq!(world.state(), State::Retired, "{:#?}", world.journal);
@@ -66,6 +76,18 @@ fn comes_back(world: &mut World, at: usize) {
     (world.agents[at].alive, world.agents[at].dies_of) = (true, None);
     world.dial();
     world.turn();
+}
+
+#[test]
+fn a_backup_that_is_under_way_is_the_one_that_is_asked_for() {
+    let mut world = serving();
+    world.agents.iter_mut().for_each(|agent| agent.jobs = None);
+    let first = world.order(backup()).expect("accepted");
+    let again = world.order(backup()).expect("accepted");
+    assert!(first.job.is_some() && again.job == first.job, "{again:?}");
+    assert!(again.text.contains("under way already"), "{}", again.text);
+    let proof = world.order(Order::Prove { name: "orders".to_owned() });
+    assert!(matches!(proof, Err(Error::JobRunning { .. })), "{proof:?}");
 }
 
 #[test]

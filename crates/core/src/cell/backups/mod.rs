@@ -306,6 +306,19 @@ impl Cell {
             return Err(Error::NotNow { order: word.to_owned(), name: name.to_owned(), state });
         }
         if let Some(running) = row.archive.as_ref().and_then(|archive| archive.job.as_ref()) {
+            let job = &running.job;
+            let same =
+                matches!((&job.what, prove), (What::Backup { .. }, false) | (What::Prove(_), true));
+            if same {
+                // Whoever wants one has one: it begins no sooner by being refused.
+                let text = format!("{word} of {name} is under way already");
+                return Ok(Accepted {
+                    service: Some(id),
+                    operation: None,
+                    job: Some(job.id),
+                    text,
+                });
+            }
             let running = format!("{} {}", running.job.what.name(), BackupId(running.job.id));
             return Err(Error::JobRunning { name: name.to_owned(), running });
         }
