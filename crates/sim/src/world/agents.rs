@@ -1,11 +1,12 @@
 //! Agents: real minds over modelled machines, as their shell runs them. Save, then act.
 
-use evenkeel_core::agent::{self, Action, Brain, Call, Config, Input, Outcome};
+use evenkeel_core::agent::{self, Action, Brain, Call, Config, Input, Outcome, ScriptCall};
 use evenkeel_core::backup::guard::Level;
 use evenkeel_core::cell::Entry;
 use evenkeel_core::digest::Digest;
 use evenkeel_core::goal::{Role, StopMode};
 use evenkeel_core::id::MemberId;
+use evenkeel_core::procedure::Ran;
 use evenkeel_core::report::{Answer, Hello, Sight};
 use evenkeel_core::time::Span;
 
@@ -13,6 +14,8 @@ use super::clients::loss_of;
 use super::{Event, Weather, World};
 use crate::model::{Asking, Log};
 
+/// How long a script takes.
+const SCRIPT: Span = Span::millis(200);
 /// A server that cannot live lives this long.
 const CRASH: Span = Span::millis(250);
 /// Until an agent is told that a process of its machine ended.
@@ -45,6 +48,12 @@ impl World {
         }
         for call in out.jobs {
             self.begin_work(n, life, call);
+        }
+        for ScriptCall { member, number, script, .. } in out.scripts {
+            // What a script does to its server is not modelled: it runs, and says that it did.
+            let text = format!("{} ran", script.procedure);
+            let ran = Box::new(Ran { ok: true, exit: Some(0), ..Ran::failed(text) });
+            self.at(SCRIPT, Event::Told(n, life, Input::Script { member, number, ran }));
         }
         for call in out.pooler_calls {
             self.call_pooler(n, life, call);

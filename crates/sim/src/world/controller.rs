@@ -119,7 +119,10 @@ impl World {
         };
         (self.cell_life, self.cell_wake) = (self.cell_life + 1, None);
         match Cell::load(setup, &rows) {
-            Ok(cell) => self.cell = Some(cell),
+            Ok(mut cell) => {
+                cell.equip(evenkeel_kinds::procedures::bundled());
+                self.cell = Some(cell);
+            }
             Err(error) => self.fail(format!("what was recorded cannot be loaded: {error}")),
         }
         self.tell(|_| "a controller begins, with what is recorded".to_owned());
