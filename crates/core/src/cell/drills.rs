@@ -7,7 +7,7 @@
 use super::maintenance::shown;
 use super::state::Service;
 use super::turn::Work;
-use super::{Cell, rows};
+use super::{Cell, goals, rows};
 use crate::check::Severity;
 use crate::drill::{
     Begun, Budget, Candidate, Drills, EVERY_MIN, Kind, Order, Outcome, Page, Running, Schedule,
@@ -308,8 +308,13 @@ impl Cell {
     ) -> Vec<(&'static str, Severity, String, Span)> {
         let Some(kept) = drills(service) else { return Vec::new() };
         let mut found = Vec::new();
+        let may_lose = goals::plan(&self.setup, &service.row).1.loss.is_some();
         for kind in Kind::ALL {
             let Some(last) = kept.newest(kind).filter(|last| !last.is_well()) else { continue };
+            if last.failed.is_none() && may_lose {
+                // Its plan says what a failover may cost.
+                continue;
+            }
             let (severity, what) = match &last.failed {
                 _ if last.lost > 0 => {
                     let what = format!("lost {} of {} acknowledged rows", last.lost, last.acked);
