@@ -69,7 +69,7 @@ fn planned_work_waits_and_drills_run_by_themselves() {
     let page = drills(&fleet);
     let result = &page["results"][0];
     assert!(result["failed"].is_null() && result["lost"] == 0, "{page}\n{}", fleet.log());
-    assert!(result["acked"].as_u64() > Some(40) && result["gap_ms"].as_u64() > Some(0), "{page}");
+    assert!(result["acked"].as_u64() >= Some(40) && result["gap_ms"].as_u64() > Some(0), "{page}");
     assert_eq!(page["trends"][0]["newest_ms"], result["gap_ms"]);
     let table = fleet.ok(&["drill", "results", "pay"]);
     assert!(table.contains("failover") && table.contains("well"), "{table}");
