@@ -14,8 +14,7 @@
 //! A new kind is a file here and a line in `KINDS`, and an example in `docs/alerts.toml`.
 //!
 //! ```no_run
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let delivery: evenkeel_core::alert::Delivery = unimplemented!();
+//! # fn run(delivery: evenkeel_core::alert::Delivery) -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //! use evenkeel_controller::alert::{Channels, Config, spawn};
 //! let config = Config::load("alerts.toml".as_ref(), |name| std::env::var(name).ok())?;
