@@ -233,8 +233,8 @@ impl Pin {
   evenkeel brake off
   evenkeel brake
 
-Agents still start servers that die, gateways still lead clients, archives go on, and what a person orders
-in an emergency (`failover`) goes through.")]
+Agents still start servers that die, gateways still lead clients, archives and backups go on, and what a
+person orders and does not disturb anybody (`create`) or is an emergency (`failover`) goes through.")]
 pub struct Brake {
     /// On or off; without it: how it is.
     to: Option<OnOff>,

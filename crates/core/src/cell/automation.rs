@@ -320,6 +320,14 @@ impl Cell {
         Ok(Accepted { service: None, operation: None, job: None, text })
     }
 
+    /// A service is gone, and levels set for it alone with it.
+    pub(super) fn forget_levels(&mut self, id: ServiceId, work: &mut Work) {
+        let rules = &mut self.state.row.rules;
+        let before = rules.len();
+        rules.retain(|rule| rule.scope != Scope::Service(id));
+        work.cell |= rules.len() != before;
+    }
+
     /// Has what a level bears on decided anew; agents hear of it where it is their own remedy.
     fn look_again(&mut self, scope: Scope, work: &mut Work) {
         let services = self.state.services.values().filter(|service| match scope {

@@ -16,6 +16,9 @@ use crate::report::Question;
 use crate::service::phase;
 use crate::time::{Span, Time};
 
+/// What has findings is looked at again so often, though nothing is heard of it.
+const LOOK_STEP: Span = Span::secs(30);
+
 impl Cell {
     /// Looks at one service: assess, go on, decide. Leaves it with a timer unless it rests.
     pub(super) fn look(&mut self, id: ServiceId, work: &mut Work) {
@@ -57,8 +60,31 @@ impl Cell {
             Decision::Hold(reason) if reason.needs_a_person() => self.page(id, reason, work),
             Decision::Hold(_) | Decision::Ask { .. } => {}
         }
+        self.follow_findings(id, &decision, work);
         self.keep_watch(id, work);
         self.page_if_late(id, work);
+    }
+
+    /// Remedies ask for how long a finding has lasted, and budgets have windows: what time alone changes is
+    /// looked at again. And what a person was told of a service that serves ends with its reason.
+    fn follow_findings(&mut self, id: ServiceId, decision: &Decision, work: &mut Work) {
+        let Decision::Hold(reason) = decision else { return };
+        let Some(service) = self.state.services.get(&id) else { return };
+        let row = &service.row;
+        if !row.needs_nobody() {
+            return;
+        }
+        if row.paged && !reason.needs_a_person() {
+            self.reshape(id, work, |row| row.paged = false);
+        }
+        let Some(service) = self.state.services.get(&id) else { return };
+        if !self.known_findings(service, work.now).is_empty() {
+            // Looks within one step share one timer, and services do not look all at once.
+            let own = Span(u64::from(id.0).wrapping_mul(7_919) % LOOK_STEP.0);
+            let steps = work.now.since(Time(0) + own).0 / LOOK_STEP.0 + 1;
+            let at = Time(0) + own + LOOK_STEP.times(steps);
+            self.state.timers.insert((at, Due::Service(id)));
+        }
     }
 
     /// While in doubt witnesses are asked again and again, whatever is decided: a verdict rests on
@@ -311,6 +337,7 @@ impl Cell {
         }
         if event == Some(phase::Event::Removed) {
             self.end_act(id, act::State::Ended, "its service is gone", work);
+            self.forget_levels(id, work);
             let text = "nothing remains but this journal".to_owned();
             work.note(Topic::Transition, &name, text, Vec::new());
             self.state.remove(id);

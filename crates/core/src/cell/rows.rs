@@ -304,6 +304,12 @@ impl Service {
         self.members.first().expect("a service has members from its creation")
     }
 
+    /// Whether it serves, and nothing is known against that.
+    #[must_use]
+    pub fn needs_nobody(&self) -> bool {
+        self.phase == Phase::Serving && self.health == Health::Healthy
+    }
+
     /// Whether nothing on any host is its own: its members are gone, its archive is what remains.
     #[must_use]
     pub fn is_bare(&self) -> bool {

@@ -173,13 +173,13 @@ impl Ledger {
         if let Some(operation) = request.held_by {
             return Err(Refusal::ServiceBusy(operation));
         }
-        if request.lane == Lane::Free {
-            return Ok(());
-        }
-        // What a person orders in an emergency is a decision of its own; the brake is for the rest.
-        let passes = request.by_person && request.lane == Lane::Emergency;
+        // What a person orders and does not plan is a decision of its own; the brake is for the rest.
+        let passes = request.by_person && request.lane != Lane::Planned;
         if let Some(brake) = request.brake.filter(|_| !passes) {
             return Err(Refusal::Brake { by: brake.by.clone(), reason: brake.reason.clone() });
+        }
+        if request.lane == Lane::Free {
+            return Ok(());
         }
         let lane = match request.lane {
             Lane::Emergency => Counted::Repairs,
@@ -372,12 +372,12 @@ mod tests {
     }
 
     #[test]
-    fn the_brake_stops_all_but_what_a_person_orders_in_an_emergency() {
+    fn the_brake_stops_all_that_automation_and_plans_want() {
         let brake = Brake { by: "ada".into(), reason: "looking".into(), since: Time(0) };
         for lane in [Lane::Free, Lane::Planned, Lane::Emergency] {
             for by_person in [false, true] {
                 let request = Request { by_person, brake: Some(&brake), ..request(lane, 1) };
-                let passes = lane == Lane::Free || (by_person && lane == Lane::Emergency);
+                let passes = by_person && lane != Lane::Planned;
                 let said = Ledger::default().gate(&Policy::default(), &request);
                 assert_eq!(said.is_ok(), passes, "{lane:?} {by_person}");
                 if let Err(refusal) = said {

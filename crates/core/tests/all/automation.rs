@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use evenkeel_core::automation::{Approval, PIN_MAX, Pin, Pinned};
-use evenkeel_core::check::Severity;
+use evenkeel_core::check::{self, Severity};
 use evenkeel_core::claim::Refusal;
 use evenkeel_core::decide::{
     Automation, Decision, Hearing, Input, Primary, Reason, Redundancy, Run, decide,
@@ -17,6 +17,7 @@ use evenkeel_core::report::Sight;
 use evenkeel_core::service::{self, Health, Phase};
 use evenkeel_core::time::{Span, Time};
 
+use crate::findings::say;
 use crate::world::World;
 
 const NOW: Time = Time(10_000_000);
@@ -301,6 +302,39 @@ fn a_pin_to_stop_gives_up_what_a_remedy_began() {
     world.pass(Span::secs(5));
     assert!(world.service().is_some_and(|s| s.operation.is_none()));
     assert!(world.said("gives way to a pin"));
+}
+
+#[test]
+fn what_time_alone_changes_is_decided_and_a_page_ends_with_its_reason() {
+    let mut world = World::new(1);
+    world.create("orders").expect("created");
+    world.pass(Span::secs(5));
+    let stuck = check::Result {
+        check: "stuck".to_owned(),
+        severity: Severity::Critical,
+        evidence: "bad".to_owned(),
+        items: Vec::new(),
+    };
+    let unread = check::Unread::default();
+    say(&mut world, 0, &[stuck], &unread);
+    let begun = |world: &World| {
+        world.journal.iter().filter(|line| line.contains("begins: remedy unstick")).count()
+    };
+    // Nothing is heard from here on but beats.
+    world.pass(Span::secs(95));
+    assert_eq!(begun(&world), 0);
+    world.pass(Span::secs(40));
+    assert_eq!(begun(&world), 1);
+    world.pass(Span::mins(5));
+    assert_eq!(begun(&world), 3, "its budget");
+    assert!(world.said("page: the tries of remedy unstick are used up"));
+    let told = |world: &World| {
+        let findings = world.service().expect("there").findings;
+        findings.iter().any(|finding| finding.check == "state-lasts")
+    };
+    assert!(told(&world));
+    say(&mut world, 0, &[], &unread);
+    assert!(!told(&world), "its reason is gone");
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn found(check: &str, severity: Severity, items: &[&str]) -> Found {
 }
 
 /// What the agents of all members say of their checks.
-fn say(world: &mut World, at: usize, checks: &[Found], unread: &Unread) {
+pub fn say(world: &mut World, at: usize, checks: &[Found], unread: &Unread) {
     let Some(link) = world.agents[at].link else { return };
     let Some(member) = world.agents[at].members.values_mut().next() else { return };
     member.checks = checks.to_vec();

@@ -94,6 +94,11 @@ pub fn remedies() -> Arc<Remedies> {
         remedy("relax", Condition::SetLacks, operation::Kind::Relax),
         remedy("restore", Condition::StandbyUncounted, operation::Kind::Restore),
         remedy("rejoin", Condition::MemberWaits, operation::Kind::Rejoin),
+        Remedy {
+            guard: Guard::new("'stuck' in findings && findings['stuck'].seconds >= 100")
+                .expect("sound"),
+            ..remedy("unstick", Condition::None, operation::Kind::Restart)
+        },
     ];
     Arc::new(Remedies::new(all).expect("named apart"))
 }
