@@ -295,6 +295,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
         request: Some("DrillBegin"),
         ..order("/v1/services/{name}/drills/begin", "Begins a drill that its giver does.")
     },
+    order(
+        "/v1/services/{name}/drills/lose",
+        "Loses this controller while its loss is exercised; answers only if it could not.",
+    ),
     order("/v1/services/{name}/drills/abort", "Has the drill that runs end as soon as it can."),
     get("/v1/toil", "Toil", "What the fleet did by itself, and what people still do by hand."),
     Endpoint {

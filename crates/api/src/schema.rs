@@ -421,6 +421,7 @@ pub(crate) const OBJECTS: &[Schema] = &[
         "Fleet",
         &[
             ("now", "integer"),
+            ("began", "integer"),
             ("posture", "string"),
             ("brake", "string?"),
             ("services", "[array]"),

@@ -89,6 +89,15 @@ impl Client {
         self.post(&path("/v1/services", name, "/drills/begin"), &body)
     }
 
+    /// Has the controller be lost, while a drill of that runs on a service: it ends without goodbye and
+    /// begins anew. The connection ends with it.
+    ///
+    /// # Errors
+    /// Always: the controller's where it could not, the connection's where it did.
+    pub fn lose_controller(&self, name: &str) -> Result<Accepted, Error> {
+        self.order(&path("/v1/services", name, "/drills/lose"))
+    }
+
     /// Has the drill that runs end as soon as it can.
     ///
     /// # Errors

@@ -168,6 +168,7 @@ fn views() -> Vec<(&'static str, serde_json::Value)> {
     };
     let fleet = view::Fleet {
         now: Time(1),
+        began: Time(1),
         brake: None,
         posture: String::new(),
         services: vec![],

@@ -18,6 +18,10 @@ pub struct Rules {
     /// A policy to decide by, as JSON; what is left out is as by default.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Ports of endpoints and members, from the first to the last, over the policy's (21000-31999 by
+    /// default): two fleets on one machine need different ones.
+    #[arg(long, value_name = "FIRST-LAST", value_parser = ports)]
+    ports: Option<(u16, u16)>,
     /// A directory of remedies (`*.toml`): over the bundled ones of the same name, beside the others.
     #[arg(long, value_name = "DIR")]
     remedies: Option<PathBuf>,
@@ -32,7 +36,12 @@ pub struct Rules {
 impl Rules {
     /// The policy.
     pub fn policy(&self) -> Result<Policy, Failure> {
-        self.policy.as_deref().map_or_else(|| Ok(Policy::default()), read_policy)
+        let read = self.policy.as_deref().map_or_else(|| Ok(Policy::default()), read_policy);
+        let mut policy = read?;
+        if let Some(ports) = self.ports {
+            (policy.port_first, policy.port_last) = ports;
+        }
+        Ok(policy)
     }
 
     /// The file of alert channels.
@@ -82,6 +91,14 @@ impl Rules {
     }
 }
 
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text.split_once('-').and_then(|(first, last)| {
+        Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?))
+    });
+    let ports = parsed.filter(|(first, last)| *first >= 1024 && first < last);
+    ports.ok_or_else(|| "two ports from 1024 on are needed, such as 21000-31999".to_owned())
+}
+
 /// Reads a policy.
 pub fn read_policy(file: &Path) -> Result<Policy, Failure> {
     let bad = |why: String| about(file, &format!("it is no policy: {why}"));
@@ -113,6 +130,14 @@ mod tests {
         manual_minutes = 20
         budget = { tries_max = 1, window = '30m' }
     ";
+
+    #[test]
+    fn ports_are_two_numbers_in_order() {
+        assert_eq!(ports("21000-21099"), Ok((21_000, 21_099)));
+        for wrong in ["", "21000", "21000-", "2-3", "22000-21000", "21000-70000"] {
+            assert!(ports(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_directory_of_remedies_goes_over_the_bundled_ones() {

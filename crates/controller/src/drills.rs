@@ -53,8 +53,13 @@ pub struct Measured {
 
 /// Who does drills.
 pub trait Driller: Debug + Send + Sync {
-    /// Does a drill on a service and measures it. Blocks, and ends soon when the drill is aborted.
-    fn drill(&self, at: &Access, service: &str, kind: Kind) -> Measured;
+    /// Does a drill on a service and measures it; nothing, if somebody else goes on with it and reports it.
+    /// Blocks, and ends soon when the drill is aborted.
+    fn drill(&self, at: &Access, service: &str, kind: Kind) -> Option<Measured>;
+
+    /// Ends this process's program without goodbye and begins it anew, as if it had been killed and started
+    /// again. Comes back only with why it could not.
+    fn lose(&self) -> std::io::Error;
 }
 
 /// Does what is due until the controller stops.
@@ -110,9 +115,10 @@ async fn exercise(driller: Arc<dyn Driller>, at: Access, cell: Handle, name: Str
     });
     let failed = |why: String| Measured { failed: Some(why), ..Measured::default() };
     let measured = match spawned {
-        Ok(_) => told.await.unwrap_or_else(|_| failed("whoever did it died".to_owned())),
-        Err(error) => failed(format!("the system gave no thread: {error}")),
+        Ok(_) => told.await.unwrap_or_else(|_| Some(failed("whoever did it died".to_owned()))),
+        Err(error) => Some(failed(format!("the system gave no thread: {error}"))),
     };
+    let Some(measured) = measured else { return };
     let Measured { gap_ms, lost, acked, failed } = measured;
     let drill = kind.to_string();
     let order = Order::Drilled { name: name.clone(), drill, gap_ms, lost, acked, failed };

@@ -124,6 +124,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         allowed_hosts: lower(&options.allowed_hosts),
         stats,
         stopping: told.clone(),
+        driller: options.driller.clone(),
         checked: http::doctor::Checked::default(),
         watcher: watcher.clone(),
     };

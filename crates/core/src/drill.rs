@@ -21,6 +21,8 @@ pub const RESULTS_MAX: usize = 20;
 const TREND: usize = 5;
 /// A drill that has not said what it came to by then has failed: ten times what one may take.
 pub const RUN_MAX: Span = Span::mins(20);
+/// A brake drill holds what its service's automation and plans want for so long.
+pub const HOLD: Span = Span::secs(3);
 /// Shortest time from one scheduled drill to the next.
 pub const EVERY_MIN: Span = Span::secs(1);
 
@@ -34,11 +36,13 @@ pub enum Kind {
     Proof,
     /// The controller is lost and comes back.
     Controller,
+    /// The brake holds what would begin, and lets it go.
+    Brake,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Failover, Self::Proof, Self::Controller];
+    pub const ALL: [Self; 4] = [Self::Failover, Self::Proof, Self::Controller, Self::Brake];
 
     /// Its name.
     #[must_use]
@@ -47,7 +51,14 @@ impl Kind {
             Self::Failover => "failover",
             Self::Proof => "proof",
             Self::Controller => "controller",
+            Self::Brake => "brake",
         }
+    }
+
+    /// Whether a service's clients could feel it.
+    #[must_use]
+    pub const fn is_felt(self) -> bool {
+        matches!(self, Self::Failover)
     }
 
     /// Minutes a person would need to prepare, do and write up the same, for the toil ledger: an
@@ -56,7 +67,7 @@ impl Kind {
     pub const fn manual_minutes(self) -> u16 {
         match self {
             Self::Failover | Self::Proof => 60,
-            Self::Controller => 30,
+            Self::Controller | Self::Brake => 30,
         }
     }
 }
@@ -69,7 +80,7 @@ impl fmt::Display for Kind {
 
 /// A text that is no kind of drill.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no drill; there are failover, proof and controller")]
+#[error("{text:?} is no drill; there are failover, proof, controller and brake")]
 pub struct NoSuchDrill {
     /// The text.
     pub text: String,
@@ -157,13 +168,17 @@ pub struct Drills {
     /// What they came to, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub results: Vec<Outcome>,
+    /// Kinds that are not done here by themselves, whatever the policy says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub off: Vec<Kind>,
 }
 
 impl Drills {
     /// Whether there is nothing to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.schedules.is_empty() && self.running.is_none() && self.results.is_empty()
+        let Self { schedules, running, results, off } = self;
+        schedules.is_empty() && running.is_none() && results.is_empty() && off.is_empty()
     }
 
     /// Keeps a result, and no more of its kind than are needed.
@@ -212,8 +227,16 @@ impl Drills {
     /// When the newest drill of any kind that people feel began or ended.
     #[must_use]
     pub fn touched(&self) -> Option<Time> {
-        let felt = self.results.iter().filter(|result| result.kind == Kind::Failover);
-        felt.map(|result| result.at).chain(self.running.map(|running| running.since)).max()
+        let felt = self.results.iter().filter(|result| result.kind.is_felt());
+        let running = self.running.filter(|running| running.kind.is_felt());
+        felt.map(|result| result.at).chain(running.map(|running| running.since)).max()
+    }
+
+    /// Until when a brake drill holds what would begin.
+    #[must_use]
+    pub fn holds_until(&self, now: Time) -> Option<Time> {
+        let running = self.running.filter(|running| running.kind == Kind::Brake)?;
+        Some(running.since + HOLD).filter(|until| now < *until)
     }
 
     /// How the newest results of one kind compare with those before them.
@@ -224,6 +247,29 @@ impl Drills {
         let newest = median(gaps.get(..gaps.len().min(TREND))?)?;
         let before = gaps.get(TREND..).map(|rest| &rest[..rest.len().min(TREND)]);
         Some(Trend { newest_ms: newest, before_ms: before.and_then(median) })
+    }
+}
+
+/// What the policy has every service be drilled in, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// What is exercised.
+    pub kind: Kind,
+    /// From one to the next on one service.
+    pub every: Span,
+    /// Since when this is so.
+    pub since: Time,
+}
+
+impl Rule {
+    /// The schedule of one service: first drills are spread evenly over the first turn.
+    #[must_use]
+    pub fn schedule(&self, service: ServiceId) -> Schedule {
+        let Self { kind, every, since } = *self;
+        // Knuth's multiplicative hash: neighbours are far apart.
+        let part = (u64::from(service.0.wrapping_mul(2_654_435_761) >> 12) * every.0) >> 20;
+        let since = Time((since.0 + part).saturating_sub(every.0));
+        Schedule { kind, every, since }
     }
 }
 

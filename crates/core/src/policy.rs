@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::retention::Keep;
 use crate::backup::schedule::Schedule;
+use crate::drill;
 use crate::incident;
 use crate::maintenance::Windows;
 use crate::thresholds::Thresholds;
@@ -82,6 +83,9 @@ pub struct Policy {
     pub prove_first_within: Span,
     /// When planned work is done on services that say nothing else; `None`: at any time.
     pub maintenance_window: Option<Windows>,
+    /// How often every service is drilled that has no schedule of its own, by kind of drill; what is left
+    /// out is not done by itself.
+    pub drill_every: BTreeMap<drill::Kind, Span>,
     /// Drills at once in the whole fleet.
     pub drills_max: u16,
     /// Between two drills on one service that people could feel.
@@ -129,6 +133,7 @@ impl Default for Policy {
             retired_keep: DAY.times(7),
             prove_first_within: Span::mins(60),
             maintenance_window: None,
+            drill_every: BTreeMap::new(),
             drills_max: 1,
             drill_spacing: DAY,
             manual_minutes: BTreeMap::new(),

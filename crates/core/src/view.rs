@@ -409,6 +409,9 @@ pub struct Gateway {
 pub struct Fleet {
     /// The cell's clock.
     pub now: Time,
+    /// Since when this controller decides.
+    #[serde(default)]
+    pub began: Time,
     /// What bounds automation now, and why.
     pub posture: String,
     /// The fleet brake, while it is on: who put it on and why.

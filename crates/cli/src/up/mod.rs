@@ -86,7 +86,7 @@ async fn serve(
         alerts: options.rules.alerts(),
         procedures: options.rules.procedures()?,
         vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
-        driller: Some(std::sync::Arc::new(crate::driller::OverApi)),
+        driller: Some(std::sync::Arc::new(crate::driller::OverApi { data: data.to_owned() })),
         ..evenkeel_controller::Options::new(data.join("controller"))
     };
     let mut running = evenkeel_controller::start(setup).await.map_err(failed)?;

@@ -48,7 +48,7 @@ impl Controller {
             allowed_hosts: self.allow_host.clone(),
             procedures: self.rules.procedures()?,
             vault: Some(std::sync::Arc::new(crate::vault::Repositories)),
-            driller: Some(std::sync::Arc::new(crate::driller::OverApi)),
+            driller: Some(std::sync::Arc::new(crate::driller::OverApi { data: data.clone() })),
             ..evenkeel_controller::Options::new(dir.clone())
         };
         crate::up::runtime()?.block_on(async {

@@ -3,6 +3,8 @@
 use clap::{Args, Subcommand};
 use evenkeel_api::order::Accepted;
 use evenkeel_api::{DrillResult, DrillSchedule, drill};
+use evenkeel_controller::Measured;
+use evenkeel_core::drill::Kind as Exercise;
 
 use crate::driller;
 use crate::failure::{Failure, Kind};
@@ -14,6 +16,8 @@ use crate::print;
 #[command(after_help = "Examples:
   evenkeel drill failover pay
   evenkeel drill failover pay --json | jq .gap_ms
+  evenkeel drill controller pay
+  evenkeel drill brake pay
   evenkeel drill schedule pay --every 30d
   evenkeel drill schedule
   evenkeel drill results pay")]
@@ -30,16 +34,32 @@ enum Verb {
         /// The service's name.
         name: String,
     },
+    /// The controller ends without goodbye and begins anew, while a canary commits numbered rows on a
+    /// service: for how long nothing was decided, and whether anybody who wrote noticed.
+    Controller {
+        /// The service's name.
+        name: String,
+        /// It was begun by the controller, which is about to be lost.
+        #[arg(long, hide = true)]
+        begun: bool,
+    },
+    /// The brake is put on for one service for three seconds: something harmless must wait for its end,
+    /// and go on then.
+    Brake {
+        /// The service's name.
+        name: String,
+    },
     /// Have a service be drilled by itself in its maintenance window; without a service: show every
     /// schedule.
     #[command(after_help = "Examples:
   evenkeel drill schedule pay --every 30d
+  evenkeel drill schedule pay --kind controller --every 90d
   evenkeel drill schedule pay --off
   evenkeel drill schedule")]
     Schedule {
         /// The service's name.
         name: Option<String>,
-        /// What is exercised.
+        /// What is exercised: failover, controller or brake.
         #[arg(long, default_value = "failover", value_name = "KIND")]
         kind: String,
         /// How often, such as 30d or 12h.
@@ -65,7 +85,11 @@ impl Drill {
     /// Does it.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         match &self.verb {
-            Verb::Failover { name } => failover(context, name),
+            Verb::Failover { name } => exercise(context, name, Exercise::Failover, false),
+            Verb::Controller { name, begun } => {
+                exercise(context, name, Exercise::Controller, *begun)
+            }
+            Verb::Brake { name } => exercise(context, name, Exercise::Brake, false),
             Verb::Schedule { name: Some(name), kind, every, off } if every.is_some() || *off => {
                 let order = DrillSchedule { kind: kind.clone(), every: every.clone() };
                 told(context, &context.client()?.schedule_drill(name, &order)?)
@@ -94,28 +118,32 @@ fn told(context: &Context, accepted: &Accepted) -> Result<(), Failure> {
     Ok(())
 }
 
-fn failover(context: &Context, name: &str) -> Result<(), Failure> {
+/// Does a drill now, and has it kept.
+fn exercise(context: &Context, name: &str, kind: Exercise, begun: bool) -> Result<(), Failure> {
     let client = context.client()?;
-    client.begin_drill(name, "failover")?;
-    let done = driller::failover(&client, name);
-    let (gap_ms, lost, acked) =
-        done.as_ref().map_or((0, 0, 0), |r| (r.gap_ms, r.lost as u64, r.acked as u64));
-    let failed = done.as_ref().err().map(ToString::to_string);
-    let drill = "failover".to_owned();
-    client.drilled(name, &DrillResult { drill, gap_ms, lost, acked, failed })?;
+    let drill = kind.to_string();
+    if !begun {
+        client.begin_drill(name, &drill)?;
+    }
+    let done = driller::run(&client, name, kind);
+    let Measured { gap_ms, lost, acked, failed } = match &done {
+        Ok(report) => report.measured.clone(),
+        Err(failure) => Measured { failed: Some(failure.to_string()), ..Measured::default() },
+    };
+    client.drilled(name, &DrillResult { drill, gap_ms, lost, acked, failed: failed.clone() })?;
     let report = done?;
     if context.json {
-        print::json(&report)?;
+        print::json(&report.json)?;
     } else {
-        print::line(&format!(
-            "{name}: {} took over from {}; no write was acknowledged for {} ms; lost {}/{}",
-            report.new_primary, report.old_primary, report.gap_ms, report.lost, report.acked
-        ));
+        print::line(&format!("{name}: {}", report.text));
+    }
+    if let Some(why) = failed {
+        return Err(Failure::new(Kind::Failed, format!("the drill failed: {why}")));
     }
     // A plan that waits for nobody says what a failover may cost; what that is, a drill shows.
     let may_lose = client.service(name)?.failover.is_some_and(|failover| failover.cost.is_some());
-    if report.lost > 0 && !may_lose {
-        let text = format!("{} acknowledged rows are missing", report.lost);
+    if lost > 0 && !may_lose {
+        let text = format!("{lost} acknowledged rows are missing");
         return Err(Failure::new(Kind::Failed, text));
     }
     Ok(())
@@ -140,7 +168,8 @@ fn schedules(context: &Context, pages: &[drill::Page]) -> Result<(), Failure> {
     }
     if rows.len() == 1 {
         print::note(
-            "no service is drilled by itself; `evenkeel drill schedule SERVICE --every 30d`",
+            "no service is drilled by itself; `evenkeel drill schedule SERVICE --every 30d`, or the \
+             policy's drill_every for every service",
         );
         return Ok(());
     }

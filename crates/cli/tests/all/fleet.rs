@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use evenkeel_drivers::process::{self, Identity};
@@ -19,13 +19,36 @@ pub struct Fleet {
     pub data: PathBuf,
     pub listen: String,
     up: Option<Child>,
-    _alone: MutexGuard<'static, ()>,
+    ports: Ports,
 }
 
-/// Fleets use the same range of ports: one at a time in this process.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Ranges of ports that nobody uses: as many fleets at once in this process as there are.
+static FREE: (Mutex<Vec<(u16, u16)>>, Condvar) = (Mutex::new(Vec::new()), Condvar::new());
+static RANGES: Once = Once::new();
+
+/// A range of ports, for as long as one keeps it.
+struct Ports(u16, u16);
+
+impl Ports {
+    fn take() -> Self {
+        let (free, given_back) = &FREE;
+        let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
+        RANGES.call_once(|| free.extend([(26_500, 31_999), (21_000, 26_499)]));
+        loop {
+            if let Some((first, last)) = free.pop() {
+                return Self(first, last);
+            }
+            free = given_back.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Ports {
+    fn drop(&mut self) {
+        let (free, given_back) = &FREE;
+        free.lock().unwrap_or_else(PoisonError::into_inner).push((self.0, self.1));
+        given_back.notify_one();
+    }
 }
 
 /// Where images are shared between tests, for machines without PostgreSQL.
@@ -81,15 +104,19 @@ impl Fleet {
 
     /// A fleet in a directory that does not exist yet.
     pub fn start_in(data: PathBuf, flags: &[&str]) -> Self {
-        let mut fleet =
-            Self { data, listen: format!("127.0.0.1:{}", free_port()), up: None, _alone: alone() };
+        let mut fleet = Self {
+            data,
+            listen: format!("127.0.0.1:{}", free_port()),
+            up: None,
+            ports: Ports::take(),
+        };
         fleet.up(flags);
         fleet
     }
 
     /// A fleet that others started in a directory: verbs are run on it, and it is taken down at the end.
     pub fn over(data: PathBuf) -> Self {
-        Self { data, listen: String::new(), up: None, _alone: alone() }
+        Self { data, listen: String::new(), up: None, ports: Ports::take() }
     }
 
     /// Starts `up` and waits until every host is heard.
@@ -100,7 +127,7 @@ impl Fleet {
             .open(self.data.with_extension("log"))
             .expect("a log");
         let child = self
-            .command(&["up", "--listen", &self.listen])
+            .command(&["up", "--listen", &self.listen, "--ports", &self.ports()])
             .args(flags)
             .env("EVENKEEL_IMAGES", images())
             .stdin(Stdio::null())
@@ -126,6 +153,16 @@ impl Fleet {
                 })
             })
         });
+    }
+
+    /// Its range of ports, as `up` takes it.
+    pub fn ports(&self) -> String {
+        format!("{}-{}", self.ports.0, self.ports.1)
+    }
+
+    /// The first of its ports.
+    pub fn first_port(&self) -> u16 {
+        self.ports.0
     }
 
     /// A command on this fleet.

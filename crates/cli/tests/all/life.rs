@@ -108,7 +108,8 @@ fn a_port_in_use_is_left_to_whoever_has_it() {
     }
     let fleet = Fleet::start("ports", &["--hosts", "1"]);
     // The first two ports that would be drawn: one endpoint, one member.
-    let held: Vec<_> = (21_000..21_002)
+    let first = fleet.first_port();
+    let held: Vec<_> = (first..first + 2)
         .filter_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok())
         .collect();
     fleet.create("orders");

@@ -88,6 +88,48 @@ fn planned_work_waits_and_drills_run_by_themselves() {
     assert!(fleet.ok(&["toil", "--just"]).contains("maintenance plan"));
 }
 
+fn results<'a>(page: &'a Value, kind: &str) -> Vec<&'a Value> {
+    let all = page["results"].as_array().into_iter().flatten();
+    all.filter(|result| result["kind"] == kind).collect()
+}
+
+#[test]
+fn the_loss_of_the_controller_and_the_brake_are_exercised_by_hand_and_by_themselves() {
+    if !software("the_loss_of_the_controller_and_the_brake_are_exercised_by_hand_and_by_themselves")
+    {
+        return;
+    }
+    let fleet = Fleet::start("losses", &["--hosts", "2"]);
+    fleet.create("pay");
+    let began = || fleet.json(&["drill", "controller", "pay"]);
+    let first = began();
+    assert!(first["gap_ms"].as_u64() > Some(0), "{first}\n{}", fleet.log());
+    let unharmed = (&first["lost"], &first["refused"]);
+    assert_eq!(unharmed, (&0.into(), &0.into()), "{first}");
+    assert!(first["acked"].as_u64() >= Some(40), "{first}");
+    let told = fleet.ok(&["drill", "brake", "pay"]);
+    assert!(told.contains("the brake held ask-locks for 3.0s"), "{told}");
+    let page = drills(&fleet);
+    for kind in ["controller", "brake"] {
+        let kept = results(&page, kind);
+        assert!(kept.len() == 1 && kept[0]["failed"].is_null(), "{kind}: {page}");
+    }
+    // By itself, in a process that outlives the controller.
+    for kind in ["controller", "brake"] {
+        fleet.ok(&["drill", "schedule", "pay", "--kind", kind, "--every", "1s"]);
+        until(SOON, "one was done by itself", || results(&drills(&fleet), kind).len() > 1);
+        fleet.ok(&["drill", "schedule", "pay", "--kind", kind, "--off"]);
+        until(SOON, "none runs", || drills(&fleet)["running"].is_null());
+        let page = drills(&fleet);
+        let failed = |result: &&&Value| !result["failed"].is_null();
+        let kept = results(&page, kind);
+        assert_eq!(kept.iter().filter(failed).count(), 0, "{page}\n{}", fleet.log());
+    }
+    let (code, refused) =
+        fleet.fails(&["drill", "schedule", "pay", "--kind", "proof", "--every", "1d"]);
+    assert!(code != 0 && refused.contains("prove_every"), "{refused}");
+}
+
 #[test]
 fn a_changed_entry_of_the_journal_is_found_by_name() {
     if !software("a_changed_entry_of_the_journal_is_found_by_name") {

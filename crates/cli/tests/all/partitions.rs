@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -47,7 +47,9 @@ fn address(place: &str) -> &'static str {
 impl Net {
     /// None where no namespaces can be made.
     fn new() -> Option<Self> {
-        let net = Self { prefix: format!("ek{}", std::process::id()) };
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let net = Self { prefix: format!("ek{}-{number}", std::process::id()) };
         let switch = net.space("s");
         let mut made = ip(&["netns", "add", &switch])
             && ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"])

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use evenkeel_api::{DrillBegin, DrillResult, DrillSchedule};
-use evenkeel_core::drill::{Begun, Order as Act, Page};
+use evenkeel_core::drill::{Begun, Kind, Order as Act, Page};
 use evenkeel_core::maintenance::span;
 use evenkeel_core::order::{self, Accepted, Order};
 
@@ -62,6 +62,26 @@ pub(crate) async fn begin(
 ) -> Ordered {
     let kind = kind.parse().map_err(bad)?;
     app.give(Order::Drill { order: Act::Begin { name, kind, by: Begun::Person } }).await
+}
+
+/// `POST /v1/services/{name}/drills/lose`
+pub(crate) async fn lose(State(app): State<App>, Path(name): Path<String>) -> Ordered {
+    let asked = name.clone();
+    let page = app.cell.ask(move |seen| seen.cell.drills(&asked)).await?;
+    let refused = |why: &str| order::Error::NoDrill {
+        name: name.clone(),
+        drill: Kind::Controller.to_string(),
+        why: why.to_owned(),
+    };
+    if page.is_none_or(|page| page.running.as_deref() != Some(Kind::Controller.as_str())) {
+        return Err(refused("none runs; `evenkeel drill controller` begins one").into());
+    }
+    let Some(driller) = &app.driller else {
+        return Err(refused("this controller cannot begin anew by itself").into());
+    };
+    // Only comes back if it could not be done.
+    let why = driller.lose();
+    Err(refused(&format!("the controller could not begin anew: {why}")).into())
 }
 
 /// `POST /v1/services/{name}/drills/abort`

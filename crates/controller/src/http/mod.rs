@@ -41,6 +41,7 @@ use crate::alert::Watch;
 use crate::cell_thread::Handle;
 use crate::clock::Wall;
 use crate::credential::{FleetKey, Token};
+use crate::drills::Driller;
 use crate::stats::Stats;
 use crate::vault::{Standings, Vault};
 use failure::Failure;
@@ -72,6 +73,8 @@ pub(crate) struct Inner {
     pub stats: Arc<Stats>,
     /// Turns true when the controller stops.
     pub stopping: watch::Receiver<bool>,
+    /// Who exercises emergencies, where somebody does.
+    pub driller: Option<Arc<dyn Driller>>,
     /// How far the journal was found sound.
     pub checked: doctor::Checked,
 }
@@ -169,6 +172,7 @@ fn of_automation() -> Vec<Route> {
         (Post, "/v1/services/{name}/drills", post(drills::drilled)),
         (Post, "/v1/services/{name}/drills/schedule", post(drills::schedule)),
         (Post, "/v1/services/{name}/drills/begin", post(drills::begin)),
+        (Post, "/v1/services/{name}/drills/lose", post(drills::lose)),
         (Post, "/v1/services/{name}/drills/abort", post(drills::abort)),
         (Get, "/v1/toil", get(toil::show)),
     ]

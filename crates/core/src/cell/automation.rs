@@ -7,7 +7,7 @@ use super::state::{Due, Service};
 use super::turn::Work;
 use super::{Cell, rows};
 use crate::automation::{self, APPROVAL_KEEP, Approval, Brake, PIN_MAX, Pin, Pinned, Rule, Scope};
-use crate::claim::{self, Lane, Place};
+use crate::claim::{self, Brakes, Lane, Place};
 use crate::decide::{self, Decision, Reason};
 use crate::id::{HostId, OperationId, ServiceId};
 use crate::journal::Topic;
@@ -83,7 +83,7 @@ impl decide::Automation for Standing<'_> {
             remedy.course.operation().is_some_and(|kind| operation::preempts(kind, o.kind))
         };
         let running = row.operation.as_deref().filter(|o| o.claimed && !aside(o));
-        self.cell.gate(row, remedy.lane(), (false, running.map(|o| o.id)))
+        self.cell.gate(row, remedy.lane(), (false, running.map(|o| o.id)), self.now)
     }
 }
 
@@ -110,24 +110,27 @@ impl Cell {
         row: &rows::Service,
         lane: Lane,
         (by_person, held_by): (bool, Option<OperationId>),
+        now: Time,
     ) -> Result<(), claim::Refusal> {
+        let drill = row.upkeep.as_ref().and_then(|upkeep| upkeep.drills.holds_until(now));
+        let brake = self.state.row.brake.as_deref().map(Brakes::Fleet);
         let request = claim::Request {
             lane,
             by_person,
             held_by,
             place: self.place_of(row),
-            brake: self.state.row.brake.as_deref(),
+            brake: brake.or(drill.map(|_| Brakes::Drill)),
         };
         self.state.claims.gate(&self.setup.policy, &request)
     }
 
     /// Takes the claim of a service's operation; false if the gate refuses.
-    pub(super) fn take_claim(&mut self, id: ServiceId) -> bool {
+    pub(super) fn take_claim(&mut self, id: ServiceId, now: Time) -> bool {
         let Some(service) = self.state.services.get(&id) else { return false };
         let Some(operation) = &service.row.operation else { return false };
         let lane = operation.lane();
         let by_person = matches!(operation.cause, Cause::Order { .. });
-        if self.gate(&service.row, lane, (by_person, None)).is_err() {
+        if self.gate(&service.row, lane, (by_person, None), now).is_err() {
             return false;
         }
         let place = self.place_of(&service.row);

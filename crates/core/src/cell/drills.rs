@@ -5,13 +5,13 @@
 //! person's `drill` does the same without waiting for a schedule.
 
 use super::maintenance::shown;
-use super::state::Service;
+use super::state::{Due, Service};
 use super::turn::Work;
 use super::{Cell, goals, rows};
 use crate::check::Severity;
 use crate::drill::{
-    Begun, Budget, Candidate, Drills, EVERY_MIN, Kind, Order, Outcome, Page, Running, Schedule,
-    Scheduled, Shown, ShownTrend, pick,
+    Begun, Budget, Candidate, Drills, EVERY_MIN, HOLD, Kind, Order, Outcome, Page, Rule, Running,
+    Schedule, Scheduled, Shown, ShownTrend, pick,
 };
 use crate::id::ServiceId;
 use crate::journal::Topic;
@@ -36,6 +36,47 @@ fn drills(service: &Service) -> Option<&Drills> {
 }
 
 impl Cell {
+    /// Keeps since when the policy has services be drilled: what is new counts from here.
+    pub(super) fn note_drill_rules(&mut self, work: &mut Work) {
+        let known = &self.state.row.drills;
+        let rule = |(kind, every): (&Kind, &Span)| {
+            let (kind, every) = (*kind, (*every).max(EVERY_MIN));
+            let was = known.iter().find(|rule| (rule.kind, rule.every) == (kind, every));
+            was.copied().unwrap_or(Rule { kind, every, since: work.now })
+        };
+        let rules: Vec<Rule> = self.setup.policy.drill_every.iter().map(rule).collect();
+        if rules != *known {
+            self.state.row.drills = rules;
+            work.cell = true;
+        }
+    }
+
+    /// A service's own schedules, and the policy's for what it says nothing of.
+    fn schedules(&self, service: &Service) -> Vec<Schedule> {
+        let row = &service.row;
+        let none = Drills::default();
+        let own = drills(service).unwrap_or(&none);
+        let said =
+            |kind: Kind| own.off.contains(&kind) || own.schedules.iter().any(|s| s.kind == kind);
+        let could = |kind: Kind| match kind {
+            Kind::Failover => row.promise.is_some(),
+            Kind::Controller | Kind::Brake => true,
+            Kind::Proof => false,
+        };
+        let rules =
+            self.state.row.drills.iter().filter(|rule| could(rule.kind) && !said(rule.kind));
+        let ruled = rules.map(|rule| rule.schedule(row.id));
+        own.schedules.iter().copied().chain(ruled).collect()
+    }
+
+    /// Services that could be due for a drill.
+    fn drilled_services(&self) -> impl Iterator<Item = &Service> {
+        let all = !self.state.row.drills.is_empty();
+        let everyone = all.then(|| self.state.services.values()).into_iter().flatten();
+        let upkept = (!all).then(|| self.state.upkept.iter()).into_iter().flatten();
+        everyone.chain(upkept.filter_map(|id| self.state.services.get(id)))
+    }
+
     /// Drills that begin now, by the budgets; whoever does them orders that they begin.
     #[must_use]
     pub fn drills_due(&self, now: Time) -> Vec<(String, Kind)> {
@@ -49,7 +90,10 @@ impl Cell {
         if !self.acts() || running >= budget.at_once {
             return Vec::new();
         }
-        let due: Vec<Candidate> = services().filter_map(|s| self.due_drill(s, now)).collect();
+        let candidates = self.drilled_services().filter_map(|s| self.due_drill(s, now));
+        // One of a controller is on its own: it would cut every other short.
+        let alone = |candidate: &Candidate| candidate.kind == Kind::Controller && running > 0;
+        let due: Vec<Candidate> = candidates.filter(|candidate| !alone(candidate)).collect();
         let named =
             |id: &ServiceId| Some(self.state.services.get(id)?.row.name.as_str().to_owned());
         let picked = pick(now, &due, running, budget);
@@ -58,7 +102,8 @@ impl Cell {
 
     /// The drill that a service is due for and could bear.
     fn due_drill(&self, service: &Service, now: Time) -> Option<Candidate> {
-        let upkeep = service.row.upkeep.as_deref()?;
+        let none = rows::Upkeep::default();
+        let upkeep = service.row.upkeep.as_deref().unwrap_or(&none);
         let windows = self.windows(service);
         let went = |planned: &&Planned| {
             planned.task == Task::Drill && matches!(next(planned, windows, now), Next::Go(_))
@@ -66,18 +111,19 @@ impl Cell {
         let planned = upkeep.planned.iter().find(went);
         let mut due = planned.map(|planned| (Kind::Failover, planned.created));
         if due.is_none() && crate::maintenance::is_open(windows, now) {
-            let schedules = upkeep.drills.schedules.iter();
-            let moments = schedules.map(|s| (s.kind, upkeep.drills.due(s, windows)));
+            let schedules = self.schedules(service).into_iter();
+            let moments = schedules.map(|s| (s.kind, upkeep.drills.due(&s, windows)));
             due = moments.filter(|(_, at)| *at <= now).min_by_key(|(kind, at)| (*at, *kind));
         }
         let (kind, since) = due?;
-        let promise = service.row.promise.as_ref()?;
-        let could = self.quiet(service, now) && self.safe(service, promise).is_ok();
-        could.then(|| Candidate {
+        let promise = service.row.promise.as_ref();
+        let could =
+            !kind.is_felt() || promise.is_some_and(|promise| self.safe(service, promise).is_ok());
+        (could && self.quiet(service, now)).then(|| Candidate {
             service: service.row.id,
             kind,
             since,
-            touched: upkeep.drills.touched(),
+            touched: upkeep.drills.touched().filter(|_| kind.is_felt()),
             planned: planned.is_some(),
         })
     }
@@ -129,18 +175,18 @@ impl Cell {
                      one at once",
                 ));
             }
-            Kind::Controller => {
-                return Err(refused(
-                    "a controller does not end itself; end and start it, and `evenkeel doctor` after",
-                ));
-            }
+            Kind::Controller | Kind::Brake => {}
         }
         if every.is_some_and(|every| every < EVERY_MIN) {
             return Err(refused("they would be closer together than one second"));
         }
-        let since = work.now;
+        let (since, ruled) = (work.now, self.state.row.drills.iter().any(|rule| rule.kind == kind));
         let due = self.upkeep(id, work, |upkeep| {
             upkeep.drills.schedules.retain(|schedule| schedule.kind != kind);
+            upkeep.drills.off.retain(|off| *off != kind);
+            if every.is_none() && ruled {
+                upkeep.drills.off.push(kind);
+            }
             let every = every?;
             let schedule = Schedule { kind, every, since };
             upkeep.drills.schedules.push(schedule);
@@ -182,7 +228,17 @@ impl Cell {
         if kind == Kind::Failover {
             self.with_standbys(name)?;
         }
+        let runs = |s: &&Service| drills(s).is_some_and(|drills| drills.runs(work.now).is_some());
+        let mut others = self.state.upkept.iter().filter_map(|id| self.state.services.get(id));
+        if let Some(other) = others.find(runs).filter(|_| kind == Kind::Controller) {
+            let other = other.row.name.as_str();
+            return Err(refused(format!("a drill runs on {other}, which this would cut short")));
+        }
         let since = work.now;
+        if kind == Kind::Brake {
+            // What it holds has its turn when it ends.
+            self.state.timers.insert((since + HOLD, Due::Service(id)));
+        }
         self.upkeep(id, work, |upkeep| {
             // One that never said what it came to has failed.
             end_running(upkeep, since, "nobody said what it came to");
@@ -232,7 +288,11 @@ impl Cell {
     pub(super) fn end_cut_drills(&mut self, work: &mut Work) {
         let cut = |service: &Service| {
             let running = drills(service).and_then(|drills| drills.running);
-            running.is_some_and(|running| running.by == Begun::Schedule)
+            // Whoever exercises the loss of a controller outlives it.
+            let cut = |running: Running| {
+                running.by == Begun::Schedule && running.kind != Kind::Controller
+            };
+            running.is_some_and(cut)
         };
         let services = self.state.upkept.iter().filter_map(|id| self.state.services.get(id));
         let ids: Vec<(ServiceId, String)> = services
@@ -258,8 +318,10 @@ impl Cell {
     /// The drills of every service that has or had any, in order of name.
     #[must_use]
     pub fn all_drills(&self) -> Vec<Page> {
-        let services = self.state.upkept.iter().filter_map(|id| self.state.services.get(id));
-        let drilled = services.filter(|s| drills(s).is_some_and(|drills| !drills.is_empty()));
+        let any = |s: &&Service| {
+            drills(s).is_some_and(|d| !d.is_empty()) || !self.schedules(s).is_empty()
+        };
+        let drilled = self.drilled_services().filter(any);
         let mut pages: Vec<Page> = drilled.map(|service| self.drills_page(service)).collect();
         pages.sort_by(|a, b| a.service.cmp(&b.service));
         pages
@@ -292,7 +354,7 @@ impl Cell {
         };
         Page {
             service: service.row.name.as_str().to_owned(),
-            scheduled: kept.schedules.iter().map(scheduled).collect(),
+            scheduled: self.schedules(service).iter().map(scheduled).collect(),
             running: kept.running.map(|running| running.kind.to_string()),
             aborted: kept.running.is_some_and(|running| running.aborted),
             results,
@@ -306,7 +368,8 @@ impl Cell {
         service: &Service,
         now: Time,
     ) -> Vec<(&'static str, Severity, String, Span)> {
-        let Some(kept) = drills(service) else { return Vec::new() };
+        let none = Drills::default();
+        let kept = drills(service).unwrap_or(&none);
         let mut found = Vec::new();
         let may_lose = goals::plan(&self.setup, &service.row).1.loss.is_some();
         for kind in Kind::ALL {
@@ -325,7 +388,7 @@ impl Cell {
             let text = format!("the last {kind} drill {what}");
             found.push(("drill", severity, text, now.since(last.at)));
         }
-        for schedule in &kept.schedules {
+        for schedule in &self.schedules(service) {
             let late = kept.late(schedule, self.windows(service));
             if late <= now && kept.runs(now).is_none() {
                 let kind = schedule.kind;

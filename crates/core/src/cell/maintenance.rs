@@ -93,7 +93,7 @@ impl Cell {
             }
         }
         let Some((planned, because)) = due else { return };
-        let granted = self.gate(&service.row, Lane::Planned, (false, None)).is_ok();
+        let granted = self.gate(&service.row, Lane::Planned, (false, None), work.now).is_ok();
         if !(granted && self.quiet(service, work.now))
             || self.begin_planned(id, &planned, because, work).is_err()
         {

@@ -123,7 +123,7 @@ impl Cell {
                 true => Ok(()),
                 false => {
                     let by_person = matches!(operation.cause, Cause::Order { .. });
-                    self.gate(row, operation.lane(), (by_person, None))
+                    self.gate(row, operation.lane(), (by_person, None), now)
                 }
             },
             step: operation.at().name,
@@ -244,7 +244,7 @@ impl Cell {
         let Some(service) = self.state.services.get(&id) else { return false };
         let Some(operation) = &service.row.operation else { return false };
         let (spec, host) = (operation.spec(), service.row.primary().host);
-        let granted = self.take_claim(id);
+        let granted = self.take_claim(id, work.now);
         if let Some(host) = self.state.hosts.get_mut(&host) {
             if granted {
                 host.waiting.remove(&id);

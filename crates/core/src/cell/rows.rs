@@ -15,7 +15,7 @@ use crate::automation::{Approval, Brake, Pin, Rule};
 use crate::backup::lineage::Repository;
 use crate::check::Severity;
 use crate::decide::Run;
-use crate::drill::Drills;
+use crate::drill::{self, Drills};
 use crate::goal::{StopMode, Want};
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
 use crate::label::Label;
@@ -74,6 +74,9 @@ pub struct Cell {
     /// The number of the newest piece of planned work.
     #[serde(default, skip_serializing_if = "none_yet")]
     pub planned: u32,
+    /// Drills of every service, as the policy said last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drills: Vec<drill::Rule>,
 }
 
 /// Whether nothing was numbered yet.

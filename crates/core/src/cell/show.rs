@@ -87,6 +87,7 @@ impl Cell {
         };
         view::Fleet {
             now,
+            began: self.state.began,
             posture: self.posture(now).to_string(),
             brake: self.state.row.brake.as_ref().map(|b| format!("{}: {}", b.by, b.reason)),
             services: State::ALL.into_iter().map(count).filter(|(_, n)| *n > 0).collect(),

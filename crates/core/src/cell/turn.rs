@@ -129,6 +129,7 @@ impl Cell {
         work.services.extend(self.state.services.keys());
         work.hosts.extend(self.state.hosts.keys().copied());
         self.end_cut_drills(work);
+        self.note_drill_rules(work);
         if self.recovers() {
             return;
         }

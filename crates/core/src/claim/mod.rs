@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use pace::Pace;
 
 use crate::automation::Brake;
+use crate::drill::HOLD;
 use crate::id::{HostId, OperationId};
 use crate::policy::Policy;
 use crate::time::{Span, Time};
@@ -94,6 +95,15 @@ pub struct Ledger {
     pub remedies: BTreeMap<Box<str>, u16>,
 }
 
+/// What brakes automation and plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brakes<'a> {
+    /// The fleet brake, which somebody put on.
+    Fleet(&'a Brake),
+    /// A drill of it, on one service.
+    Drill,
+}
+
 /// What the gate looks at.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
@@ -105,8 +115,8 @@ pub struct Request<'a> {
     pub held_by: Option<OperationId>,
     /// Where.
     pub place: Place<'a>,
-    /// The fleet brake, if it is on.
-    pub brake: Option<&'a Brake>,
+    /// What holds it, whatever room there is.
+    pub brake: Option<Brakes<'a>>,
 }
 
 /// Why a claim is refused; tried again whenever another is released, and every second.
@@ -136,6 +146,9 @@ pub enum Refusal {
         /// Why.
         reason: Box<str>,
     },
+    /// The brake is exercised on this service.
+    #[error("a drill of the brake holds it; it is this one's turn within {HOLD}")]
+    Drill,
 }
 
 /// What a share counts, in words.
@@ -176,7 +189,12 @@ impl Ledger {
         // What a person orders and does not plan is a decision of its own; the brake is for the rest.
         let passes = request.by_person && request.lane != Lane::Planned;
         if let Some(brake) = request.brake.filter(|_| !passes) {
-            return Err(Refusal::Brake { by: brake.by.clone(), reason: brake.reason.clone() });
+            return Err(match brake {
+                Brakes::Drill => Refusal::Drill,
+                Brakes::Fleet(Brake { by, reason, .. }) => {
+                    Refusal::Brake { by: by.clone(), reason: reason.clone() }
+                }
+            });
         }
         if request.lane == Lane::Free {
             return Ok(());
@@ -376,7 +394,8 @@ mod tests {
         let brake = Brake { by: "ada".into(), reason: "looking".into(), since: Time(0) };
         for lane in [Lane::Free, Lane::Planned, Lane::Emergency] {
             for by_person in [false, true] {
-                let request = Request { by_person, brake: Some(&brake), ..request(lane, 1) };
+                let request =
+                    Request { by_person, brake: Some(Brakes::Fleet(&brake)), ..request(lane, 1) };
                 let passes = by_person && lane != Lane::Planned;
                 let said = Ledger::default().gate(&Policy::default(), &request);
                 assert_eq!(said.is_ok(), passes, "{lane:?} {by_person}");

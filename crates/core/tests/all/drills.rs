@@ -1,7 +1,7 @@
 //! Drills, as tables: when they are due, which begin, what is kept of them.
 
 use evenkeel_core::drill::{
-    Begun, Budget, Candidate, Drills, Kind, Outcome, RESULTS_MAX, RUN_MAX, Running, Schedule,
+    Begun, Budget, Candidate, Drills, Kind, Outcome, RESULTS_MAX, RUN_MAX, Rule, Running, Schedule,
     Trend, pick,
 };
 use evenkeel_core::id::ServiceId;
@@ -95,4 +95,18 @@ fn a_drill_that_never_ends_is_over_after_a_while() {
     assert!(drills.runs(at("22T12:00") + RUN_MAX - Span(1)).is_some());
     assert!(drills.runs(at("22T12:00") + RUN_MAX).is_none());
     assert_eq!(drills.touched(), Some(at("22T12:00")));
+}
+
+#[test]
+fn first_drills_of_a_rule_are_spread_over_its_turn() {
+    let every = DAY.times(30);
+    let rule = Rule { kind: Kind::Brake, every, since: at("22T12:00") };
+    let mut tenths = [0; 10];
+    for service in 1..=1_000 {
+        let due = Drills::default().due(&rule.schedule(ServiceId(service)), None);
+        assert!(due >= rule.since && due < rule.since + every, "{due:?}");
+        let tenth = due.since(rule.since).0 * 10 / every.0;
+        tenths[usize::try_from(tenth).expect("one of ten")] += 1;
+    }
+    assert!(tenths.iter().all(|n| (80..=120).contains(n)), "{tenths:?}");
 }

@@ -2,9 +2,12 @@
 
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::{Location, Repository};
+use evenkeel_core::backup::retention::Keep;
+use evenkeel_core::backup::schedule::Schedule;
 use evenkeel_core::goal::{Password, Want};
 use evenkeel_core::member;
 use evenkeel_core::order::{Error, Keys, Order};
+use evenkeel_core::policy::Policy;
 use evenkeel_core::service::State;
 use evenkeel_core::time::Span;
 
@@ -34,6 +37,11 @@ fn keys() -> Keys {
 /// A service with a standby that serves.
 fn serving() -> World {
     let mut world = World::new(3);
+    serve(&mut world);
+    world
+}
+
+fn serve(world: &mut World) {
     world.order(repository("north")).expect("accepted");
     let order = Order::Create {
         name: "orders".to_owned(),
@@ -45,7 +53,6 @@ fn serving() -> World {
     world.order(order).expect("accepted");
     world.pass(Span::secs(10));
     assert_eq!(world.home(), PRIMARY);
-    world
 }
 
 fn backup() -> Order {
@@ -218,4 +225,30 @@ fn a_removal_that_never_works_is_given_up_and_proofs_grow_rare() {
     world.obey(STANDBY);
     world.pass(Span::mins(60));
     assert_eq!(world.state(), State::Archived, "{:#?}", world.journal);
+}
+
+#[test]
+fn what_cannot_be_tidied_up_keeps_no_backup_and_no_proof_waiting() {
+    let hour = Span::mins(60);
+    let policy = Policy {
+        backup: Schedule { every: hour, ..Policy::default().backup },
+        backup_keep: Some(Keep { count: 1, window: Span(0) }),
+        prove_every: hour.times(3),
+        ..Policy::default()
+    };
+    let mut world = World::with(3, policy);
+    serve(&mut world);
+    world.agents.iter_mut().for_each(|agent| agent.expires = false);
+    world.pass(hour.times(12));
+    let begun = |world: &World, what: &str| {
+        world.journal.iter().filter(|line| line.contains(what) && line.contains("begins")).count()
+    };
+    assert!(begun(&world, "expiry") > 0, "{:#?}", world.journal);
+    assert!(begun(&world, "backup b") >= 11, "{:#?}", world.journal);
+    assert!(begun(&world, "proof b") >= 3, "{:#?}", world.journal);
+    // It is done as soon as it can be.
+    world.agents.iter_mut().for_each(|agent| agent.expires = true);
+    world.pass(hour.times(2));
+    let page = world.cell.backups("orders").expect("there");
+    assert!(page.len() <= 3, "{page:#?}");
 }

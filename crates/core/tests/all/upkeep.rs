@@ -1,6 +1,6 @@
 //! Windows, planned work, drills and the toil ledger, on a cell in a modelled world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::drill::{self, Begun};
 use evenkeel_core::maintenance::{self, Task};
@@ -291,10 +291,8 @@ fn drills_that_cannot_be_are_refused_by_name() {
     let day = Some(Span::mins(24 * 60));
     let refused = world.order(order("alone", Kind::Failover, day));
     assert_eq!(refused, Err(Error::NoStandbys { name: "alone".to_owned() }));
-    for kind in [Kind::Proof, Kind::Controller] {
-        let refused = world.order(order("pay", kind, day)).expect_err("not on a schedule");
-        assert!(refused.to_string().contains("evenkeel"), "{refused}");
-    }
+    let refused = world.order(order("pay", Kind::Proof, day)).expect_err("the policy's");
+    assert!(refused.to_string().contains("evenkeel"), "{refused}");
     assert!(world.order(order("pay", Kind::Failover, Some(Span(5)))).is_err());
 }
 
@@ -312,4 +310,86 @@ fn what_remedies_do_is_counted_with_the_minutes_of_the_policy() {
     let toil = world.cell.toil(world.now);
     assert_eq!(toil.minutes, 44, "{toil:?} {:#?}", world.journal);
     assert_eq!((&*toil.saved[0].operation, &*toil.saved[0].by), ("recover", "crash-loop"));
+}
+
+fn begin_of(world: &mut World, kind: drill::Kind, by: Begun) -> Result<Accepted, Error> {
+    drill(world, drill::Order::Begin { name: "pay".to_owned(), kind, by })
+}
+
+#[test]
+fn a_brake_drill_holds_what_would_begin_and_lets_it_go_by_itself() {
+    let mut world = pair(Policy::default());
+    begin_of(&mut world, drill::Kind::Brake, Begun::Person).expect("taken");
+    world.order(Order::Restart { name: "pay".to_owned() }).expect("taken");
+    let held = |world: &World| {
+        let explained = world.cell.explain("pay", world.now).expect("there");
+        let claimed = explained.service.operation.is_some_and(|operation| operation.claimed);
+        (explained.decision_text.contains("a drill of the brake holds it"), claimed)
+    };
+    world.pass(Span(drill::HOLD.0 - 500));
+    assert_eq!(held(&world), (true, false), "{:#?}", world.journal);
+    // Another service is not held.
+    create(&mut world, "alone", "dev");
+    assert!(tells(&world, "restart"), "{:#?}", world.journal);
+    world.pass(Span::secs(2));
+    assert!(!held(&world).0);
+    world.pass(Span::secs(20));
+    assert!(world.cell.service("pay", world.now).expect("there").operation.is_none());
+}
+
+#[test]
+fn the_drill_of_a_lost_controller_outlives_it_and_is_alone() {
+    let mut world = pair(Policy::default());
+    begin(&mut world, Begun::Person).expect("taken");
+    create(&mut world, "alone", "dev");
+    let (name, kind) = ("alone".to_owned(), drill::Kind::Controller);
+    let order = drill::Order::Begin { name, kind, by: Begun::Person };
+    let refused = drill(&mut world, order).expect_err("it would cut the other short");
+    assert!(refused.to_string().contains("a drill runs on pay"), "{refused}");
+    drilled(&mut world, 1, None);
+    let (name, every) = ("pay".to_owned(), Some(Span::secs(30)));
+    drill(&mut world, drill::Order::Schedule { name, kind, every }).expect("taken");
+    world.pass(Span::secs(31));
+    assert_eq!(world.cell.drills_due(world.now), [("pay".to_owned(), kind)], "it is not felt");
+    begin_of(&mut world, kind, Begun::Schedule).expect("due");
+    world.restart_controller();
+    let page = world.cell.drills("pay").expect("there");
+    assert_eq!((page.running.as_deref(), page.results.len()), (Some("controller"), 1));
+}
+
+#[test]
+fn what_the_policy_has_drilled_is_drilled_everywhere_once_in_its_time() {
+    let every = Span::mins(60);
+    let drill_every = BTreeMap::from([(drill::Kind::Failover, every)]);
+    let policy = Policy { drill_every, drill_spacing: Span(0), drills_max: 9, ..Policy::default() };
+    let mut world = pair(policy);
+    create(&mut world, "alone", "dev");
+    create(&mut world, "also", "pair");
+    let (began, mut first) = (world.now, BTreeSet::new());
+    while world.now < began + every {
+        for (name, kind) in world.cell.drills_due(world.now) {
+            assert_eq!(kind, drill::Kind::Failover);
+            first.insert(name.clone());
+            drill(
+                &mut world,
+                drill::Order::Begin { name: name.clone(), kind, by: Begun::Schedule },
+            )
+            .expect("due");
+            let drill = kind.to_string();
+            let (gap_ms, lost, acked, failed) = (1, 0, 9, None);
+            world
+                .order(Order::Drilled { name, drill, gap_ms, lost, acked, failed })
+                .expect("taken");
+        }
+        world.pass(Span::secs(30));
+    }
+    // One without standbys has nobody to take over.
+    assert_eq!(first.iter().map(String::as_str).collect::<Vec<_>>(), ["also", "pay"]);
+    let pages = world.cell.all_drills();
+    assert_eq!(pages.iter().map(|page| page.scheduled.len()).collect::<Vec<_>>(), [1, 1]);
+    // Since when it is so outlives a controller; who wants none has none.
+    world.restart_controller();
+    assert_eq!(world.cell.all_drills(), pages);
+    schedule(&mut world, None).expect("taken");
+    assert_eq!(world.cell.drills("pay").expect("there").scheduled, []);
 }

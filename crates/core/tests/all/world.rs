@@ -126,6 +126,8 @@ pub struct Agent {
     pub works: bool,
     /// What becomes of its jobs; `None`: they go on.
     pub jobs: Option<Result<(), String>>,
+    /// Whether it can remove what is past its time.
+    pub expires: bool,
     /// Its host loses its power before it hears a goal that wants this.
     pub dies_of: Option<Want>,
     pub link: Option<Link>,
@@ -208,6 +210,7 @@ impl World {
             alive: true,
             works: true,
             jobs: Some(Ok(())),
+            expires: true,
             dies_of: None,
             link: None,
             beats: 0,
@@ -427,12 +430,15 @@ impl World {
 
     /// A working agent reaches its goals; a failing one says what it is stuck at.
     pub fn obey(&mut self, at: usize) {
-        let agent = &mut self.agents[at];
+        let (now, agent) = (self.now, &mut self.agents[at]);
         let Some(link) = agent.link.filter(|_| agent.alive) else { return };
         let mut changed = Vec::new();
         for goal in agent.goals.values() {
             let mut new = match agent.works {
-                true => Member { archive: jobs(goal, agent.jobs.as_ref()), ..reached(goal) },
+                true => Member {
+                    archive: jobs(goal, (agent.jobs.as_ref(), agent.expires), now),
+                    ..reached(goal)
+                },
                 false => stuck(goal, agent.members.get(&goal.member)),
             };
             if let Some(before) = agent.members.get(&goal.member) {
@@ -603,9 +609,13 @@ fn scripted(goal: &Goal) -> Option<Box<Begun>> {
 }
 
 /// What a member's agent says of its archive, and of its job.
-fn jobs(goal: &Goal, end: Option<&Result<(), String>>) -> Option<Box<report::Archive>> {
+fn jobs(
+    goal: &Goal,
+    (end, expires): (Option<&Result<(), String>>, bool),
+    now: Time,
+) -> Option<Box<report::Archive>> {
     goal.archive.as_ref()?;
-    let at = Moment::of_millis(1_000_000);
+    let at = Moment::of_millis(now.0);
     let done = |job: &Job| match &job.what {
         What::Backup { .. } => Done::Backup(Backup {
             id: BackupId(job.id),
@@ -630,11 +640,13 @@ fn jobs(goal: &Goal, end: Option<&Result<(), String>>) -> Option<Box<report::Arc
         What::Even => Done::Evened { objects: 0 },
         What::GiveUp => Done::GaveUp { bytes: 0 },
     };
-    let job = goal
-        .job
-        .as_deref()
-        .zip(end)
-        .map(|(job, end)| job::Told { id: job.id, outcome: end.clone().map(|()| done(job)) });
+    let job = goal.job.as_deref().zip(end).map(|(job, end)| job::Told {
+        id: job.id,
+        outcome: match &job.what {
+            What::Expire { .. } if !expires => Err("a repository is away".to_owned()),
+            _ => end.clone().map(|()| done(job)),
+        },
+    });
     Some(Box::new(report::Archive { job, flushed: goal.flush, ..report::Archive::default() }))
 }
 

@@ -45,7 +45,7 @@ impl Cell {
         if self.away(service).is_some() {
             return Next::Rest;
         }
-        if self.gate(&service.row, Lane::Planned, (false, None)).is_err() {
+        if self.gate(&service.row, Lane::Planned, (false, None), now).is_err() {
             return Next::Wait(now + super::WAIT_STEP);
         }
         // Without a backup the disks are all there is.
