@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use evenkeel_api::act::{Act, State};
+use evenkeel_api::act::State;
 use evenkeel_api::{Client, ProcedureOrder};
 use evenkeel_controller::Measured;
 use evenkeel_core::drill::HOLD;
@@ -25,16 +25,16 @@ pub fn run(client: &Client, name: &str) -> Result<Report, Failure> {
     let hold = Duration::from_millis(HOLD.0);
     let (mut held, mut early) = (0_u32, None);
     patience.wait("what was held", || {
-        let act = client.act(number)?;
+        let (service, act) = (client.service(name)?, client.act(number)?);
         let since = begun.elapsed();
-        let waits = act.state == State::Open && act.entries.is_empty();
+        let waits = act.lives() && service.operation.is_some_and(|operation| !operation.claimed);
         match () {
             () if waits && since < hold => held += 1,
             // The hold began before this was asked for, so it may end a little earlier by this clock.
             () if !waits && since < hold / 2 => early = early.or(Some(since)),
             () => {}
         }
-        Ok(ended(&act))
+        Ok(!act.lives())
     })?;
     let since = begun.elapsed();
     let after = since.saturating_sub(hold);
@@ -54,8 +54,4 @@ pub fn run(client: &Client, name: &str) -> Result<Report, Failure> {
         json: json!({ "held_ms": HOLD.0, "looks_while_held": held, "gap_ms": after_ms }),
         measured: Measured { gap_ms: after_ms, lost: 0, acked: 0, failed },
     })
-}
-
-fn ended(act: &Act) -> bool {
-    !matches!(act.state, State::Open)
 }

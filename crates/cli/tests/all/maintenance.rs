@@ -108,7 +108,7 @@ fn the_loss_of_the_controller_and_the_brake_are_exercised_by_hand_and_by_themsel
     assert_eq!(unharmed, (&0.into(), &0.into()), "{first}");
     assert!(first["acked"].as_u64() >= Some(40), "{first}");
     let told = fleet.ok(&["drill", "brake", "pay"]);
-    assert!(told.contains("the brake held ask-locks for 3.0s"), "{told}");
+    assert!(told.contains("the brake held ask-locks for 3 s"), "{told}");
     let page = drills(&fleet);
     for kind in ["controller", "brake"] {
         let kept = results(&page, kind);

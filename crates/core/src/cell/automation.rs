@@ -16,6 +16,7 @@ use crate::name::ServiceName;
 use crate::operation::{self, Cause, Operation};
 use crate::order::{Accepted, Error, Order};
 use crate::remedy::{Course, Found, Level, Remedies, Remedy};
+use crate::service::Health;
 use crate::time::{Span, Time};
 use crate::view;
 
@@ -112,7 +113,9 @@ impl Cell {
         (by_person, held_by): (bool, Option<OperationId>),
         now: Time,
     ) -> Result<(), claim::Refusal> {
-        let drill = row.upkeep.as_ref().and_then(|upkeep| upkeep.drills.holds_until(now));
+        let held = row.upkeep.as_ref().and_then(|upkeep| upkeep.drills.holds_until(now));
+        // What needs repair is exercised no further.
+        let drill = held.filter(|_| row.health == Health::Healthy);
         let brake = self.state.row.brake.as_deref().map(Brakes::Fleet);
         let request = claim::Request {
             lane,

@@ -100,7 +100,7 @@ pub struct Ledger {
 pub enum Brakes<'a> {
     /// The fleet brake, which somebody put on.
     Fleet(&'a Brake),
-    /// A drill of it, on one service.
+    /// A drill of it, on one service: what a person orders is what is held.
     Drill,
 }
 
@@ -188,7 +188,12 @@ impl Ledger {
         }
         // What a person orders and does not plan is a decision of its own; the brake is for the rest.
         let passes = request.by_person && request.lane != Lane::Planned;
-        if let Some(brake) = request.brake.filter(|_| !passes) {
+        let holds = |brake: &Brakes<'_>| match brake {
+            Brakes::Fleet(_) => !passes,
+            // Whatever is exercised, a repair is not kept waiting.
+            Brakes::Drill => request.lane != Lane::Emergency,
+        };
+        if let Some(brake) = request.brake.filter(holds) {
             return Err(match brake {
                 Brakes::Drill => Refusal::Drill,
                 Brakes::Fleet(Brake { by, reason, .. }) => {
@@ -386,6 +391,18 @@ mod tests {
             let request = Request { held_by: Some(OperationId(3)), ..request(lane, 1) };
             let refused = Ledger::default().gate(&Policy::default(), &request);
             assert_eq!(refused, Err(Refusal::ServiceBusy(OperationId(3))));
+        }
+    }
+
+    #[test]
+    fn a_drill_of_the_brake_holds_what_people_order_too_and_no_repair() {
+        for lane in [Lane::Free, Lane::Planned, Lane::Emergency] {
+            for by_person in [false, true] {
+                let request = Request { by_person, brake: Some(Brakes::Drill), ..request(lane, 1) };
+                let said = Ledger::default().gate(&Policy::default(), &request);
+                let held = (lane != Lane::Emergency).then_some(Refusal::Drill);
+                assert_eq!(said.err(), held, "{lane:?} {by_person}");
+            }
         }
     }
 
