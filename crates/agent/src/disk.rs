@@ -7,6 +7,7 @@
 //! <dir>/goals/<n>.json    the goal of member n and its fences
 //! <dir>/goals/*.damaged   set aside: could not be read
 //! <dir>/poolers/<n>.json  the pooler of service n
+//! <dir>/reserve           room that is given up when the disk is full; it holds nothing
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,8 @@ use evenkeel_core::succession::Allegiance;
 use evenkeel_drivers::files::{sync_parent, write_synced};
 use evenkeel_drivers::process::Identity;
 use serde::de::DeserializeOwned;
+
+use crate::reserve::Reserve;
 
 /// Ends the name of what was set aside.
 const DAMAGED: &str = "damaged";
@@ -116,6 +119,8 @@ impl Disk {
         for made in [&goals, &poolers] {
             builder.create(made).map_err(Error::at("make", made))?;
         }
+        // On a full disk, too, an agent must come up: who else would give back room there?
+        Reserve::new(dir).make_room();
         let lock = lock(dir)?;
         let path = dir.join("pid.json");
         let this = Identity::of(std::process::id());

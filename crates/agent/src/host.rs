@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use evenkeel_core::check::{self, Check, Family, Reading, Severity, Thresholds};
@@ -11,6 +11,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::clock::{millis, wall_ms};
 use crate::disk::Disk;
+use crate::reserve::Reserve;
 
 /// Every check of a host.
 pub(crate) fn checks() -> &'static [&'static dyn Check] {
@@ -25,6 +26,7 @@ pub(crate) fn checks() -> &'static [&'static dyn Check] {
 #[derive(Debug)]
 pub(crate) struct Gauge {
     dir: PathBuf,
+    reserve: Arc<Reserve>,
     began: Instant,
     /// Wall clock minus monotonic clock, in milliseconds.
     offset_ms: Option<i64>,
@@ -33,12 +35,15 @@ pub(crate) struct Gauge {
 
 impl Gauge {
     /// A gauge of the file system a directory lies on, and of the machine.
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), began: Instant::now(), offset_ms: None, kills: None }
+    pub fn new(dir: &Path, reserve: Arc<Reserve>) -> Self {
+        let dir = dir.to_owned();
+        Self { dir, reserve, began: Instant::now(), offset_ms: None, kills: None }
     }
 
-    /// Every check with a reading. One that cannot be taken is left out of it. May block.
+    /// Every check with a reading. One that cannot be taken is left out of it. What is kept for a full disk
+    /// is made whole on the way. May block.
     pub fn read(&mut self) -> Vec<(String, Reading)> {
+        self.reserve.fill();
         let mut reading = Reading::default();
         let mut put = |name: &str, value: String| reading.0.insert(name.to_owned(), value);
         if let Ok(stat) = statvfs(&self.dir) {
@@ -135,7 +140,7 @@ mod tests {
     fn registry_is_sound_and_every_question_has_a_reading() {
         check::sound(checks()).expect("every check has its examples");
         let dir = tempfile::tempdir().unwrap();
-        let mut gauge = Gauge::new(dir.path());
+        let mut gauge = Gauge::new(dir.path(), Arc::new(Reserve::new(dir.path())));
         gauge.read();
         for (name, reading) in gauge.read() {
             let check = checks().iter().find(|check| check.name() == name).unwrap();

@@ -1,7 +1,8 @@
 //! What is owed to the disk: written before a turn's calls are made and its reports sent.
 //!
 //! A disk that takes nothing does not stop the agent: members whose record could not be written
-//! get no call, no report of any member is sent, and the rest goes on.
+//! get no call, no report of any member is sent, and the rest goes on. One that is full is first given back
+//! some of the room that is kept for that.
 
 use std::sync::Arc;
 
@@ -10,18 +11,20 @@ use evenkeel_core::driver;
 use evenkeel_core::id::MemberId;
 
 use crate::disk::{Disk, Error, Owed};
+use crate::reserve::Reserve;
 
 /// The disk and what it does not have yet.
 pub(crate) struct Ledger {
     disk: Arc<Disk>,
+    reserve: Arc<Reserve>,
     owed: Owed,
     trouble: Option<driver::Error>,
 }
 
 impl Ledger {
     /// Nothing is owed yet.
-    pub fn new(disk: Disk) -> Self {
-        Self { disk: Arc::new(disk), owed: Owed::default(), trouble: None }
+    pub fn new(disk: Disk, reserve: Arc<Reserve>) -> Self {
+        Self { disk: Arc::new(disk), reserve, owed: Owed::default(), trouble: None }
     }
 
     /// Whether everything is on disk.
@@ -47,8 +50,13 @@ impl Ledger {
             return;
         }
         let (disk, mut owed) = (Arc::clone(&self.disk), self.owed.clone());
+        let reserve = Arc::clone(&self.reserve);
         let written = tokio::task::spawn_blocking(move || {
-            let written = disk.write(&mut owed);
+            let mut written = disk.write(&mut owed);
+            // A part for each try, and no more: who fills the disk on and on is not to have all of it.
+            if written.as_ref().is_err_and(lacks_room) && reserve.give() {
+                written = disk.write(&mut owed);
+            }
             (written, owed)
         });
         let (written, owed) = written.await.expect("writing does not panic");
@@ -59,11 +67,9 @@ impl Ledger {
     fn note(&mut self, error: Option<Error>) {
         let trouble = error.map(|error| {
             let words = crate::chain(&error);
-            match &error {
-                Error::File { source, .. } if is_full(source) => {
-                    driver::Error::DiskFull { what: words }
-                }
-                _ => driver::Error::Failed(words),
+            match lacks_room(&error) {
+                true => driver::Error::DiskFull { what: words },
+                false => driver::Error::Failed(words),
             }
         });
         match (&self.trouble, &trouble) {
@@ -77,7 +83,8 @@ impl Ledger {
     }
 }
 
-fn is_full(error: &std::io::Error) -> bool {
+fn lacks_room(error: &Error) -> bool {
     use std::io::ErrorKind as E;
-    matches!(error.kind(), E::StorageFull | E::QuotaExceeded)
+    let Error::File { source, .. } = error else { return false };
+    matches!(source.kind(), E::StorageFull | E::QuotaExceeded)
 }

@@ -23,6 +23,7 @@ mod host;
 mod ledger;
 mod pool;
 mod poolers;
+mod reserve;
 mod shell;
 mod stream;
 mod watch;

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::disk::{Disk, Error, Kept};
 use crate::drivers::Drivers;
 use crate::ledger::Ledger;
+use crate::reserve::Reserve;
 use crate::watch::Watch;
 use crate::workers::{Returned, Workers};
 use crate::{Options, gateway, host, pool, poolers, stream, witness};
@@ -130,18 +131,19 @@ impl Shell {
             beside.spawn(gateway::Keeper::new(argv, &options.dir, launcher).keep());
         }
         let file = options.controller_file.clone();
+        let reserve = Arc::new(Reserve::new(&options.dir));
         Ok(Self {
             brain: Brain::new(config(&options, image), members, poolers, store),
             clock: Clock::new(),
-            ledger: Ledger::new(disk),
+            ledger: Ledger::new(disk, Arc::clone(&reserve)),
             poolers: poolers::Poolers::new(Arc::clone(&drivers), sender.clone()),
-            workers: Workers::new(drivers, making, sender.clone()),
+            workers: Workers::new(drivers, making, Arc::clone(&reserve), sender.clone()),
             watch: Watch::new(sender.clone()),
             outbox: None,
             withheld: false,
             refused: None,
             looks: Arc::new(Semaphore::new(LOOKS_MAX)),
-            gauge: Arc::new(Mutex::new(host::Gauge::new(&options.dir))),
+            gauge: Arc::new(Mutex::new(host::Gauge::new(&options.dir, reserve))),
             reading_since: None,
             inputs: Vec::new(),
             stream: tokio::spawn(stream::keep_open(file, sender.clone())),

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::drivers::Drivers;
 use crate::pool::Making;
+use crate::reserve::Reserve;
 use crate::shell::Event;
 
 /// Directories made at the same time: each keeps a core and the disk busy for a second.
@@ -44,6 +45,7 @@ pub(crate) struct Workers {
     initializing: Arc<Semaphore>,
     making: Arc<Making>,
     events: mpsc::Sender<Event>,
+    reserve: Arc<Reserve>,
     /// Scripts under way, by number, and what has them end.
     scripts: BTreeMap<u64, Arc<AtomicBool>>,
 }
@@ -53,11 +55,12 @@ impl Workers {
     pub fn new(
         drivers: Arc<dyn Drivers>,
         making: Arc<Making>,
+        reserve: Arc<Reserve>,
         events: mpsc::Sender<Event>,
     ) -> Self {
         let initializing = Arc::new(Semaphore::new(INITIALIZING_MAX));
         let (idle, scripts) = (BTreeMap::new(), BTreeMap::new());
-        Self { drivers, idle, under_way: 0, initializing, making, events, scripts }
+        Self { drivers, idle, under_way: 0, initializing, making, events, reserve, scripts }
     }
 
     /// Whether no call is under way.
@@ -73,6 +76,7 @@ impl Workers {
         let (drivers, events) = (Arc::clone(&self.drivers), self.events.clone());
         let making = (call.action == Action::Initialize).then(|| Making::begin(&self.making));
         let initializing = Arc::clone(&self.initializing);
+        let reserve = Arc::clone(&self.reserve);
         tokio::spawn(async move {
             let permit = match &making {
                 Some(_) => initializing.acquire_owned().await.ok(),
@@ -81,7 +85,17 @@ impl Workers {
             let (member, number) = (call.member, call.number);
             let import = Import::of(&call, &drivers, &events);
             let watch = import.clone().map(|import| tokio::spawn(import.watch()));
-            let work = tokio::task::spawn_blocking(move || work(&*drivers, driver, &call));
+            let work = tokio::task::spawn_blocking(move || {
+                let done = work(&*drivers, driver, &call);
+                // The next try finds room, and with it the guard that keeps others from taking it.
+                match done.1 {
+                    Outcome::Failed(Error::DiskFull { .. }) => drop(reserve.give()),
+                    // Whoever is started writes down who it is; not every failure names its reason.
+                    Outcome::Failed(_) => reserve.make_room(),
+                    _ => {}
+                }
+                done
+            });
             let (driver, outcome) = work.await.unwrap_or_else(|error| {
                 let words = format!("the driver broke off: {error}");
                 (None, Outcome::Failed(Error::Failed(words)))
@@ -130,7 +144,10 @@ impl Workers {
         let (drivers, events) = (Arc::clone(&self.drivers), self.events.clone());
         let stop = Arc::new(AtomicBool::new(false));
         self.scripts.insert(number, Arc::clone(&stop));
+        let reserve = Arc::clone(&self.reserve);
         std::thread::spawn(move || {
+            // It may be what frees the disk, and needs a few blocks for its own files.
+            reserve.make_room();
             let driver = drivers.driver(&goal);
             let ran = driver.map_or_else(
                 |error| Ran::failed(format!("it was not run: {error}")),

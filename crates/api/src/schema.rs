@@ -97,6 +97,7 @@ pub(crate) const OBJECTS: &[Schema] = &[
             ("fleet_max", "integer?"),
             ("running", "integer"),
             ("manual_minutes", "integer"),
+            ("fails", "string?"),
         ],
     ),
     schema("NewRepository", &[("name", "string"), ("directory", "string?"), ("bucket", "Bucket?")]),
@@ -293,6 +294,7 @@ pub(crate) const OBJECTS: &[Schema] = &[
             ("findings", "[Finding]"),
             ("pin", "Pin?"),
             ("approval", "Approval?"),
+            ("held", "[string]"),
         ],
     ),
     schema(

@@ -57,6 +57,7 @@ fn service() -> view::Service {
         approval: Some(views_of_people().1),
         incident: None,
         findings: vec![],
+        held: vec![],
     }
 }
 
@@ -474,6 +475,7 @@ fn automation() -> Vec<(&'static str, serde_json::Value)> {
         fleet_max: Some(1),
         running: 0,
         manual_minutes: 1,
+        fails: Some(text()),
     };
     vec![
         ("LevelOrder", json(&level)),

@@ -54,7 +54,8 @@ pub struct Thresholds {
     pub lag_warn_seconds: i64,
     /// The same, critical.
     pub lag_critical_seconds: i64,
-    /// Log kept for a slot without a reader: a warning.
+    /// Log kept for a slot without a reader: a warning. Half of what the server keeps for one
+    /// (`max_slot_wal_keep_size`): past that it is given up.
     pub slot_retained_warn_mib: i64,
     /// A password that ends within so long: a warning.
     pub password_warn_days: i64,
@@ -95,7 +96,7 @@ impl Default for Thresholds {
             temporary_warn_mib: 4096,
             lag_warn_seconds: 120,
             lag_critical_seconds: 1800,
-            slot_retained_warn_mib: 1024,
+            slot_retained_warn_mib: 512,
             password_warn_days: 14,
             disk_free_warn_percent: 15,
             disk_free_critical_percent: 5,

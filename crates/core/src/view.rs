@@ -65,6 +65,10 @@ pub struct Service {
     pub pin: Option<Pin>,
     /// A remedy that waits for a person's yes.
     pub approval: Option<Approval>,
+    /// What is wrong that nothing is done about for now, each with the reason: which remedy would run, what
+    /// keeps it, and when it is tried again. Filled in only where one service is shown.
+    #[serde(default)]
+    pub held: Vec<String>,
 }
 
 /// A service that automation leaves alone for a while.
@@ -125,6 +129,9 @@ pub struct Remedy {
     pub running: u16,
     /// Minutes a person would need for the same.
     pub manual_minutes: u16,
+    /// The service about which its guard gave no answer when it was asked last, and why; none: it answers.
+    #[serde(default)]
+    pub fails: Option<String>,
 }
 
 /// What a service is, or was, imported from.

@@ -319,7 +319,10 @@ fn list(context: &Context, all: &[view::Remedy]) -> Result<(), Failure> {
             remedy.does.clone(),
             format!("{} in {}", remedy.tries_max, remedy.window_ms),
             remedy.running.to_string(),
-            remedy.when.clone(),
+            match &remedy.fails {
+                Some(why) => format!("cannot be said {why}"),
+                None => remedy.when.clone(),
+            },
         ]
     }));
     print::table(&rows);
@@ -350,6 +353,9 @@ fn show(context: &Context, remedy: &view::Remedy) -> Result<(), Failure> {
         print::line(&format!("           {level} for {whom}"));
     }
     print::line(&format!("  by hand  {} minutes", remedy.manual_minutes));
+    if let Some(why) = &remedy.fails {
+        print::line(&format!("  fails    whether it applies cannot be said {why}"));
+    }
     print::line(&format!("  now      under way for {} services", remedy.running));
     Ok(())
 }

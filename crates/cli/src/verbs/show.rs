@@ -72,6 +72,9 @@ pub fn service_page(service: &view::Service) {
         let (remedy, id) = (&approval.remedy, approval.id);
         print::line(&format!("remedy {remedy} waits for a yes: `evenkeel approve {id}`"));
     }
+    for why in &service.held {
+        print::line(&format!("nothing is done about it now: {why}"));
+    }
     if let Some(incident) = service.incident {
         print::line(&format!("part of incident {incident}; `evenkeel incident show {incident}`"));
     }

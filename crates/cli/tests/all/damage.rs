@@ -108,14 +108,18 @@ fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
 
 /// Runs a test in a file system of its own, of so many MiB.
 pub fn on_a_small_disk(name: &str, mib: u32, test: fn(&std::path::Path)) {
+    on_a_disk(name, &new_data("full"), mib, test);
+}
+
+/// The same at a place of its own, which is left as an empty directory.
+pub fn on_a_disk(name: &str, mount: &std::path::Path, mib: u32, test: fn(&std::path::Path)) {
     if !root(name) || !software(name) {
         return;
     }
-    let mount = new_data("full");
-    fs::create_dir_all(&mount).expect("writable");
+    fs::create_dir_all(mount).expect("writable");
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0755"), "tmpfs"])
-        .arg(&mount)
+        .arg(mount)
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
@@ -123,13 +127,32 @@ pub fn on_a_small_disk(name: &str, mib: u32, test: fn(&std::path::Path)) {
         println!("1 not run: no file system can be mounted here ({name})");
         return;
     }
-    let tested = std::panic::catch_unwind(|| test(&mount));
-    let gone = Command::new("umount").arg(&mount).status().is_ok_and(|status| status.success());
-    let _ = fs::remove_dir(&mount);
+    let tested = std::panic::catch_unwind(|| test(mount));
+    let gone = Command::new("umount").arg(mount).status().is_ok_and(|status| status.success());
+    let _ = fs::remove_dir(mount);
     if let Err(panic) = tested {
         std::panic::resume_unwind(panic);
     }
     assert!(gone, "the test's own file system is taken away");
+}
+
+/// The user and group that a fleet started by root runs as, made as the fleet makes it.
+pub fn owner(of: &std::path::Path) -> (u32, u32) {
+    use std::os::unix::fs::MetadataExt;
+    let ids = || {
+        let users = fs::read_to_string("/etc/passwd").expect("readable");
+        let line = users.lines().find(|line| line.starts_with("evenkeel:"))?.to_owned();
+        let fields: Vec<u32> = line.split(':').skip(2).take(2).filter_map(|n| n.parse().ok()).collect();
+        Some((fields[0], fields[1]))
+    };
+    // One that has its directory already says it by that.
+    let found = fs::metadata(of).ok().filter(|found| found.uid() != 0);
+    found.map(|found| (found.uid(), found.gid())).or_else(ids).unwrap_or_else(|| {
+        let arguments = ["--system", "--user-group", "--no-create-home", "--shell"];
+        let made = Command::new("useradd").args(arguments).args(["/usr/sbin/nologin", "evenkeel"]);
+        assert!({ made }.status().is_ok_and(|status| status.success()), "root may");
+        ids().expect("it was made")
+    })
 }
 
 fn fill_and_heal(mount: &std::path::Path) {
@@ -137,16 +160,21 @@ fn fill_and_heal(mount: &std::path::Path) {
     fleet.create("orders");
     let ledger = Ledger::start(&fleet, "orders");
     let ballast = mount.join("ballast");
-    let filled = Command::new("dd")
-        .args(["if=/dev/zero", "bs=64k"])
-        .arg(format!("of={}", ballast.display()))
-        .stderr(Stdio::null())
-        .status();
-    assert!(filled.is_ok_and(|status| !status.success()), "dd fills it and says so");
-    // What cannot be recorded is not acted on, and that is said.
-    let (code, said) = fleet.fails(&["create", "postgres", "more", "--timeout", "5"]);
-    assert_eq!(code, 1, "{said}");
-    assert!(said.contains("record") && said.contains("space"), "{said}");
+    // What the agent gives up of its own room for this moment is taken too. What cannot be recorded is not
+    // acted on then, and that is said.
+    let mut tries = 0;
+    until(90, "nothing can be recorded", || {
+        let filled = Command::new("dd")
+            .args(["if=/dev/zero", "bs=64k", "oflag=append", "conv=notrunc"])
+            .arg(format!("of={}", ballast.display()))
+            .stderr(Stdio::null())
+            .status();
+        assert!(filled.is_ok_and(|status| !status.success()), "dd fills it and says so");
+        tries += 1;
+        let out = fleet.run(&["create", "postgres", &format!("more{tries}"), "--timeout", "5"]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        out.status.code() == Some(1) && said.contains("record") && said.contains("space")
+    });
     fs::remove_file(&ballast).expect("its own");
     until(90, "it serves again", || {
         fleet.state("orders") == "available"

@@ -333,8 +333,17 @@ pub fn send(pid: u32, which: Signal) {
 /// Gives a path, and what is above it inside the fleet's directory, to the fleet's own user.
 pub fn give(fleet: &Fleet, path: &Path) {
     use std::os::unix::fs::MetadataExt;
-    let owner = fs::metadata(&fleet.data).expect("there");
-    for path in path.ancestors().take_while(|path| *path != fleet.data) {
+    // Resolved, so that neither `..` nor a link leads out of it: all that is walked is below it.
+    let data = fleet.data.canonicalize().expect("there");
+    let inside = path.canonicalize().expect("there");
+    assert!(
+        inside.starts_with(&data) && inside != data,
+        "{} is not inside {}",
+        path.display(),
+        fleet.data.display()
+    );
+    let owner = fs::metadata(&data).expect("there");
+    for path in inside.ancestors().take_while(|path| *path != data) {
         let (uid, gid) = (Some(owner.uid()), Some(owner.gid()));
         std::os::unix::fs::chown(path, uid, gid).expect("root, or its own user");
     }

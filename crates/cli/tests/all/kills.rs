@@ -42,6 +42,7 @@ fn a_killed_postmaster_comes_back_without_loss_and_its_recording_replays() {
     let journal = fleet.ok(&["journal", "--subject", "orders", "--limit", "200"]);
     assert!(journal.contains("health healthy -> unavailable"), "{journal}");
     assert!(journal.contains("the process died without an order"), "{journal}");
+    assert!(journal.contains("remedy restart: its agent starts it again"), "{journal}");
     fleet.interrupt_up();
     let recordings = std::fs::read_dir(fleet.data.join("controller/recordings")).expect("recorded");
     let mut turns = 0;

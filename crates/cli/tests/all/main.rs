@@ -16,6 +16,7 @@ mod partitions;
 mod pooled;
 mod procedures;
 mod recover;
+mod remedies;
 mod stops;
 #[path = "../../../drivers/tests/all/storage.rs"]
 mod storage;

@@ -282,7 +282,8 @@ impl Cell {
     pub(super) fn judge(&mut self, id: ServiceId, work: &mut Work) {
         // A death is a death though the agent was quick to start the next process.
         if work.died.remove(&id) {
-            let words = vec!["its agent: the process died without an order".to_owned()];
+            let mut words = vec!["its agent: the process died without an order".to_owned()];
+            words.extend(self.of_restart(id));
             self.weigh(id, health::Evidence::ConfirmedDown, words, work);
         }
         let Some(service) = self.state.services.get(&id) else { return };

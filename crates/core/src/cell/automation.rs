@@ -12,6 +12,7 @@ use crate::decide::{self, Decision, Reason};
 use crate::id::{HostId, OperationId, ServiceId};
 use crate::journal::Topic;
 use crate::label::Label;
+use crate::member;
 use crate::name::ServiceName;
 use crate::operation::{self, Cause, Operation};
 use crate::order::{Accepted, Error, Order};
@@ -204,11 +205,20 @@ impl Cell {
     pub(super) fn ask_people(&mut self, id: ServiceId, decision: &Decision, work: &mut Work) {
         let wanted = match decision {
             Decision::Hold(Reason::AwaitsPerson { remedy }) => Some(remedy.as_str()),
-            // What keeps it from running now does not take back the yes.
-            Decision::Hold(Reason::Cooldown { remedy, .. } | Reason::FleetShare { remedy, .. }) => {
-                Some(remedy.as_str())
+            // What keeps it from running now, or what else runs now, does not take back the question.
+            Decision::Act(_)
+            | Decision::Hold(
+                Reason::ClaimRefused(_) | Reason::Unclaimed { .. } | Reason::StepUnderWay { .. },
+            ) => return,
+            Decision::Hold(reason) if reason.remedy().is_some() => {
+                let service = self.state.services.get(&id);
+                let asked = service.and_then(|s| s.row.people.as_ref()?.approval.as_ref());
+                let Some(asked) = asked.map(|asked| asked.remedy.to_string()) else { return };
+                if reason.remedy() == Some(asked.as_str()) || self.applies(id, &asked, work.now) {
+                    return;
+                }
+                None
             }
-            Decision::Hold(Reason::ClaimRefused(_)) => return,
             _ => None,
         };
         let Some(service) = self.state.services.get_mut(&id) else { return };
@@ -444,6 +454,23 @@ impl Cell {
         Ok(Accepted { service: None, operation: None, job: None, text: text.to_owned() })
     }
 
+    /// What the remedy for a death comes to, by its name: an agent runs it by itself.
+    pub(super) fn of_restart(&self, id: ServiceId) -> Option<String> {
+        let service = self.state.services.get(&id)?;
+        let remedy = self.setup.remedies.restart()?;
+        let (name, budget) = (&remedy.name, remedy.budget);
+        let looping = |seen: &super::state::Seen| seen.state == member::State::CrashLooping;
+        let spent = service.seen.first()?.as_ref().is_some_and(looping);
+        Some(if !agent_restarts(&self.state.row.rules, &self.setup.remedies, &service.row) {
+            format!("remedy {name} is kept from running by its level or a pin: it is not started again")
+        } else if spent {
+            let (tries, window) = (budget.tries_max, budget.window);
+            format!("remedy {name}: its tries are used up ({tries} in {window})")
+        } else {
+            format!("remedy {name}: its agent starts it again")
+        })
+    }
+
     /// Starts what a remedy's course says.
     pub(super) fn begin_course(
         &mut self,
@@ -510,6 +537,21 @@ impl Cell {
             fleet_max: budget.fleet_max,
             running: self.state.claims.remedies.get(&remedy.name).copied().unwrap_or_default(),
             manual_minutes: remedy.manual_minutes,
+            fails: self.state.failing.get(&remedy.name).and_then(|(service, why)| {
+                let service = self.state.services.get(service)?;
+                Some(format!("of {}: {why}", service.row.name.as_str()))
+            }),
+        }
+    }
+
+    /// Keeps of which service a remedy's guard gave no answer last, until it gives one.
+    pub(super) fn note_guard(&mut self, id: ServiceId, decision: &Decision) {
+        let failing = &mut self.state.failing;
+        if !failing.is_empty() {
+            failing.retain(|_, (service, _)| *service != id);
+        }
+        if let Decision::Hold(Reason::GuardFails { remedy, why }) = decision {
+            failing.insert(remedy.as_str().into(), (id, why.clone()));
         }
     }
 }

@@ -40,6 +40,7 @@ impl Cell {
         let Some(decision) = self.decision(id, work.now) else { return };
         self.tell_decision(id, &decision, work);
         self.ask_people(id, &decision, work);
+        self.note_guard(id, &decision);
         match &decision {
             Decision::Act(plan) => {
                 self.drop_operation(id, &plan.course.to_string(), work);
@@ -51,13 +52,19 @@ impl Cell {
             }
             Decision::Hold(
                 decide::Reason::ClaimRefused(_)
+                | decide::Reason::Unclaimed { .. }
                 | decide::Reason::FleetShare { .. }
                 | decide::Reason::PostureForbids { .. },
             ) => {
                 let again = work.now + self.setup.policy.ask_every;
                 self.state.timers.insert((again, Due::Service(id)));
             }
-            Decision::Hold(reason) if reason.needs_a_person() => self.page(id, reason, work),
+            Decision::Hold(reason) if reason.needs_a_person() => {
+                self.page(id, reason, work);
+                if let decide::Reason::BudgetSpent { for_another, .. } = reason {
+                    self.state.timers.insert((work.now + *for_another, Due::Service(id)));
+                }
+            }
             Decision::Hold(_) | Decision::Ask { .. } => {}
         }
         self.follow_findings(id, &decision, work);
@@ -113,6 +120,26 @@ impl Cell {
 
     /// What is decided on a service now. Also what `explain` prints.
     pub(super) fn decision(&self, id: ServiceId, now: Time) -> Option<Decision> {
+        self.consider(id, now, decide::decide)
+    }
+
+    /// What is wrong with a service that nothing is done about for now, each with its reason.
+    pub(super) fn held_back(&self, id: ServiceId, now: Time) -> Vec<decide::Reason> {
+        self.consider(id, now, decide::held).unwrap_or_default()
+    }
+
+    /// Whether a service's findings ask for a remedy.
+    pub(super) fn applies(&self, id: ServiceId, remedy: &str, now: Time) -> bool {
+        self.consider(id, now, |input| decide::applies(input, remedy)).unwrap_or_default()
+    }
+
+    /// Puts everything that a decision rests on before somebody.
+    fn consider<T>(
+        &self,
+        id: ServiceId,
+        now: Time,
+        judge: impl FnOnce(&Input<'_>) -> T,
+    ) -> Option<T> {
         let service = self.state.services.get(&id)?;
         let row = &service.row;
         let primary = row.primary();
@@ -130,7 +157,7 @@ impl Cell {
             due: operation.due(),
             paged: operation.paged,
         });
-        Some(decide::decide(&Input {
+        Some(judge(&Input {
             now,
             phase: row.phase,
             health: row.health,

@@ -45,7 +45,7 @@ impl Cell {
     /// A service by name.
     #[must_use]
     pub fn service(&self, name: &str, now: Time) -> Option<view::Service> {
-        self.state.named(name).map(|service| self.show(service, now))
+        self.state.named(name).map(|service| self.show_whole(service, now))
     }
 
     /// The packed secret of a service's owner, and the kind that packed it.
@@ -103,7 +103,7 @@ impl Cell {
         let service = self.state.named(name)?;
         let decision = self.decision(service.row.id, now)?;
         Some(view::Explain {
-            service: self.show(service, now),
+            service: self.show_whole(service, now),
             observations: self.observations(service, now),
             posture: self.posture(now).to_string(),
             decision_text: self.with_names(&decision.to_string()),
@@ -166,6 +166,13 @@ impl Cell {
         seen
     }
 
+    /// A service, with what keeps remedies from running for it.
+    fn show_whole(&self, service: &Service, now: Time) -> view::Service {
+        let held = self.held_back(service.row.id, now);
+        let held = held.iter().map(|reason| self.with_names(&reason.to_string())).collect();
+        view::Service { held, ..self.show(service, now) }
+    }
+
     fn show(&self, service: &Service, now: Time) -> view::Service {
         let row = &service.row;
         let (kind, _) = goals::plan(&self.setup, row);
@@ -200,6 +207,7 @@ impl Cell {
             findings: self.findings(service, now),
             pin: show_pin(row, now),
             approval: show_approval(row, now),
+            held: Vec::new(),
         }
     }
 

@@ -102,6 +102,9 @@ pub struct State {
     /// What is known of incidents.
     #[serde(default)]
     pub incidents: incidents::Soft,
+    /// Remedies whose guard gave no answer when it was asked last: of which service, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failing: BTreeMap<Box<str>, (ServiceId, String)>,
 }
 
 /// What a timer is about.
@@ -170,7 +173,7 @@ pub struct Service {
     #[serde(default)]
     pub lacks: Option<Box<Lacks>>,
     /// What was decided last, as a number, so that the journal tells of changes only.
-    pub decided: u8,
+    pub decided: u16,
 }
 
 /// What a service with standbys lacks, since when.

@@ -87,6 +87,9 @@ pub enum Reason {
     BudgetSpent {
         /// Which.
         remedy: String,
+        /// How long until its window lets it run again.
+        #[serde(default)]
+        for_another: Span,
     },
     /// No remedy is declared for what is seen: a person is told.
     NoRemedy {
@@ -127,6 +130,20 @@ pub enum Reason {
         /// Allowed.
         max: u16,
     },
+    /// A remedy would help, and is refused its claim.
+    Unclaimed {
+        /// Which.
+        remedy: String,
+        /// Why.
+        refusal: claim::Refusal,
+    },
+    /// A remedy's guard gives no answer about what is seen: a person is told.
+    GuardFails {
+        /// Which.
+        remedy: String,
+        /// Why, in the words of its language.
+        why: String,
+    },
 }
 
 /// What is done, and what it rests on.
@@ -158,7 +175,31 @@ impl Reason {
                 | Self::BudgetSpent { .. }
                 | Self::NoRemedy { .. }
                 | Self::AwaitsPerson { .. }
+                | Self::GuardFails { .. }
         )
+    }
+
+    /// The remedy that would have run, where one is kept from it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::AwaitsPerson { remedy }
+            | Self::Cooldown { remedy, .. }
+            | Self::BudgetSpent { remedy, .. }
+            | Self::Suggested { remedy }
+            | Self::Pinned { remedy, .. }
+            | Self::PostureForbids { remedy, .. }
+            | Self::FleetShare { remedy, .. }
+            | Self::Unclaimed { remedy, .. }
+            | Self::GuardFails { remedy, .. } => Some(remedy),
+            _ => None,
+        }
+    }
+
+    /// Whether something is wrong with the service that nothing is done about for now.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        self.needs_a_person() || self.remedy().is_some()
     }
 }
 
@@ -202,9 +243,11 @@ impl fmt::Display for Reason {
             Self::Cooldown { remedy, for_another } => {
                 write!(f, "remedy {remedy} ran a moment ago; again in {for_another}")
             }
-            Self::BudgetSpent { remedy } => {
-                write!(f, "the tries of remedy {remedy} are used up; a person must look")
-            }
+            Self::BudgetSpent { remedy, for_another } => write!(
+                f,
+                "the tries of remedy {remedy} are used up; a person must look, and it is tried again \
+                 in {for_another}"
+            ),
             Self::NoRemedy { condition } => {
                 write!(f, "no remedy is declared, or none is on, for `{condition}`")
             }
@@ -223,6 +266,14 @@ impl fmt::Display for Reason {
                 f,
                 "remedy {remedy} is under way for {running} services, of {max} at once; it goes on when \
                  one of them is done"
+            ),
+            Self::Unclaimed { remedy, refusal } => {
+                write!(f, "remedy {remedy} is refused its claim: {refusal}")
+            }
+            Self::GuardFails { remedy, why } => write!(
+                f,
+                "whether remedy {remedy} applies cannot be said: {why}; mend its `when`, or switch it off \
+                 (`evenkeel remedy level {remedy} off`)"
             ),
         }
     }
@@ -251,7 +302,21 @@ impl fmt::Display for Decision {
 impl Decision {
     /// A number that differs where the meaning does, whatever the time: changes are journalled.
     #[must_use]
-    pub const fn code(&self) -> u8 {
+    pub fn code(&self) -> u16 {
+        let remedy = match self {
+            Self::Hold(reason) => reason.remedy(),
+            Self::Act(plan) => Some(plan.remedy.as_str()),
+            Self::Ask { .. } => None,
+        };
+        // Names are told apart by what 11 bits can hold of them (FNV-1a): few remedies have one.
+        let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+        let name = remedy.map_or(0, |name| name.bytes().fold(2_166_136_261, mix) % 2_047 + 1);
+        let name = u16::try_from(name).unwrap_or_default();
+        name << 5 | u16::from(self.sort())
+    }
+
+    /// The sort of it, as a number below 32.
+    const fn sort(&self) -> u8 {
         match self {
             Self::Ask { .. } => 1,
             Self::Act(_) => 2,
@@ -276,6 +341,8 @@ impl Decision {
                 Reason::Pinned { .. } => 20,
                 Reason::PostureForbids { .. } => 21,
                 Reason::FleetShare { .. } => 22,
+                Reason::Unclaimed { .. } => 23,
+                Reason::GuardFails { .. } => 24,
             },
         }
     }

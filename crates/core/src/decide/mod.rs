@@ -176,7 +176,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
         return Decision::Hold(Reason::Resting);
     }
     if let Some(decision) = lost(input) {
-        return decision;
+        return in_place(input, decision);
     }
     match input.primary.agent {
         Hearing::Heard => by_its_agent(input),
@@ -223,6 +223,25 @@ fn lost(input: &Input<'_>) -> Option<Decision> {
     Some(remedy(input, Condition::PrimaryLost, evidence))
 }
 
+/// A failover that is kept from running leaves the primary where it is: where its agent is heard, it is
+/// repaired there.
+fn in_place(input: &Input<'_>, kept: Decision) -> Decision {
+    use member::State as S;
+    let Decision::Hold(reason) = &kept else { return kept };
+    let stuck = matches!(input.primary.state, Some(S::CrashLooping | S::Hung));
+    let recruiting = input.redundancy.as_ref().is_some_and(|r| r.recruiting);
+    if input.primary.agent != Hearing::Heard || !stuck || recruiting {
+        return kept;
+    }
+    match by_its_agent(input) {
+        Decision::Act(mut plan) => {
+            plan.evidence.push(reason.to_string());
+            Decision::Act(plan)
+        }
+        _ => kept,
+    }
+}
+
 /// A primary that needs a repair where it is goes before what only improves things beside it, which
 /// may well wait for it.
 fn repair(input: &Input<'_>) -> Option<Plan> {
@@ -267,9 +286,7 @@ fn by_its_agent(input: &Input<'_>) -> Decision {
         Some(S::Starting | S::Recovering) if input.redundancy.as_ref().is_some_and(|r| r.relax) => {
             beside(input).unwrap_or(Decision::Hold(Reason::AwaitingWrite))
         }
-        Some(S::CrashLooping) => {
-            remedy(input, Condition::CrashLooping, vec!["its agent: it died too often".into()])
-        }
+        Some(S::CrashLooping) => remedy(input, Condition::CrashLooping, vec![died(input)]),
         Some(S::Hung) => match &input.verdict {
             Some(Verdict::Down(sightings)) => {
                 let mut evidence = vec!["its agent: the process gives no answer".to_owned()];
@@ -279,6 +296,19 @@ fn by_its_agent(input: &Input<'_>) -> Decision {
             _ => ask(input),
         },
         state => Decision::Hold(Reason::AgentActs { state }),
+    }
+}
+
+/// Why a server that died is not started again by its agent.
+fn died(input: &Input<'_>) -> String {
+    let automation = input.automation;
+    match automation.remedies().restart() {
+        None => "its agent: it died, and no remedy has it started again".to_owned(),
+        Some(restart) if automation.level(restart) != Level::Auto => {
+            let level = automation.level(restart);
+            format!("its agent: it died, and is not started again: remedy {} is on {level}", restart.name)
+        }
+        Some(_) => "its agent: it died too often".to_owned(),
     }
 }
 
@@ -299,22 +329,100 @@ fn ask(input: &Input<'_>) -> Decision {
 /// The service does all that its life asks of it; a finding may still ask for a remedy.
 fn found(input: &Input<'_>) -> Option<Decision> {
     let findings = input.automation.findings();
+    let mut kept = Vec::new();
+    match first_free(input, &findings, &mut kept) {
+        Some(remedy) => {
+            let told = |(check, found): (&String, &Found)| {
+                format!("{check} ({}) for {} s", found.severity, found.seconds)
+            };
+            Some(Decision::Act(plan(remedy, findings.iter().map(told).collect())))
+        }
+        None => pressing(kept).map(Decision::Hold),
+    }
+}
+
+/// The first remedy for findings that nothing keeps from running, after those that something does.
+///
+/// One that ran a moment ago is given its time: no other runs meanwhile for a finding that both ask for.
+fn first_free<'a>(
+    input: &Input<'a>,
+    findings: &BTreeMap<String, Found>,
+    kept: &mut Vec<Reason>,
+) -> Option<&'a Remedy> {
     if findings.is_empty() {
         return None;
     }
-    let remedy = chosen(input, Condition::None, &findings)?;
-    let told = |(check, found): (&String, &Found)| {
-        format!("{check} ({}) for {} s", found.severity, found.seconds)
-    };
-    Some(run(input, remedy, findings.iter().map(told).collect()))
+    let mut cooling: Vec<&Remedy> = Vec::new();
+    for (remedy, holds) in asked(input, Condition::None, findings) {
+        match holds {
+            Ok(false) => {}
+            Err(why) => kept.push(guard_fails(remedy, why)),
+            Ok(true) => match kept_from(input, remedy) {
+                Some(reason) => {
+                    if matches!(reason, Reason::Cooldown { .. }) {
+                        cooling.push(remedy);
+                    }
+                    kept.push(reason);
+                }
+                None => {
+                    let shares = |other: &Remedy| {
+                        let both = |check: &String| {
+                            other.guard.names(check) && remedy.guard.names(check)
+                        };
+                        findings.keys().any(both)
+                    };
+                    if !cooling.iter().any(|other| shares(other)) {
+                        return Some(remedy);
+                    }
+                }
+            },
+        }
+    }
+    None
 }
 
-/// The first remedy that applies and is not switched off.
-fn chosen<'a>(
+/// What a person should know first: what is theirs to answer, then what else needs them.
+fn pressing(mut kept: Vec<Reason>) -> Option<Reason> {
+    let rank = |reason: &Reason| match reason {
+        Reason::AwaitsPerson { .. } => 0,
+        reason if reason.needs_a_person() => 1,
+        _ => 2,
+    };
+    kept.sort_by_key(rank);
+    kept.into_iter().next()
+}
+
+/// Everything that is wrong and that nothing is done about for now, each with its reason: what is decided
+/// first, then what else findings ask for.
+#[must_use]
+pub fn held(input: &Input<'_>) -> Vec<Reason> {
+    let Decision::Hold(first) = decide(input) else { return Vec::new() };
+    if !first.holds_back() {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    if input.health == Health::Healthy && input.operation.is_none() {
+        first_free(input, &input.automation.findings(), &mut all);
+    }
+    all.retain(|reason| *reason != first);
+    all.insert(0, first);
+    all
+}
+
+/// Whether a remedy asks for what findings say, whatever keeps it from running.
+#[must_use]
+pub fn applies(input: &Input<'_>, remedy: &str) -> bool {
+    let findings = input.automation.findings();
+    let mut all = asked(input, Condition::None, &findings);
+    all.any(|(other, holds)| *other.name == *remedy && holds == Ok(true))
+}
+
+/// Every remedy that is not switched off, in order, with what its guard says.
+fn asked<'a>(
     input: &Input<'a>,
     condition: Condition,
     findings: &BTreeMap<String, Found>,
-) -> Option<&'a Remedy> {
+) -> impl Iterator<Item = (&'a Remedy, Result<bool, String>)> {
     let automation = input.automation;
     let (kind, plan) = automation.offer();
     let facts = Facts {
@@ -331,34 +439,52 @@ fn chosen<'a>(
         redundant: input.redundancy.as_ref().is_some_and(|r| r.safe.is_ok()),
         findings,
     };
-    let on = |remedy: &&Remedy| automation.level(remedy) != Level::Off;
-    let asked = facts.asked().ok()?;
+    let asked = facts.asked();
     let remedies = automation.remedies().iter();
-    remedies.filter(on).find(|remedy| remedy.guard.holds_of(&asked) == Ok(true))
+    remedies.filter(move |remedy| automation.level(remedy) != Level::Off).map(move |remedy| {
+        let holds = match &asked {
+            Ok(asked) => remedy.guard.holds_of(asked),
+            Err(why) => Err(why.clone()),
+        };
+        (remedy, holds)
+    })
+}
+
+fn guard_fails(remedy: &Remedy, why: String) -> Reason {
+    Reason::GuardFails { remedy: remedy.name.to_string(), why }
 }
 
 /// What the lifecycle sees needs a repair.
 fn remedy(input: &Input<'_>, condition: Condition, evidence: Vec<String>) -> Decision {
-    match chosen(input, condition, &input.automation.findings()) {
-        Some(remedy) => run(input, remedy, evidence),
-        None => Decision::Hold(Reason::NoRemedy { condition }),
+    let mut failed = None;
+    for (remedy, holds) in asked(input, condition, &input.automation.findings()) {
+        match holds {
+            Ok(true) => return run(input, remedy, evidence),
+            Ok(false) => {}
+            Err(why) => failed = failed.or(Some(guard_fails(remedy, why))),
+        }
     }
+    Decision::Hold(failed.unwrap_or(Reason::NoRemedy { condition }))
 }
 
 /// Runs a remedy, or says what keeps it from running.
 fn run(input: &Input<'_>, remedy: &Remedy, evidence: Vec<String>) -> Decision {
-    if let Some(reason) = kept_from(input, remedy) {
-        return Decision::Hold(reason);
+    match kept_from(input, remedy) {
+        Some(reason) => Decision::Hold(reason),
+        None => Decision::Act(plan(remedy, evidence)),
     }
+}
+
+fn plan(remedy: &Remedy, evidence: Vec<String>) -> Plan {
     let spec = remedy.course.operation().map(operation::spec);
-    Decision::Act(Plan {
+    Plan {
         remedy: remedy.name.to_string(),
         course: remedy.course.clone(),
         evidence,
         outage_seconds: spec.map_or(0, |spec| spec.outage_seconds),
         members_touched: 1,
         manual_minutes: remedy.manual_minutes,
-    })
+    }
 }
 
 /// What keeps a remedy that applies from running now: people first, then the fleet, then its own budget,
@@ -392,7 +518,10 @@ fn kept_from(input: &Input<'_>, remedy: &Remedy) -> Option<Reason> {
     let runs: Vec<Time> =
         input.runs.iter().filter(|run| run.remedy == remedy.name).map(|run| run.at).collect();
     match remedy.budget.allows(&runs, input.now) {
-        Err(Spent::Tries) => return Some(Reason::BudgetSpent { remedy: name() }),
+        Err(Spent::Tries { until }) => {
+            let for_another = until.since(input.now);
+            return Some(Reason::BudgetSpent { remedy: name(), for_another });
+        }
         Err(Spent::Cooldown { until }) => {
             return Some(Reason::Cooldown { remedy: name(), for_another: until.since(input.now) });
         }
@@ -402,5 +531,6 @@ fn kept_from(input: &Input<'_>, remedy: &Remedy) -> Option<Reason> {
     if let Some(max) = remedy.budget.fleet_max.filter(|max| running >= *max) {
         return Some(Reason::FleetShare { remedy: name(), running, max });
     }
-    automation.claim(remedy).err().map(Reason::ClaimRefused)
+    let refusal = automation.claim(remedy).err()?;
+    Some(Reason::Unclaimed { remedy: name(), refusal })
 }

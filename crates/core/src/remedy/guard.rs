@@ -217,6 +217,16 @@ impl Guard {
         &self.text
     }
 
+    /// Whether it asks for a finding of this check.
+    #[must_use]
+    pub fn names(&self, check: &str) -> bool {
+        let quoted = |quote: char| {
+            let mut parts = self.text.split(quote).skip(1).step_by(2);
+            parts.any(|part| part == check)
+        };
+        quoted('\'') || quoted('"')
+    }
+
     /// Whether it holds.
     ///
     /// # Errors
@@ -313,6 +323,7 @@ mod tests {
         assert_eq!(guard.holds(&facts(Condition::None, &full)), Ok(true));
         assert_eq!(guard.holds(&facts(Condition::None, &none)), Ok(false));
         assert_eq!(guard.holds(&facts(Condition::Hung, &full)), Ok(false));
+        assert!(guard.names("disk-space") && !guard.names("disk") && !guard.names(" in findings && findings["));
         for condition in Condition::ALL {
             let at = Guard::at(condition);
             let others = Condition::ALL.into_iter().filter(|c| *c != condition);

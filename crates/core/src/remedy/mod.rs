@@ -210,7 +210,10 @@ impl<'a> IntoIterator for &'a Remedies {
 #[serde(rename_all = "snake_case")]
 pub enum Spent {
     /// Its tries are used up; a person is told.
-    Tries,
+    Tries {
+        /// When its window lets it run again.
+        until: Time,
+    },
     /// It ran a moment ago.
     Cooldown {
         /// When it may run again.
@@ -224,9 +227,12 @@ impl Budget {
     /// # Errors
     /// [`Spent`].
     pub fn allows(&self, runs: &[Time], now: Time) -> Result<(), Spent> {
-        let recent = runs.iter().filter(|&&at| now.since(at) < self.window).count();
-        if recent >= usize::from(self.tries_max) {
-            return Err(Spent::Tries);
+        let recent: Vec<Time> =
+            runs.iter().copied().filter(|&at| now.since(at) < self.window).collect();
+        if let Some(over) = recent.len().checked_sub(usize::from(self.tries_max)) {
+            // With this one forgotten there is room for another.
+            let last = recent.get(over).copied().unwrap_or(now);
+            return Err(Spent::Tries { until: last + self.window });
         }
         match runs.last() {
             Some(&last) if now.since(last) < self.cooldown => {
@@ -249,7 +255,11 @@ mod tests {
         assert_eq!(budget.allows(&[], at(1000)), Ok(()));
         assert_eq!(budget.allows(&[at(1000)], at(1005)), Err(Spent::Cooldown { until: at(1010) }));
         assert_eq!(budget.allows(&[at(1000)], at(1010)), Ok(()));
-        assert_eq!(budget.allows(&[at(1000), at(1010)], at(1050)), Err(Spent::Tries));
+        let spent = |until| Err(Spent::Tries { until: at(until) });
+        assert_eq!(budget.allows(&[at(1000), at(1010)], at(1050)), spent(1100));
+        assert_eq!(budget.allows(&[at(1000), at(1010), at(1020)], at(1050)), spent(1110));
+        let none = Budget { tries_max: 0, ..budget };
+        assert_eq!(none.allows(&[], at(1050)), spent(1150));
         assert_eq!(budget.allows(&[at(1000), at(1010)], at(1100)), Ok(()));
     }
 }

@@ -6,7 +6,7 @@ use evenkeel_core::automation::{Approval, PIN_MAX, Pin, Pinned};
 use evenkeel_core::check::{self, Severity};
 use evenkeel_core::claim::Refusal;
 use evenkeel_core::decide::{
-    Automation, Decision, Hearing, Input, Primary, Reason, Redundancy, Run, decide,
+    self, Automation, Decision, Hearing, Input, Primary, Reason, Redundancy, Run, decide,
 };
 use evenkeel_core::id::{HostId, MemberId, OperationId};
 use evenkeel_core::member::State;
@@ -173,7 +173,8 @@ fn what_keeps_a_remedy_from_running_is_said() {
     assert_eq!(held(share), Decision::Hold(used));
     let refusal = Refusal::ServiceBusy(OperationId(4));
     let busy = Fixed { claim: Err(refusal.clone()), ..stuck(90) };
-    assert_eq!(held(busy), Decision::Hold(Reason::ClaimRefused(refusal)));
+    let unclaimed = Reason::Unclaimed { remedy: remedy(), refusal };
+    assert_eq!(held(busy), Decision::Hold(unclaimed));
 }
 
 #[test]
@@ -186,6 +187,8 @@ fn a_budget_ends_in_a_person() {
         panic!("a third try")
     };
     assert!(spent.needs_a_person(), "{spent}");
+    // The older of the two is forgotten first.
+    assert!(spent.to_string().contains("tried again in 30 min"), "{spent}");
     assert!(matches!(decided(&stuck(90), &[run(90), run(80)]), Decision::Act(_)));
 }
 
@@ -372,4 +375,135 @@ fn levels_are_known_by_name_and_taken_back() {
     world.order(back).expect("taken back");
     world.turn();
     assert!(repairs(&world));
+}
+
+/// Remedies for two findings: two for the first, one after another, and one for the second.
+fn three(level: Level) -> Fixed {
+    let one = remedies().named("unstick").expect("there").clone();
+    let for_finding = |name: &str, check: &str, level| Remedy {
+        name: name.into(),
+        guard: Guard::new(&format!("condition == 'none' && '{check}' in findings")).expect("sound"),
+        level,
+        ..one.clone()
+    };
+    let all = vec![
+        for_finding("cheap", "stuck", level),
+        for_finding("dear", "stuck", Level::Auto),
+        for_finding("other", "slow", Level::Auto),
+    ];
+    let found = Found::new(Severity::Critical, Span::secs(5));
+    let findings = ["stuck", "slow"].map(|check| (check.to_owned(), found));
+    let all = Remedies::new(all).expect("named apart");
+    Fixed { findings: BTreeMap::from(findings), ..Fixed::with(all) }
+}
+
+fn ran(remedy: &str, ago: Span) -> Run {
+    Run { remedy: remedy.into(), at: NOW - ago }
+}
+
+#[test]
+fn a_remedy_that_is_kept_from_running_keeps_no_other_from_it() {
+    let acts = |automation: &Fixed, runs: &[Run]| match decided(automation, runs) {
+        Decision::Act(plan) => plan.remedy,
+        Decision::Hold(reason) => reason.to_string(),
+        Decision::Ask { .. } => unreachable!("its agent is heard"),
+    };
+    let spent = [ran("cheap", Span::mins(30)), ran("cheap", Span::mins(20))];
+    for (level, runs, wanted) in [
+        (Level::Auto, &[][..], "cheap"),
+        (Level::Off, &[], "dear"),
+        (Level::Suggest, &[], "dear"),
+        (Level::Approve, &[], "dear"),
+        (Level::Auto, &spent, "dear"),
+        // What it did is waited for, by those that are for the same alone.
+        (Level::Auto, &[ran("cheap", Span::mins(1))], "other"),
+    ] {
+        assert_eq!(acts(&three(level), runs), wanted, "{level} {runs:?}");
+    }
+}
+
+#[test]
+fn everything_that_is_kept_from_running_is_told_and_a_persons_part_first() {
+    let again = |remedy| [ran(remedy, Span::mins(30)), ran(remedy, Span::mins(20))];
+    let runs = [again("dear"), again("other")].concat();
+    let automation = three(Level::Approve);
+    let asks = Decision::Hold(Reason::AwaitsPerson { remedy: "cheap".into() });
+    assert_eq!(decided(&automation, &runs), asks);
+    let held = decide::held(&input(&automation, State::Ready, &runs));
+    let words: Vec<String> = held.iter().map(ToString::to_string).collect();
+    let tells = |at: usize, remedy: &str, why: &str| {
+        assert!(words[at].contains(remedy) && words[at].contains(why), "{words:?}");
+    };
+    assert_eq!(words.len(), 3, "{words:?}");
+    tells(0, "cheap", "a person's yes");
+    tells(1, "dear", "used up");
+    tells(2, "other", "again in 30 min");
+    assert_eq!(decide::held(&input(&Fixed::with(remedies()), State::Ready, &[])), []);
+    assert_eq!(decide::held(&input(&stuck(90), State::Ready, &[])), [], "it runs");
+}
+
+#[test]
+fn a_guard_that_gives_no_answer_is_told_by_name_and_keeps_nothing_from_running() {
+    let mut world = World::new(1);
+    world.create("orders").expect("created");
+    world.pass(Span::secs(5));
+    let found = |check: &str| check::Result {
+        check: check.to_owned(),
+        severity: Severity::Critical,
+        evidence: "bad".to_owned(),
+        items: Vec::new(),
+    };
+    let unread = check::Unread::default();
+    let fails = |world: &World| {
+        let vague = world.cell.remedies().into_iter().find(|remedy| remedy.name == "vague");
+        vague.expect("there").fails
+    };
+    assert_eq!(fails(&world), None);
+    say(&mut world, 0, &[found("vague")], &unread);
+    let why = fails(&world).expect("it gave no answer");
+    assert!(why.contains("orders") && why.contains("other"), "{why}");
+    let held = |world: &World| world.cell.service("orders", world.now).expect("there").held;
+    let told = held(&world);
+    assert!(told.len() == 1 && told[0].contains("remedy level vague off"), "{told:?}");
+    assert!(world.said("page: whether remedy vague applies cannot be said"));
+    // Another that applies runs all the same.
+    say(&mut world, 0, &[found("vague"), found("stuck")], &unread);
+    world.pass(Span::mins(3));
+    assert!(world.said("begins: remedy unstick"));
+    say(&mut world, 0, &[], &unread);
+    assert_eq!((fails(&world), held(&world)), (None, vec![]));
+}
+
+#[test]
+fn a_server_whose_repair_did_not_hold_is_told_of_and_tried_again_when_the_window_is_over() {
+    let mut world = crash_looping(None);
+    let begun = |world: &World| {
+        world.journal.iter().filter(|line| line.contains("begins: remedy crash-loop")).count()
+    };
+    // Each repair is given up, as its server never comes up.
+    world.pass(Span::mins(9));
+    let tried = begun(&world);
+    assert!(tried >= 1, "{:?}", world.journal);
+    world.pass(Span::mins(30));
+    assert!(begun(&world) > tried, "{:?}", world.journal);
+}
+
+#[test]
+fn a_server_that_its_agent_may_not_start_says_so() {
+    let automation = Fixed::with(
+        Remedies::new(vec![
+            Remedy {
+                guard: Guard::new("condition == 'member_died'").expect("sound"),
+                level: Level::Suggest,
+                ..remedies().named("unstick").expect("there").clone()
+            },
+            remedies().named("crash-loop").expect("there").clone(),
+        ])
+        .expect("named apart"),
+    );
+    let Decision::Act(plan) = decide(&input(&automation, State::CrashLooping, &[])) else {
+        panic!("its repair is on")
+    };
+    let said = "its agent: it died, and is not started again: remedy unstick is on suggest";
+    assert_eq!(plan.evidence, [said]);
 }

@@ -99,6 +99,12 @@ pub fn remedies() -> Arc<Remedies> {
                 .expect("sound"),
             ..remedy("unstick", Condition::None, operation::Kind::Restart)
         },
+        // It cannot be asked about what it is for.
+        Remedy {
+            guard: Guard::new("'vague' in findings && findings['other'].seconds > 3")
+                .expect("sound where there are no findings"),
+            ..remedy("vague", Condition::None, operation::Kind::Restart)
+        },
     ];
     Arc::new(Remedies::new(all).expect("named apart"))
 }

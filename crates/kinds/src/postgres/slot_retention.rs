@@ -2,6 +2,9 @@
 
 use evenkeel_core::check::{Asked, Check, Family, Reading, Result, Severity, Thresholds};
 
+/// What is kept is told in such steps, as it grows all the time.
+const BAND_MIB: i64 = 64;
+
 /// `slot-retention`
 pub struct SlotRetention;
 
@@ -13,8 +16,9 @@ impl Check for SlotRetention {
         Family::Replication
     }
     fn doc(&self) -> &'static str {
-        "Looks for replication slots without a reader that keep much log, 1 GiB by default. The log \
-         grows until the disk is full and the server stops. Start the reader again or drop the slot."
+        "Looks for replication slots without a reader that keep much log, 512 MiB by default. The log \
+         grows until the disk is full and the server stops; past 1 GiB the server gives the slot up. Start \
+         the reader again or drop the slot."
     }
     fn question(&self) -> &'static str {
         "SELECT count(*)::text AS slots, \
@@ -35,9 +39,9 @@ impl Check for SlotRetention {
             self.found(
                 Severity::Warning,
                 format!(
-                    "{} unread slots keep more than {} GiB of log",
+                    "{} unread slots keep {} MiB of log or more",
                     reading.text("slots"),
-                    retained / 1024
+                    retained / BAND_MIB * BAND_MIB
                 ),
             )
         })

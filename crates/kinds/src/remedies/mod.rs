@@ -1,6 +1,7 @@
 //! The bundled remedies: one file each, in the order they are asked in.
 //!
-//! Budgets end in a page, never in another try: a repair that did not hold three times is no repair.
+//! Budgets end in a page: a repair that did not hold three times is no repair. It is tried again only when
+//! its window is over.
 
 use std::sync::LazyLock;
 

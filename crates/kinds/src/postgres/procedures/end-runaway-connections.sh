@@ -7,12 +7,13 @@ WITH input AS (
     SELECT (:'input'::json->'parameters'->>'percent')::bigint AS percent,
            (:'input'::json->'parameters'->>'to_percent')::bigint AS to_percent,
            (:'input'::json->>'dry_run')::boolean AS dry_run,
-           current_setting('max_connections')::bigint AS most
+           current_setting('max_connections')::bigint
+               - current_setting('superuser_reserved_connections')::bigint AS most
 ), clients AS MATERIALIZED (
     SELECT * FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND usename NOT LIKE 'evenkeel%' AND application_name <> 'evenkeel'
 ), used AS (
-    SELECT count(*) AS used FROM clients
+    SELECT count(*) AS used FROM pg_stat_activity WHERE backend_type = 'client backend'
 ), surplus AS (
     SELECT CASE WHEN used * 100 >= most * percent THEN used - most * to_percent / 100 ELSE 0 END AS surplus
     FROM used, input

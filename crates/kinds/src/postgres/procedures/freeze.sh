@@ -15,7 +15,7 @@ fi
 done=0
 left=0
 list=$HOME/tables
-echo "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate
+echo "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn
       ORDER BY age(datfrozenxid) DESC, datname;" | ask > "$HOME/databases"
 : > "$HOME/changed"
 while IFS= read -r database; do
