@@ -142,7 +142,8 @@ pub fn owner(of: &std::path::Path) -> (u32, u32) {
     let ids = || {
         let users = fs::read_to_string("/etc/passwd").expect("readable");
         let line = users.lines().find(|line| line.starts_with("evenkeel:"))?.to_owned();
-        let fields: Vec<u32> = line.split(':').skip(2).take(2).filter_map(|n| n.parse().ok()).collect();
+        let fields: Vec<u32> =
+            line.split(':').skip(2).take(2).filter_map(|n| n.parse().ok()).collect();
         Some((fields[0], fields[1]))
     };
     // One that has its directory already says it by that.

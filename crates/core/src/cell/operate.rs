@@ -73,7 +73,7 @@ impl Cell {
     }
 
     /// Remedies ask for how long a finding has lasted, and budgets have windows: what time alone changes is
-    /// looked at again. And what a person was told of a service that serves ends with its reason.
+    /// looked at again, where a remedy asks for a finding that is there. And what a person was told of a service that serves ends with its reason.
     fn follow_findings(&mut self, id: ServiceId, decision: &Decision, work: &mut Work) {
         let Decision::Hold(reason) = decision else { return };
         let Some(service) = self.state.services.get(&id) else { return };
@@ -85,7 +85,10 @@ impl Cell {
             self.reshape(id, work, |row| row.paged = false);
         }
         let Some(service) = self.state.services.get(&id) else { return };
-        if !self.known_findings(service, work.now).is_empty() {
+        let asked = |finding: &super::findings::Known<'_>| {
+            self.setup.remedies.iter().any(|remedy| remedy.guard.names(finding.check))
+        };
+        if self.known_findings(service, work.now).iter().any(asked) {
             // Looks within one step share one timer, and services do not look all at once.
             let own = Span(u64::from(id.0).wrapping_mul(7_919) % LOOK_STEP.0);
             let steps = work.now.since(Time(0) + own).0 / LOOK_STEP.0 + 1;

@@ -306,7 +306,10 @@ fn died(input: &Input<'_>) -> String {
         None => "its agent: it died, and no remedy has it started again".to_owned(),
         Some(restart) if automation.level(restart) != Level::Auto => {
             let level = automation.level(restart);
-            format!("its agent: it died, and is not started again: remedy {} is on {level}", restart.name)
+            format!(
+                "its agent: it died, and is not started again: remedy {} is on {level}",
+                restart.name
+            )
         }
         Some(_) => "its agent: it died too often".to_owned(),
     }
@@ -366,9 +369,8 @@ fn first_free<'a>(
                 }
                 None => {
                     let shares = |other: &Remedy| {
-                        let both = |check: &String| {
-                            other.guard.names(check) && remedy.guard.names(check)
-                        };
+                        let both =
+                            |check: &String| other.guard.names(check) && remedy.guard.names(check);
                         findings.keys().any(both)
                     };
                     if !cooling.iter().any(|other| shares(other)) {

@@ -7,9 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{
-    Rules, SOON, brake, by_hand, create, held, ran, serves, until_held, until_ran,
-};
+use super::{Rules, SOON, brake, by_hand, create, held, ran, serves, until_held, until_ran};
 use crate::damage::{on_a_disk, owner};
 use crate::fleet::{Fleet, new_data, until};
 

@@ -118,7 +118,11 @@ fn what_checks_find_is_healed_and_refused() {
             ("idle-transactions", "\"1800\"", "\"2\""),
             ("runaway-connections", ".seconds >= 20", ".seconds >= 1"),
             ("invalid-indexes", ".seconds >= 600", ".seconds >= 1"),
-            ("wraparound", "procedure = \"freeze\"", "procedure = \"freeze\"\nparameters = { age = \"1000\" }"),
+            (
+                "wraparound",
+                "procedure = \"freeze\"",
+                "procedure = \"freeze\"\nparameters = { age = \"1000\" }",
+            ),
         ],
     );
     let fleet = Fleet::start("found", &rules.with(&["--respawn-after", "300ms"]));
@@ -166,7 +170,10 @@ fn braked(fleet: &Fleet) {
         assert!(page.contains("nothing is done about it now: remedy"), "{page}");
         assert!(page.contains("`evenkeel brake off` lets it go on"), "{page}");
         let explained = fleet.ok(&["explain", service]);
-        assert!(explained.contains(&format!("remedy {remedy} is refused its claim")), "{explained}");
+        assert!(
+            explained.contains(&format!("remedy {remedy} is refused its claim")),
+            "{explained}"
+        );
     }
 }
 

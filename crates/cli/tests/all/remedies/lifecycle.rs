@@ -29,7 +29,8 @@ fn what_the_lifecycle_sees_is_healed_and_refused() {
     if !software("what_the_lifecycle_sees_is_healed_and_refused") {
         return;
     }
-    let policy = json!({ "down_after": 2000, "relax_after": 500, "backup_first_within": 3_600_000 });
+    let policy =
+        json!({ "down_after": 2000, "relax_after": 500, "backup_first_within": 3_600_000 });
     let rules = Rules::new("seen", &policy, &[]);
     let fleet = Fleet::start("seen", &rules.with(&[]));
     for (service, plan) in

@@ -173,7 +173,8 @@ fn until_held(fleet: &Fleet, service: &str, remedy: &str, words: &str, times: us
     let mut seen = String::new();
     until(SOON, &format!("{remedy} is kept from running for {service}: {words}"), || {
         seen = held(fleet, service);
-        let tells = |line: &str| line.contains(&format!("remedy {remedy} ")) && line.contains(words);
+        let tells =
+            |line: &str| line.contains(&format!("remedy {remedy} ")) && line.contains(words);
         seen.lines().any(tells)
     });
     assert_eq!(ran(fleet, service, remedy), times, "{seen}");
