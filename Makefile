@@ -51,3 +51,5 @@ bench: target/release/evenkeel
 	target/release/evenkeel bench ha
 	target/release/evenkeel bench backup
 	target/release/evenkeel bench archives
+	target/release/evenkeel bench checks
+	target/release/evenkeel bench recovery

@@ -48,6 +48,17 @@ impl Stage {
         self.data.with_extension("log")
     }
 
+    /// The files of [`Self::policy`].
+    fn policies(&self) -> Vec<PathBuf> {
+        let name = self.data.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let entries = self.data.parent().map(fs::read_dir).into_iter().flatten().flatten();
+        let ours = |path: &PathBuf| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            file.starts_with(&format!("{name}.")) && file.ends_with(".json")
+        };
+        entries.flatten().map(|entry| entry.path()).filter(ours).collect()
+    }
+
     /// Where everything of the fleet is.
     pub fn data(&self) -> &Path {
         &self.data
@@ -70,6 +81,7 @@ impl Stage {
         if remove {
             let _ = fs::remove_dir_all(&self.data);
             let _ = fs::remove_file(self.log());
+            self.policies().iter().for_each(|path| drop(fs::remove_file(path)));
         } else {
             let (data, log) = (self.data.display(), self.log());
             print::note(&format!("data {data} and log {}", log.display()));
@@ -134,6 +146,35 @@ impl Stage {
             up.wait()?;
         }
         self.start()
+    }
+
+    /// Starts the controller alone anew, with these flags; agents go on, and hear it.
+    pub fn controller_again(&mut self, flags: &[&str]) -> Result<(), Failure> {
+        signal(self.process("up.json")?, Signal::KILL)?;
+        self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self.up_again()
+    }
+
+    /// A file beside the fleet's directory with this policy, for `up --policy`.
+    pub fn policy(&self, name: &str, policy: &Value) -> Result<String, Failure> {
+        let path = self.data.with_extension(format!("{name}.json"));
+        fs::write(&path, policy.to_string())?;
+        Ok(path.display().to_string())
+    }
+
+    /// The process of every agent.
+    pub fn agents(&self) -> Result<Vec<u32>, Failure> {
+        HOSTS.iter().map(|host| self.process(&format!("hosts/{host}/pid.json"))).collect()
+    }
+
+    /// Every service's server, by name.
+    pub fn servers(&self) -> Vec<(String, u32)> {
+        let listed = self.json(&["list"]);
+        let server = |service: &Value| {
+            let pid = u32::try_from(service["members"][0]["pid"].as_u64()?).ok()?;
+            Some((service["name"].as_str()?.to_owned(), pid))
+        };
+        listed.as_array().into_iter().flatten().filter_map(server).collect()
     }
 
     /// Starts controller and agents anew, with these flags.

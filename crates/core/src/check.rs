@@ -85,9 +85,10 @@ pub struct Result {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pace {
-    /// Each half minute: what is cheap, and may be trouble soon.
+    /// Each half minute ([`Thresholds::often_seconds`]): what is cheap, and may be trouble soon.
     Often,
-    /// Each ten minutes, members one after another: what is dear, or changes slowly.
+    /// Each ten minutes ([`Thresholds::rarely_seconds`]), members one after another: what is dear, or
+    /// changes slowly.
     Rarely,
 }
 

@@ -352,6 +352,20 @@ pub trait Driver: Send {
     /// # Errors
     /// [`Error::Deadline`] when the server gives no answer at all, another when it gives none to this.
     fn read(&mut self, goal: &Goal, question: &str, place: Place) -> Result<Reading, Error>;
+    /// Runs several checks' questions of one place in as few messages as it can; a reading of each, in order.
+    ///
+    /// # Errors
+    /// When any of them got none: which one, and whether the server answers at all, is found by asking one
+    /// after another ([`Driver::read`]). So it is for a driver that knows no other way.
+    fn read_all(
+        &mut self,
+        goal: &Goal,
+        questions: &[&str],
+        place: Place,
+    ) -> Result<Vec<Reading>, Error> {
+        let _ = (goal, questions, place);
+        Err(Error::Failed("it is asked one question after another".to_owned()))
+    }
     /// Asks the server to stop; returns when all its processes are gone.
     ///
     /// # Errors

@@ -40,6 +40,10 @@ pub struct Policy {
     pub answer_stale_after: Span,
     /// After a start, hosts have this long to dial in before their silence means anything.
     pub start_grace: Span,
+    /// Servers that one host starts at once at most, as after a power cut. Without it each host finds by trying
+    /// what it bears: more while starts stay as fast as its fastest, half when they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_starts_max: Option<u32>,
     /// Disruptive operations at once on one host, planned ones.
     pub host_operations_max: u16,
     /// The emergency lane's own share on top of that; each host gets as much of it as it bears.
@@ -112,6 +116,7 @@ impl Default for Policy {
             witness_patience: Span::millis(500),
             answer_stale_after: Span::secs(3),
             start_grace: Span::secs(15),
+            host_starts_max: None,
             host_operations_max: 4,
             host_emergencies_max: 64,
             zone_operations_max: 32,

@@ -310,6 +310,9 @@ pub enum ToAgent {
         /// What checks go by.
         #[serde(default, skip_serializing_if = "Thresholds::are_default")]
         checks: Box<Thresholds>,
+        /// Servers that are started at once at most; without it the host finds by trying what it bears.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        starts_max: Option<u32>,
         /// What the host holds a later successor's proof against.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seal: Option<Password>,

@@ -1,4 +1,4 @@
-//! Thresholds of checks: policy, one for the whole fleet. A controller tells them to its agents; an agent
+//! Thresholds of checks and how often they are run: policy, one for the whole fleet. A controller tells them to its agents; an agent
 //! that heard none since it began goes by the defaults. One that does not know a field leaves it out.
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Thresholds {
+    /// Between two rounds of the checks that are run often. 0: they are not run; what they found before stays,
+    /// and is shown as not read.
+    pub often_seconds: i64,
+    /// The same of those that are run rarely.
+    pub rarely_seconds: i64,
     /// Connections taken of those there are: a warning from here.
     pub connections_warn_percent: i64,
     /// The same, critical.
@@ -74,6 +79,8 @@ pub struct Thresholds {
 impl Default for Thresholds {
     fn default() -> Self {
         Self {
+            often_seconds: 30,
+            rarely_seconds: 600,
             connections_warn_percent: 80,
             connections_critical_percent: 95,
             transaction_warn_seconds: 3600,

@@ -154,6 +154,7 @@ impl Stream {
         let store = (StoreId(store.to_owned()), sequence);
         self.send(&ToAgent::Welcome {
             checks: Box::default(),
+            starts_max: None,
             host: HostId(1),
             store,
             beat: Span::millis(100),

@@ -27,6 +27,13 @@ impl Checking {
         self.unread.paces = vec![Pace::Often, Pace::Rarely];
     }
 
+    /// Those of a pace are run no more: what they found stays, and is not what is so now.
+    pub fn end(&mut self, pace: Pace) {
+        self.unread.paces.retain(|unread| *unread != pace);
+        self.unread.paces.push(pace);
+        self.unread.paces.sort_unstable();
+    }
+
     /// Checks that do not pass, for the report.
     pub fn results(&self, state: State) -> Vec<Result> {
         if state.serves() { self.results.clone() } else { Vec::new() }

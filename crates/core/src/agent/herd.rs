@@ -29,10 +29,11 @@ pub struct Herd {
 }
 
 impl Herd {
-    /// Whether one more server may be started.
+    /// Whether one more server may be started; `most` is policy's word, instead of what was found.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.starting.len() < usize::try_from(self.pace.limit()).unwrap_or(usize::MAX)
+    pub fn has_room(&self, most: Option<u32>) -> bool {
+        let limit = most.map_or_else(|| self.pace.limit(), |most| most.max(1));
+        self.starting.len() < usize::try_from(limit).unwrap_or(usize::MAX)
     }
 
     /// A server is being started.
@@ -84,7 +85,7 @@ mod tests {
         let mut done: BTreeMap<MemberId, u64> = BTreeMap::new();
         let (mut now, mut most, mut longest) = (Time(0), 0, Span(0));
         while !left.is_empty() || !herd.starting.is_empty() {
-            while herd.has_room()
+            while herd.has_room(None)
                 && let Some(member) = left.pop()
             {
                 herd.starts(member, now);
@@ -128,13 +129,15 @@ mod tests {
     fn one_that_replays_for_long_keeps_nobody_waiting_for_ever() {
         let mut herd = Herd::default();
         let mut members = (0..100).map(MemberId);
-        while herd.has_room() {
+        while herd.has_room(None) {
             herd.starts(members.next().expect("the pace is bounded"), Time(0));
         }
         herd.look(Time(0) + Span::secs(29), |_| false, |_| false);
-        assert!(!herd.has_room());
+        assert!(!herd.has_room(None));
+        assert!(herd.has_room(Some(1000)), "policy may say more");
+        assert!(!herd.has_room(Some(1)), "or less");
         herd.look(Time(0) + COUNTS_FOR, |_| false, |_| false);
-        assert!(herd.has_room());
+        assert!(herd.has_room(None) && herd.has_room(Some(0)), "one at least");
         let before = herd.pace.limit();
         herd.starts(MemberId(900), Time(90_000));
         herd.look(Time(90_001), |_| false, |_| true);

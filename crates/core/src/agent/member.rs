@@ -7,10 +7,10 @@ use super::checking::Checking;
 use super::part::{self, Part};
 pub use super::perform::Call;
 use super::perform::Outcome;
-use super::reconcile::{self, Action, Next, Rounds, Seen};
+use super::reconcile::{self, Action, Every, Next, Rounds, Seen};
 use super::scripting::Scripting;
 use super::stored::Stored;
-use crate::check::{Check, Thresholds};
+use crate::check::{Check, Pace, Thresholds};
 use crate::driver::{self, Answer, Directory, Process};
 use crate::goal::{Accept, Goal, Refusal, Role, Want, accept};
 use crate::id::Term;
@@ -133,7 +133,7 @@ impl Member {
                 if std::mem::discriminant(&applied.goal.role) != std::mem::discriminant(&goal.role)
                 {
                     // Other checks are asked in another part.
-                    self.seen.due = Rounds::first(goal.member, now);
+                    self.seen.due.begin(goal.member, now);
                     self.checks.begin();
                 }
                 let key = |goal: &Goal| (goal.restarts, goal.port, goal.want, goal.term);
@@ -387,6 +387,20 @@ impl Member {
         self.look_again();
     }
 
+    /// How often its checks are run from now on. What is run no more is not read any more.
+    pub fn pace_checks(&mut self, every: Every, now: Time) {
+        if self.seen.due.every == every {
+            return;
+        }
+        self.seen.due.pace(every, self.stored.applied.goal.member, now);
+        for pace in [Pace::Often, Pace::Rarely] {
+            if every.at(pace) == Span(0) {
+                self.checks.end(pace);
+            }
+        }
+        self.touched = true;
+    }
+
     /// Whether its server answers something.
     pub fn answers(&self) -> bool {
         matches!(self.seen.answer, Answer::Accepting | Answer::Writing | Answer::Following)
@@ -410,7 +424,7 @@ impl Member {
         (self.seen.prepared, self.silent_since) = (None, None);
         self.seen.part.fresh_process();
         self.seen.probed = Time(0);
-        self.seen.due = Rounds::first(self.goal().member, now);
+        self.seen.due.begin(self.stored.applied.goal.member, now);
         self.checks.begin();
         self.unsaved |= std::mem::take(&mut self.stored.crash_looping);
     }

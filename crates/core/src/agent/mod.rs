@@ -20,6 +20,7 @@ mod part;
 mod perform;
 pub mod poolers;
 pub mod reconcile;
+mod rounds;
 mod scripting;
 mod stored;
 
@@ -34,7 +35,7 @@ pub use stored::Stored;
 
 use self::herd::Herd;
 use crate::backup::job::{Done, Job};
-use crate::check::{Check, Reading, Result as CheckResult};
+use crate::check::{Check, Reading, Result as CheckResult, Thresholds};
 use crate::digest::Digest;
 use crate::goal::{Goal, StoreId};
 use crate::id::{MemberId, ServiceId};
@@ -49,7 +50,7 @@ use crate::succession::{Allegiance, Succession};
 use crate::time::{Span, Time};
 use member::Member;
 use poolers::Poolers;
-use reconcile::Next;
+use reconcile::{Every, Next};
 
 /// Between looks at the host itself.
 const HOST_STEP: Span = Span::secs(10);
@@ -355,9 +356,18 @@ impl Brain {
 
     fn hear(&mut self, now: Time, message: &ToAgent, out: &mut Output) {
         match message {
-            ToAgent::Welcome { host, store: (store, sequence), beat, checks, seal, succession } => {
+            ToAgent::Welcome {
+                host,
+                store: (store, sequence),
+                beat,
+                checks,
+                starts_max,
+                seal,
+                succession,
+            } => {
                 self.config.policy.beat = *beat;
-                self.config.policy.checks = (**checks).clone();
+                self.config.policy.host_starts_max = *starts_max;
+                self.go_by(checks, now);
                 let refused = match &self.store {
                     Some(mine) => mine.follows(store, *sequence, succession.as_ref()).err(),
                     None => None,
@@ -385,6 +395,13 @@ impl Brain {
             }
             ToAgent::Refused { reason } => out.refused = Some(reason.clone()),
         }
+    }
+
+    /// Checks go by these from now on.
+    fn go_by(&mut self, checks: &Thresholds, now: Time) {
+        let every = Every::of(checks);
+        self.members.values_mut().for_each(|member| member.pace_checks(every, now));
+        self.config.policy.checks = checks.clone();
     }
 
     /// The controller on the stream is obeyed from now on, unless it is refused.
@@ -421,6 +438,7 @@ impl Brain {
                     let mut member = Member::new(Stored::first(goal.clone()));
                     (member.unsaved, member.seen.part.heard) = (true, now);
                     member.seen.given = true;
+                    member.pace_checks(Every::of(&self.config.policy.checks), now);
                     self.members.insert(goal.member, member);
                 }
             }
@@ -469,7 +487,7 @@ impl Brain {
         // Those who take writes first: others can wait for them.
         starts.sort_unstable();
         for (_, id) in starts {
-            if !self.herd.has_room() {
+            if !self.herd.has_room(self.config.policy.host_starts_max) {
                 break;
             }
             let Some(member) = self.members.get_mut(&id) else { continue };

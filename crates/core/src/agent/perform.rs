@@ -1,9 +1,11 @@
 //! A driver call made: the one place where an [`Action`] becomes a call of the port.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::reconcile::Action;
-use crate::check::{Asked, Check, Pace, Reading};
+use crate::check::{Asked, Check, Pace, Place, Reading};
 use crate::digest::Digest;
 use crate::driver::{self, Answer, Directory, Driver, Error, Process};
 use crate::goal::{Goal, Role};
@@ -114,15 +116,22 @@ pub(super) fn is_asked(goal: &Goal, check: &dyn Check) -> bool {
     }
 }
 
-/// Asks what a round asks. A server that does not answer in time is not asked the rest.
+/// Asks what a round asks, together where that goes. Where it does not, one after another: a server that does
+/// not answer in time is not asked the rest.
 fn round(
     driver: &mut dyn Driver,
     goal: &Goal,
     pace: Pace,
     checks: &[&dyn Check],
 ) -> Vec<(String, Option<Reading>)> {
+    let due = |check: &&dyn Check| check.pace() == pace && is_asked(goal, *check);
+    let checks: Vec<&dyn Check> = checks.iter().copied().filter(due).collect();
+    let mut together = together(driver, goal, &checks);
     let mut failures = 0;
     let mut read = |check: &&dyn Check| {
+        if let Some(reading) = together.remove(check.name()) {
+            return (check.name().to_owned(), Some(reading));
+        }
         let asked =
             (failures < FAILURES_MAX).then(|| driver.read(goal, check.question(), check.place()));
         let reading = match asked {
@@ -139,6 +148,30 @@ fn round(
         };
         (check.name().to_owned(), reading)
     };
-    let asked = checks.iter().filter(|check| check.pace() == pace && is_asked(goal, **check));
-    asked.map(&mut read).collect()
+    checks.iter().map(&mut read).collect()
+}
+
+/// Readings of those checks that could be asked together, by name.
+fn together(
+    driver: &mut dyn Driver,
+    goal: &Goal,
+    checks: &[&dyn Check],
+) -> BTreeMap<&'static str, Reading> {
+    let mut all = BTreeMap::new();
+    for place in [Place::Server, Place::Databases, Place::Owner] {
+        let here: Vec<_> = checks.iter().filter(|check| check.place() == place).collect();
+        let questions: Vec<&str> = here.iter().map(|check| check.question()).collect();
+        if questions.is_empty() {
+            continue;
+        }
+        match driver.read_all(goal, &questions, place) {
+            Ok(readings) if readings.len() == here.len() => {
+                all.extend(here.iter().map(|check| check.name()).zip(readings));
+            }
+            // A server that is in trouble is asked as little as can be.
+            Err(Error::Deadline { .. }) => break,
+            _ => {}
+        }
+    }
+    all
 }

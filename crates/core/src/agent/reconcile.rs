@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::archiving::{self, Archiving};
 use super::importing::Importing;
 use super::part::{self, Part};
+pub use super::rounds::{Every, Rounds};
 use crate::backup::guard::Level;
 use crate::check::Pace;
 use crate::digest::Digest;
 use crate::driver::{Answer, Directory, Process};
 use crate::goal::{Goal, Role, StopMode, Want};
-use crate::id::{MemberId, Revision, Term};
+use crate::id::{Revision, Term};
 use crate::member::State;
 use crate::time::{Span, Time};
 
@@ -129,45 +130,6 @@ pub struct Seen {
     pub look_after: Time,
 }
 
-/// When rounds of checks are due.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rounds {
-    /// That of [`Pace::Often`].
-    pub often: Time,
-    /// That of [`Pace::Rarely`].
-    pub rarely: Time,
-}
-
-impl Rounds {
-    /// A member that begins, or takes another part, is asked the cheap things soon, and the dear ones within
-    /// two minutes: hosts that come up have many members, and whoever takes over is not to be kept from it.
-    #[must_use]
-    pub fn first(member: MemberId, now: Time) -> Self {
-        let apart = Span::secs(u64::from(member.0) * 7 % 100);
-        Self { often: now + Span::secs(5), rarely: now + Span::secs(20) + apart }
-    }
-
-    /// A round is over; the next is due in its time, members apart from one another.
-    pub fn done(&mut self, pace: Pace, member: MemberId, now: Time) {
-        match pace {
-            Pace::Often => self.often = now + CHECK_STEP,
-            Pace::Rarely => {
-                let apart = Span::secs(u64::from(member.0) * 7 % 60);
-                self.rarely = now + CHECK_STEP_RARE + apart;
-            }
-        }
-    }
-
-    /// The round that is due.
-    fn due(&self, now: Time) -> Option<Pace> {
-        match () {
-            () if now >= self.often => Some(Pace::Often),
-            () if now >= self.rarely => Some(Pace::Rarely),
-            () => None,
-        }
-    }
-}
-
 /// First answers are waited for in steps as short as this.
 const STARTING_STEP: Span = Span::millis(20);
 /// After this long, a start is asked about less often.
@@ -181,10 +143,6 @@ const READY_STEP: Span = Span::secs(2);
 /// An idle member is written to this often and no more (DESIGN 4): idle databases must not ship
 /// a log segment a minute for ever.
 const WRITE_STEP: Span = Span::secs(60);
-/// Between rounds of the checks that are run often.
-const CHECK_STEP: Span = Span::secs(30);
-/// Between rounds of those that are run rarely.
-const CHECK_STEP_RARE: Span = Span::mins(10);
 /// Between looks at what should not change by itself; a death is told at once by other means.
 const LOOK_STEP: Span = Span::secs(30);
 

@@ -145,6 +145,7 @@ impl Cell {
             store: (self.setup.store.clone(), self.state.row.sequence),
             beat: self.setup.policy.beat,
             checks: Box::new(self.setup.policy.checks.clone()),
+            starts_max: self.setup.policy.host_starts_max,
             seal: self.seal(&host.row.name),
             succession,
         };

@@ -129,6 +129,7 @@ impl Host {
         let store = (StoreId("s".into()), 1);
         let welcome = ToAgent::Welcome {
             checks: Box::default(),
+            starts_max: None,
             host: HostId(1),
             store,
             beat: Span::secs(1),
@@ -525,6 +526,7 @@ pub fn seen(
         due: evenkeel_core::agent::reconcile::Rounds {
             often: Time(u64::MAX),
             rarely: Time(u64::MAX),
+            ..Default::default()
         },
         configured: Some((Term(1), Revision(1))),
         prepared: None,
@@ -793,6 +795,7 @@ fn goals_are_enforced_alone_and_of_one_store_only() {
     let store = (StoreId("another".into()), 9);
     let welcome = ToAgent::Welcome {
         checks: Box::default(),
+        starts_max: None,
         host: HostId(1),
         store,
         beat: Span::secs(1),
@@ -813,6 +816,7 @@ fn a_successor_is_shown_what_is_kept_and_obeyed_for_good() {
     let seal = Some(seal_of(&fleet, "h1"));
     let welcome = |store: &StoreId, succession: Option<Succession>| ToAgent::Welcome {
         checks: Box::default(),
+        starts_max: None,
         host: HostId(3),
         store: (store.clone(), 5),
         beat: Span::secs(1),

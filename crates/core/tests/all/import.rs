@@ -115,6 +115,7 @@ fn an_agent_tells_how_far_an_import_is_and_ends_one_that_nobody_wants() {
     let store = (StoreId("s".into()), 1);
     let welcome = ToAgent::Welcome {
         checks: Box::default(),
+        starts_max: None,
         host: HostId(1),
         store,
         beat: Span::secs(1),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evenkeel_core::check::{Place, Reading};
 use evenkeel_core::driver::Error;
 use evenkeel_core::goal::Goal;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use super::prepare::identifier;
 use super::session::{Session, config, ready};
@@ -15,6 +15,8 @@ use crate::sql::{connect, in_words, runtime};
 
 /// A server that gives no answer for longer is not asked on.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// What takes longer is asked one question after another, to know which.
+const PATIENCE_TOGETHER: Duration = Duration::from_secs(2);
 /// Most databases of a member that are looked into, in order of name.
 const DATABASES_MAX: usize = 20;
 /// Before a question, in one message with it: it changes nothing, waits for nobody, and ends by itself.
@@ -25,45 +27,65 @@ const PIN: &str = "SET search_path = pg_catalog; SET jit = off";
 const DATABASES: &str = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate \
      AND datname NOT IN ('evenkeel', 'postgres') AND has_database_privilege(datname, 'CONNECT')";
 
-/// A connection to a database of users, kept from one question to the next of a round.
-#[derive(Default)]
-pub struct Rooms(Option<(String, Client)>);
-
 /// Runs one check's question.
 pub fn read(
-    (session, rooms): (&mut Session, &mut Rooms),
+    session: &mut Session,
     setup: &Setup,
     goal: &Goal,
     question: &str,
     place: Place,
 ) -> Result<Reading, Error> {
+    let mut readings = asked(session, setup, goal, &[question], place, PATIENCE)?;
+    readings.pop().ok_or_else(|| Error::Failed("a check's question gave no row".to_owned()))
+}
+
+/// Runs the questions of one place, in one message to each database.
+pub fn read_all(
+    session: &mut Session,
+    setup: &Setup,
+    goal: &Goal,
+    questions: &[&str],
+    place: Place,
+) -> Result<Vec<Reading>, Error> {
+    asked(session, setup, goal, questions, place, PATIENCE_TOGETHER)
+}
+
+fn asked(
+    session: &mut Session,
+    setup: &Setup,
+    goal: &Goal,
+    questions: &[&str],
+    place: Place,
+    patience: Duration,
+) -> Result<Vec<Reading>, Error> {
     if session.is_waiting() {
         return Err(Error::Failed("an earlier question is not answered yet".to_owned()));
     }
     match place {
-        Place::Server => {
-            rooms.0 = None;
-            on_session(session, setup, goal, question)
-        }
+        Place::Server => on_session(session, setup, goal, questions, patience),
         Place::Databases => {
             let mut names = names(session, setup, goal)?;
             if !goal.logins.is_empty() && !names.iter().any(|name| name == goal.owner()) {
                 names.insert(0, goal.owner().to_owned());
             }
-            let mut all = Reading::default();
+            let mut all = vec![Reading::default(); questions.len()];
             for name in names.iter().take(DATABASES_MAX) {
-                all.add(in_database(rooms, setup, goal, name, question)?);
+                let here = in_database(setup, goal, name, questions, patience)?;
+                all.iter_mut().zip(here).for_each(|(all, here)| all.add(here));
             }
             Ok(all)
         }
-        Place::Owner => as_owner(setup, goal, question),
+        Place::Owner => as_owner(setup, goal, questions, patience),
     }
 }
 
 /// Waits for a server's answer, and for no more.
-fn within<T>(work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
-    let limited = runtime().block_on(async { tokio::time::timeout(PATIENCE, work).await });
-    let limit_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Error> {
+    let limited = runtime().block_on(async { tokio::time::timeout(patience, work).await });
+    let limit_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
     limited
         .map_err(|_| Error::Deadline { what: "a check".to_owned(), limit_ms })?
         .map_err(|error| Error::Failed(in_words(&error)))
@@ -74,18 +96,19 @@ fn on_session(
     session: &mut Session,
     setup: &Setup,
     goal: &Goal,
-    question: &str,
-) -> Result<Reading, Error> {
+    questions: &[&str],
+    patience: Duration,
+) -> Result<Vec<Reading>, Error> {
     let (kept, config) = (session.lend(), config(setup, goal, "evenkeel_probe", "evenkeel"));
-    let asked = within(async {
+    let asked = within(patience, async {
         let client = ready(kept, config).await?;
         // What is refused ends no connection.
-        let rows = client.simple_query(&format!("{LIMITS}; {question}")).await;
+        let rows = client.simple_query(&message(LIMITS, questions)).await;
         Ok((client, rows))
     });
     let (client, rows) = asked?;
     session.put_back(client);
-    first(&rows.map_err(|error| Error::Failed(in_words(&error)))?)
+    each(&rows.map_err(|error| Error::Failed(in_words(&error)))?, questions.len())
 }
 
 /// Names of the databases that are looked into.
@@ -93,61 +116,74 @@ fn names(session: &mut Session, setup: &Setup, goal: &Goal) -> Result<Vec<String
     let list = format!(
         "SELECT string_agg(datname, E'\\n' ORDER BY datname) AS names FROM ({DATABASES}) AS d"
     );
-    let names = on_session(session, setup, goal, &list)?;
-    Ok(names.text("names").lines().map(str::to_owned).collect())
+    let found = on_session(session, setup, goal, &[&list], PATIENCE)?;
+    let names = found.first().map_or("", |reading| reading.text("names"));
+    Ok(names.lines().map(str::to_owned).collect())
 }
 
-/// In a database of users.
+/// In a database of users, over a connection that ends with the round: whoever wants to remove the
+/// database is not to find somebody in it.
 fn in_database(
-    rooms: &mut Rooms,
     setup: &Setup,
     goal: &Goal,
     name: &str,
-    question: &str,
-) -> Result<Reading, Error> {
-    let kept = rooms.0.take().filter(|(of, client)| of == name && !client.is_closed());
+    questions: &[&str],
+    patience: Duration,
+) -> Result<Vec<Reading>, Error> {
     let config = config(setup, goal, "evenkeel_probe", name);
-    let asked = within(async {
-        let client = match kept {
-            Some((_, client)) => client,
-            None => {
-                let client = connect(config).await?;
-                client.batch_execute(PIN).await?;
-                client
-            }
-        };
-        let rows = client.simple_query(&format!("{LIMITS}; {question}")).await;
-        Ok((client, rows))
+    let rows = within(patience, async {
+        let client = connect(config).await?;
+        client.batch_execute(PIN).await?;
+        client.simple_query(&message(LIMITS, questions)).await
     });
-    let (client, rows) = asked?;
-    rooms.0 = Some((name.to_owned(), client));
-    first(&rows.map_err(|error| Error::Failed(in_words(&error)))?)
+    each(&rows?, questions.len())
 }
 
 /// In the owner's database, with the owner's rights.
-fn as_owner(setup: &Setup, goal: &Goal, question: &str) -> Result<Reading, Error> {
+fn as_owner(
+    setup: &Setup,
+    goal: &Goal,
+    questions: &[&str],
+    patience: Duration,
+) -> Result<Vec<Reading>, Error> {
     let Some(owner) = goal.logins.first() else {
         return Err(Error::Failed("it has no owner to ask as".to_owned()));
     };
     let config = config(setup, goal, "evenkeel", goal.owner());
-    let role = identifier(&owner.role);
-    let rows = within(async {
+    let limits = format!("{LIMITS}; SET LOCAL ROLE {}", identifier(&owner.role));
+    let rows = within(patience, async {
         let client = connect(config).await?;
         client.batch_execute(PIN).await?;
-        client.simple_query(&format!("{LIMITS}; SET LOCAL ROLE {role}; {question}")).await
+        client.simple_query(&message(&limits, questions)).await
     });
-    first(&rows?)
+    each(&rows?, questions.len())
 }
 
-/// A question's one row.
-fn first(rows: &[SimpleQueryMessage]) -> Result<Reading, Error> {
-    let row = rows.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    });
-    let row = row.ok_or_else(|| Error::Failed("a check's question gave no row".to_owned()))?;
+/// Questions in one message, and so in one transaction, with what limits them before.
+fn message(limits: &str, questions: &[&str]) -> String {
+    format!("{limits}; {}", questions.join("; "))
+}
+
+/// The one row of each of the last so many statements of a message.
+fn each(messages: &[SimpleQueryMessage], questions: usize) -> Result<Vec<Reading>, Error> {
+    let mut rows = None;
+    let mut readings = Vec::new();
+    for message in messages {
+        match message {
+            SimpleQueryMessage::Row(row) => rows = rows.or(Some(reading(row))),
+            SimpleQueryMessage::CommandComplete(_) => readings.push(rows.take()),
+            _ => {}
+        }
+    }
+    let first = readings.len().saturating_sub(questions);
+    let readings: Option<Vec<Reading>> = readings.drain(first..).collect();
+    let readings = readings.filter(|readings| readings.len() == questions);
+    readings.ok_or_else(|| Error::Failed("a check's question gave no row".to_owned()))
+}
+
+fn reading(row: &SimpleQueryRow) -> Reading {
     let column = |(at, column): (usize, &tokio_postgres::SimpleColumn)| {
         (column.name().to_owned(), row.get(at).unwrap_or_default().to_owned())
     };
-    Ok(Reading(row.columns().iter().enumerate().map(column).collect()))
+    Reading(row.columns().iter().enumerate().map(column).collect())
 }

@@ -48,7 +48,6 @@ pub use make::fill_pool;
 pub struct Postgres {
     setup: Setup,
     session: session::Session,
-    rooms: checks::Rooms,
     proofs: replication::Proofs,
     /// When a checkpoint was last asked for.
     checkpointed: Option<Instant>,
@@ -66,7 +65,6 @@ impl Postgres {
         Self {
             setup,
             session: session::Session::default(),
-            rooms: checks::Rooms::default(),
             proofs: replication::Proofs::default(),
             checkpointed: None,
             flushing: None,
@@ -76,7 +74,7 @@ impl Postgres {
 
     /// Ends its connections.
     fn disconnect(&mut self) {
-        (self.session, self.rooms) = (session::Session::default(), checks::Rooms::default());
+        self.session = session::Session::default();
     }
 
     fn layout(&self, goal: &Goal) -> Layout {
@@ -199,10 +197,15 @@ impl Driver for Postgres {
     }
 
     fn probe(&mut self, goal: &Goal, write: bool) -> Answer {
-        self.rooms = checks::Rooms::default();
         // Sessions of a stopped postmaster go on; nobody new is let in.
-        if matches!(server::find(&self.layout(goal).data), Process::Frozen { .. }) {
+        let data = self.layout(goal).data;
+        if matches!(server::find(&data), Process::Frozen { .. }) {
             return Answer::Silent;
+        }
+        if let Some(answer) = self.session.refused_lately()
+            && server::is_starting(&data)
+        {
+            return answer;
         }
         if write && session::greet(&self.setup, goal) == Answer::Silent {
             return Answer::Silent;
@@ -315,8 +318,16 @@ impl Driver for Postgres {
     }
 
     fn read(&mut self, goal: &Goal, question: &str, place: Place) -> Result<Reading, Error> {
-        let connections = (&mut self.session, &mut self.rooms);
-        checks::read(connections, &self.setup, goal, question, place)
+        checks::read(&mut self.session, &self.setup, goal, question, place)
+    }
+
+    fn read_all(
+        &mut self,
+        goal: &Goal,
+        questions: &[&str],
+        place: Place,
+    ) -> Result<Vec<Reading>, Error> {
+        checks::read_all(&mut self.session, &self.setup, goal, questions, place)
     }
 
     fn stop(&mut self, goal: &Goal, mode: StopMode) -> Result<(), Error> {

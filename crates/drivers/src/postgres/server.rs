@@ -37,6 +37,18 @@ fn postmaster(data: &Path) -> Option<u32> {
     (process::works_in(pid, data) && process::state(pid).is_some()).then_some(pid)
 }
 
+/// Whether a server lets nobody in yet, by its own word: the eighth line of its process file
+/// (`LOCK_FILE_LINE_PM_STATUS` in PostgreSQL's `utils/pidfile.h`). Looking costs it nothing; each
+/// connection that it refuses costs it a process.
+pub fn is_starting(data: &Path) -> bool {
+    let text = fs::read_to_string(data.join("postmaster.pid"));
+    text.is_ok_and(|text| says_starting(&text))
+}
+
+fn says_starting(file: &str) -> bool {
+    file.lines().nth(7).is_some_and(|status| status.trim() == "starting")
+}
+
 /// What runs of a member.
 pub fn find(data: &Path) -> Process {
     // The kernel names working directories without links.
@@ -224,4 +236,19 @@ fn wait_empty(data: &Path, limit: Duration, what: &str) -> Result<(), Error> {
 fn late(what: &str, limit: Duration) -> Error {
     let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     Error::Deadline { what: what.to_owned(), limit_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_starts_says_so_in_its_process_file() {
+        let file = |status: &str| format!("7\n/data\n1700000000\n5432\n/tmp\n*\n1 2\n{status}\n");
+        assert!(says_starting(&file("starting")));
+        for other in ["ready   ", "standby ", "stopping"] {
+            assert!(!says_starting(&file(other)), "{other}");
+        }
+        assert!(!says_starting("7\n/data\n") && !says_starting(""), "nothing is said yet");
+    }
 }

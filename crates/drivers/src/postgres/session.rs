@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evenkeel_core::driver::Answer;
 use evenkeel_core::goal::Goal;
@@ -19,6 +19,9 @@ use crate::sql::{connect, runtime};
 /// How long an answer is waited for before the server counts as silent for now.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A server that says itself that it lets nobody in is not asked for this long after it refused.
+const REFUSED_FOR: Duration = Duration::from_millis(500);
+
 /// First statement of every session: names mean what the system says, whatever users create.
 const PIN: &str = "SET search_path = pg_catalog; SET statement_timeout = '30s'; \
                    SET lock_timeout = '5s'; SET synchronous_commit = on; SET jit = off";
@@ -30,6 +33,8 @@ const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 pub struct Session {
     client: Option<Client>,
     asked: Option<JoinHandle<(Option<Client>, Answer)>>,
+    /// When nobody was let in, and what that said.
+    refused: Option<(Instant, Answer)>,
 }
 
 /// How to reach a member's server through its socket.
@@ -58,10 +63,17 @@ impl Session {
         self.wait(asked)
     }
 
+    /// What a server answered that let nobody in a moment ago.
+    pub fn refused_lately(&self) -> Option<Answer> {
+        let lately = self.refused.filter(|(at, _)| at.elapsed() < REFUSED_FOR);
+        lately.map(|(_, answer)| answer)
+    }
+
     fn wait(&mut self, mut asked: JoinHandle<(Option<Client>, Answer)>) -> Answer {
         let waited = runtime().block_on(async { tokio::time::timeout(PATIENCE, &mut asked).await });
         match waited {
             Ok(Ok((client, answer))) => {
+                self.refused = client.is_none().then(|| (Instant::now(), answer));
                 self.client = client;
                 answer
             }

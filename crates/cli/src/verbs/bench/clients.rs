@@ -193,3 +193,57 @@ impl Loop {
         Ok((times, !status.success()))
     }
 }
+
+/// A client of pgbench at a pace of its own, whatever the server's; each transaction is logged.
+pub struct Paced {
+    pgbench: Child,
+    log: std::path::PathBuf,
+}
+
+impl Paced {
+    /// Starts one over pgbench's tables, so many transactions a second; its log is in a directory.
+    pub fn start(
+        image: &Image,
+        dir: &std::path::Path,
+        url: &str,
+        a_second: u32,
+        lasts: Duration,
+    ) -> Result<Self, Failure> {
+        let (rate, seconds) = (a_second.to_string(), lasts.as_secs().to_string());
+        let mut pgbench = program(image, "pgbench");
+        pgbench.current_dir(dir).args(["-n", "-c", "1", "-l", "--log-prefix=paced"]);
+        let pgbench = pgbench.args(["--rate", &rate, "-T", &seconds, url]).spawn()?;
+        let log = dir.join(format!("paced.{}", pgbench.id()));
+        Ok(Self { pgbench, log })
+    }
+
+    /// How long each transaction took, in milliseconds, from the moment at which it should have begun.
+    pub fn end(mut self) -> Result<Vec<f64>, Failure> {
+        let status = self.pgbench.wait()?;
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let _ = std::fs::remove_file(&self.log);
+        let latencies = latencies(&text);
+        if status.success() && !latencies.is_empty() {
+            return Ok(latencies);
+        }
+        Err(Failure::new(Kind::Failed, "pgbench broke off: a server was not there all the time"))
+    }
+}
+
+/// The third field of each line of pgbench's log, in milliseconds.
+fn latencies(log: &str) -> Vec<f64> {
+    let field = |line: &str| line.split(' ').nth(2)?.parse::<f64>().ok();
+    log.lines().filter_map(field).map(|micros| micros / 1000.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_of_pgbench_is_read() {
+        // client, transaction, latency, script, seconds, microseconds, lag
+        let log = "0 1 5512 0 1700000000 175 12\n0 2 skipped 0 1700000000 175 12\n0 3 880 0 1700000001 9 3\n";
+        assert_eq!(latencies(log), [5.512, 0.88]);
+    }
+}

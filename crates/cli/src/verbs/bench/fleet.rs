@@ -4,13 +4,9 @@
 //! (a restart by hand, the databases' own cost) is measured in the same run.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use evenkeel_drivers::process;
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +14,7 @@ use crate::failure::{Failure, Kind};
 use crate::print;
 use crate::stage::{HOSTS, Stage, signal};
 use crate::verbs::bench::clients::{self, Load, Session};
+use crate::verbs::bench::hand::Hand;
 use crate::verbs::bench::{on_stage, spread, usage};
 
 /// Runs of each figure that is measured one at a time.
@@ -143,8 +140,8 @@ impl Bench<'_> {
             return Err(Failure::new(Kind::Failed, "both services are on one host"));
         }
         let server = self.stage.server("by-hand")?;
-        let mut hand =
-            Hand::of(server, self.stage.owner()?, &self.stage.data().join("by-hand.log"))?;
+        let mut hand = Hand::of(server, self.stage.owner()?)?;
+        let log = self.stage.data().join("by-hand.log");
         let (healed, by_hand) = (self.url("healed", &[])?, self.url("by-hand", &["--direct"])?);
         signal(self.stage.process(&format!("hosts/{host}/pid.json"))?, Signal::KILL)?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -163,7 +160,7 @@ impl Bench<'_> {
             let load = Load::start(&image, &by_hand, CLIENTS)?;
             std::thread::sleep(LOAD);
             let began = Instant::now();
-            hand.kill_and_start()?;
+            hand.kill_and_start(&log)?;
             theirs.push(clients::until_written(&image, &by_hand, began)?);
             drop(load);
         }
@@ -260,66 +257,6 @@ impl Bench<'_> {
             "dead_s": dead,
             "kill_to_all_guarded_s": guarded,
         }))
-    }
-}
-
-/// A person at the machine, as quick as a machine.
-struct Hand {
-    pid: u32,
-    command: Command,
-    started: Option<Child>,
-    locks: Vec<PathBuf>,
-}
-
-impl Hand {
-    /// Learns how a server was started.
-    fn of(pid: u32, (uid, gid): (u32, u32), log: &Path) -> Result<Self, Failure> {
-        let split = |name: &str| -> Result<Vec<String>, Failure> {
-            let bytes = fs::read(format!("/proc/{pid}/{name}"))?;
-            let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
-            Ok(parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect())
-        };
-        let arguments = split("cmdline")?;
-        let mut command = Command::new(fs::read_link(format!("/proc/{pid}/exe"))?);
-        command.env_clear().args(arguments.iter().skip(1));
-        let environment = split("environ")?;
-        command.envs(environment.iter().filter_map(|pair| pair.split_once('=')));
-        let data = fs::read_link(format!("/proc/{pid}/cwd"))?;
-        let value = |name: &str| arguments.iter().find_map(|text| text.strip_prefix(name));
-        let (sockets, port) = (value("unix_socket_directories="), value("port="));
-        let socket = format!(".s.PGSQL.{}.lock", port.unwrap_or_default());
-        let locks =
-            vec![data.join("postmaster.pid"), Path::new(sockets.unwrap_or_default()).join(socket)];
-        command.current_dir(data);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(log)?);
-        if rustix::process::getuid().is_root() {
-            command.uid(uid).gid(gid);
-        }
-        Ok(Self { pid, command, started: None, locks })
-    }
-
-    /// Kills the server and starts it at once, as soon as nothing of it is left.
-    fn kill_and_start(&mut self) -> Result<(), Failure> {
-        let family = usage::family(self.pid);
-        signal(self.pid, Signal::KILL)?;
-        if let Some(mut started) = self.started.take() {
-            started.wait()?;
-        }
-        for child in family {
-            // What is gone already has no descriptor.
-            if let Ok(descriptor) = process::pidfd(child) {
-                let _ = process::wait_gone(&descriptor, Duration::from_secs(10));
-            }
-        }
-        // Where nobody reaps it the dead server looks alive to the next one, which a person would see
-        // and remove.
-        for lock in &self.locks {
-            let _ = fs::remove_file(lock);
-        }
-        let child = self.command.spawn()?;
-        self.pid = child.id();
-        self.started = Some(child);
-        Ok(())
     }
 }
 

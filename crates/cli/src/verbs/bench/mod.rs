@@ -12,10 +12,14 @@ use crate::stage::Stage;
 
 mod archives;
 mod backup;
+mod checks;
 mod clients;
 mod engine;
 mod fleet;
 mod ha;
+mod hand;
+mod pairs;
+mod recovery;
 mod soak;
 mod usage;
 
@@ -28,7 +32,9 @@ mod usage;
   evenkeel bench ha --trials 20
   evenkeel bench archives --services 100 --only proofs
   evenkeel bench backup --scale 150
-  evenkeel bench soak --faults 100 --for 20m")]
+  evenkeel bench soak --faults 100 --for 20m
+  evenkeel bench checks --services 200 --pairs 5
+  evenkeel bench recovery --services 200 --runs 3")]
 pub struct Bench {
     #[command(subcommand)]
     verb: Verb,
@@ -99,6 +105,32 @@ enum Verb {
         #[arg(long, default_value_t = 50)]
         services: usize,
     },
+    /// What checks cost agents and servers, and what clients feel of them: with checks and without, in
+    /// turns. Takes half an hour.
+    Checks {
+        /// Services that are there.
+        #[arg(long, default_value_t = 200)]
+        services: usize,
+        /// Phases with checks, each beside one without.
+        #[arg(long, default_value_t = 5)]
+        pairs: usize,
+        /// How long each phase is measured.
+        #[arg(long = "for", default_value = "60s", value_parser = lasting::parse)]
+        lasts: Duration,
+    },
+    /// Every server killed at once: until all services take writes, beside unlimited starts and a loop by
+    /// hand. Takes half an hour.
+    Recovery {
+        /// Services that are killed.
+        #[arg(long, default_value_t = 200)]
+        services: usize,
+        /// Recoveries each way.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+        /// Ways to measure [default: all].
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<recovery::Way>,
+    },
 }
 
 impl Bench {
@@ -112,6 +144,8 @@ impl Bench {
             Verb::Soak { faults, lasts, seed } => soak::run(*faults, *lasts, *seed),
             Verb::Archives { services, burns, only } => archives::run(*services, *burns, only),
             Verb::Zone { services } => soak::zone(*services),
+            Verb::Checks { services, pairs, lasts } => checks::run(*services, *pairs, *lasts),
+            Verb::Recovery { services, runs, only } => recovery::run(*services, *runs, only),
         }
     }
 }

@@ -37,6 +37,41 @@ fn ticks_s(pid: u32, fields: usize) -> f64 {
     ticks.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS
 }
 
+/// A process of the kernel's table, as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// Processor time of it, and of its children that have ended, in seconds.
+    pub used_s: f64,
+    /// Its title: its command line, which servers' processes rewrite.
+    pub title: String,
+}
+
+/// Every process, by one look at each.
+pub fn table() -> Vec<Row> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        row(pid, &stat, &title)
+    })
+    .collect()
+}
+
+fn row(pid: u32, stat: &str, title: &[u8]) -> Option<Row> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    // From field 14 of proc(5): its own two, its ended children's two. The first here is the third.
+    let ticks = fields.get(14 - 3..18 - 3)?.iter().filter_map(|field| field.parse::<f64>().ok());
+    let title = String::from_utf8_lossy(title).replace('\0', " ").trim().to_owned();
+    let parent = fields.get(1)?.parse().ok()?;
+    Some(Row { pid, parent, used_s: ticks.sum::<f64>() / TICKS, title })
+}
+
 fn pss_kib(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
@@ -72,6 +107,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_row_of_the_table_has_what_ended_children_used() {
+        let stat = "7 (a) b) (c) S 3 7 7 0 -1 4194560 100 200 0 0 150 50 25 75 20 0 1 0 99 0 0";
+        let row = row(7, stat, b"postgres: archiver \0\0").expect("a row");
+        let title = "postgres: archiver".to_owned();
+        assert_eq!(row, Row { pid: 7, parent: 3, used_s: 3.0, title });
+    }
+
+    #[test]
     fn this_process_costs_something() {
         let me = std::process::id();
         let spin = std::thread::spawn(|| {
@@ -83,6 +126,8 @@ mod tests {
         let usage = over(Duration::from_millis(300), &[vec![me]])[0];
         spin.join().expect("it ends");
         assert!(usage.cpu_percent > 10.0 && usage.pss_mib > 0.1, "{usage:?}");
+        let mine = table().into_iter().find(|row| row.pid == me).expect("it is there");
+        assert!(mine.used_s > 0.1 && !mine.title.is_empty(), "{mine:?}");
         assert!(family(evenkeel_drivers::process::parent(me).expect("has one")).contains(&me));
     }
 }
