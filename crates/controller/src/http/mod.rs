@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     pub stats: Arc<Stats>,
     /// Turns true when the controller stops.
     pub stopping: watch::Receiver<bool>,
+    /// Where the flight recorder writes.
+    pub recordings: PathBuf,
     /// How far the journal was found sound.
     pub checked: doctor::Checked,
 }
