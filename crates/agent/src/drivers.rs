@@ -29,6 +29,10 @@ pub trait Drivers: Send + Sync + 'static {
     fn fill_pool(&self) -> Result<bool, Error>;
     /// Looks for the software that new members run from; its digest.
     fn image(&self) -> Option<String>;
+    /// The major release of what was found last.
+    fn version(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The drivers of `evenkeel_drivers`.
@@ -87,5 +91,11 @@ impl Drivers for Real {
         let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
         (setup.image, setup.pooler_image, setup.backrest_image) = (server, pooler, backrest);
         setup.image.as_ref().map(|image| image.digest.to_string())
+    }
+
+    fn version(&self) -> Option<String> {
+        let major = self.setup().image?.major();
+        let major = major.inspect_err(|error| tracing::debug!(error = crate::chain(error)));
+        Some(major.ok()?.to_string())
     }
 }

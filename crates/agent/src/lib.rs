@@ -46,6 +46,8 @@ pub struct Options {
     pub host: String,
     /// The zone it lies in.
     pub zone: String,
+    /// The rack in that zone, if that is known.
+    pub rack: Option<String>,
     /// Address its members listen on.
     pub address: IpAddr,
     /// Everything of this host: lock, goals, members, pool. One agent at a time.

@@ -61,7 +61,7 @@ pub(crate) enum Event {
     /// The host was read.
     Host(Vec<(String, Reading)>),
     /// The image that new members run from.
-    Image(Option<String>),
+    Image { digest: Option<String>, version: Option<String> },
     /// Where a member's import is.
     Importing { member: MemberId, told: Box<Told> },
     /// A script ended.
@@ -120,7 +120,8 @@ impl Shell {
         let Kept { members, store, poolers } = disk.load()?;
         tracing::info!(host = options.host, members = members.len(), "the agent begins");
         let looked = Arc::clone(&drivers);
-        let image = tokio::task::spawn_blocking(move || looked.image()).await.unwrap_or_default();
+        let look = move || (looked.image(), looked.version());
+        let (image, version) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let making = Arc::new(pool::Making::default());
         let mut beside = JoinSet::new();
@@ -133,7 +134,7 @@ impl Shell {
         let file = options.controller_file.clone();
         let reserve = Arc::new(Reserve::new(&options.dir));
         Ok(Self {
-            brain: Brain::new(config(&options, image), members, poolers, store),
+            brain: Brain::new(config(&options, image, version), members, poolers, store),
             clock: Clock::new(),
             ledger: Ledger::new(disk, Arc::clone(&reserve)),
             poolers: poolers::Poolers::new(Arc::clone(&drivers), sender.clone()),
@@ -229,7 +230,7 @@ impl Shell {
                 self.reading_since = None;
                 Input::Host(readings)
             }
-            Event::Image(image) => Input::Image(image),
+            Event::Image { digest, version } => Input::Image { digest, version },
         });
     }
 
@@ -379,17 +380,19 @@ impl Shell {
     }
 }
 
-fn config(options: &Options, image: Option<String>) -> Config {
+fn config(options: &Options, image: Option<String>, version: Option<String>) -> Config {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Config {
         hello: Hello {
             host: options.host.clone(),
             zone: options.zone.clone(),
+            rack: options.rack.clone(),
             address: options.address.to_string(),
             pid: std::process::id(),
             boot: boot.trim().to_owned(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             image,
+            version,
             store: None,
             checks: Vec::new(),
             poolers: options.gateway.is_some(),
@@ -406,9 +409,10 @@ async fn watch_image(drivers: Arc<dyn Drivers>, mut found: bool, events: mpsc::S
         let (soon, late) = IMAGE_STEPS;
         tokio::time::sleep(if found { late } else { soon }).await;
         let drivers = Arc::clone(&drivers);
-        let Ok(image) = tokio::task::spawn_blocking(move || drivers.image()).await else { return };
-        found = image.is_some();
-        if events.send(Event::Image(image)).await.is_err() {
+        let look = move || (drivers.image(), drivers.version());
+        let Ok((digest, version)) = tokio::task::spawn_blocking(look).await else { return };
+        found = digest.is_some();
+        if events.send(Event::Image { digest, version }).await.is_err() {
             return;
         }
     }

@@ -125,11 +125,13 @@ fn a_host() -> view::Host {
         id: HostId(1),
         name: String::new(),
         zone: String::new(),
+        rack: None,
         address: String::new(),
         state: host::State::Up,
         pid: None,
         release: String::new(),
         image: None,
+        version: None,
         members: 0,
         heard_ms: None,
         draining: false,
@@ -585,6 +587,7 @@ fn incidents() -> Vec<(&'static str, serde_json::Value)> {
         told: vec![],
         next: None,
         merged_into: None,
+        recordings: vec![],
     };
     let member =
         view::IncidentMember { subject: text(), check: None, text: text(), since_ms: None };

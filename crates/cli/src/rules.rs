@@ -15,7 +15,8 @@ use crate::failure::{Failure, Kind, chain};
 /// Which rules, by flags.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Rules {
-    /// A policy to decide by, as JSON; what is left out is as by default.
+    /// A policy to decide by, as TOML (`*.toml`, see docs/policy.toml) or JSON; what is left out is as by
+    /// default.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Ports of endpoints and members, from the first to the last, over the policy's (21000-31999 by
@@ -99,11 +100,42 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
     ports.ok_or_else(|| "two ports from 1024 on are needed, such as 21000-31999".to_owned())
 }
 
-/// Reads a policy.
+/// Reads a policy: TOML by the file's ending, else JSON.
 pub fn read_policy(file: &Path) -> Result<Policy, Failure> {
     let bad = |why: String| about(file, &format!("it is no policy: {why}"));
     let text = fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| bad(error.to_string()))
+    let is_toml = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"));
+    let read = if is_toml { policy_of_toml(&text) } else { policy_of_json(&text) };
+    read.map_err(bad)
+}
+
+fn policy_of_json(text: &str) -> Result<Policy, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    // Its message has the place in the file.
+    let read = serde_path_to_error::deserialize(&mut json);
+    let policy = read.map_err(|error| at_key(error.path(), &error.inner().to_string()))?;
+    json.end().map_err(|error| error.to_string())?;
+    Ok(policy)
+}
+
+fn policy_of_toml(text: &str) -> Result<Policy, String> {
+    let place = |error: &toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text.get(..start).map_or(0, |before| before.matches('\n').count()) + 1;
+        format!("{} at line {line}", error.message())
+    };
+    let toml = toml::Deserializer::parse(text).map_err(|error| place(&error))?;
+    let read = serde_path_to_error::deserialize(toml);
+    read.map_err(|error| at_key(error.path(), &place(error.inner())))
+}
+
+/// What is wrong, with the key that it is about.
+fn at_key(path: &serde_path_to_error::Path, why: &str) -> String {
+    match path.to_string().as_str() {
+        // The whole file.
+        "." | "?" => why.to_owned(),
+        key => format!("{key}: {why}"),
+    }
 }
 
 /// Reads a remedy.
@@ -137,6 +169,60 @@ mod tests {
         for wrong in ["", "21000", "21000-", "2-3", "22000-21000", "21000-70000"] {
             assert!(ports(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_policy_is_toml_by_its_files_ending_and_json_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |name: &str, text: &str| {
+            let file = dir.path().join(name);
+            fs::write(&file, text).unwrap();
+            read_policy(&file).map_err(|failure| failure.to_string())
+        };
+        let toml = "beat = 2000\ndown_after = '5s'\n[incidents]\ngather = '1s'\n";
+        let json = r#"{"beat": 2000, "down_after": "5s", "incidents": {"gather": 1000}}"#;
+        let policy = read("policy.toml", toml).unwrap();
+        assert_eq!(policy, read("policy.json", json).unwrap());
+        assert_eq!((policy.beat.0, policy.down_after.0), (2000, 5000));
+        assert_eq!(policy.incidents.gather.0, 1000);
+        for (name, text, words) in [
+            (
+                "a.toml",
+                "beat = 1\n\n[incidents]\ngather = 'soon'\n",
+                "incidents.gather: \"soon\" is",
+            ),
+            ("a.toml", "beat = 1\n\n[incidents]\ngather = 'soon'\n", "at line 4"),
+            ("b.toml", "[checks]\nlag_warn_seconds = true\n", "checks.lag_warn_seconds: invalid"),
+            ("c.toml", "baet = 1\n", "unknown field `baet`"),
+            ("d.toml", "beat = \n", "at line 1"),
+            ("e.json", r#"{"incidents": {"pause": "x"}}"#, "incidents.pause: \"x\" is"),
+            ("f.json", r#"{"beat": 1} x"#, "trailing"),
+            ("g", toml, "at line 1"),
+        ] {
+            let error = read(name, text).unwrap_err();
+            assert!(error.contains(words) && error.contains(name), "{text}: {error}");
+        }
+    }
+
+    /// The example has every key there is, with what it is by default.
+    #[test]
+    fn the_example_of_a_policy_is_the_default_and_complete() {
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/policy.toml");
+        let policy = read_policy(Path::new(example)).unwrap();
+        assert_eq!(policy, Policy::default());
+        let text = fs::read_to_string(example).unwrap();
+        let mut missing = Vec::new();
+        let mut tables = vec![serde_json::to_value(&policy).unwrap()];
+        while let Some(table) = tables.pop() {
+            for (key, value) in table.as_object().unwrap() {
+                let has = |form: String| text.contains(&form);
+                if !has(format!("{key} = ")) && !has(format!("[{key}]")) {
+                    missing.push(key.clone());
+                }
+                tables.extend(value.is_object().then(|| value.clone()));
+            }
+        }
+        assert!(missing.is_empty(), "docs/policy.toml lacks {missing:?}");
     }
 
     #[test]

@@ -127,6 +127,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         driller: options.driller.clone(),
         checked: http::doctor::Checked::default(),
         watcher: watcher.clone(),
+        recordings: options.dir.join(RECORDINGS),
     };
     let mut server = JoinSet::new();
     server.spawn(http::serve(listener, http::router(Arc::new(inner)), told.clone()));

@@ -137,6 +137,9 @@ pub struct Archived {
     pub behind_since: Option<Moment>,
     /// Why the last file was not stored.
     pub trouble: Option<String>,
+    /// The repositories that did not take it then.
+    #[serde(default)]
+    pub refused: Vec<String>,
     /// Repositories that did not take what others took.
     #[serde(default)]
     pub missed: Vec<Missed>,

@@ -81,6 +81,9 @@ pub struct Archive {
     /// Why the last file was not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// The repositories that did not take it then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
     /// Repositories that did not take what others took.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missed: Vec<job::Missed>,
@@ -168,6 +171,9 @@ pub struct Hello {
     pub host: String,
     /// Its zone.
     pub zone: String,
+    /// Its rack in that zone, where it was told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rack: Option<String>,
     /// Address its members listen on.
     pub address: String,
     /// The agent's process.
@@ -178,6 +184,9 @@ pub struct Hello {
     pub release: String,
     /// The image that new members run from, if it has one.
     pub image: Option<String>,
+    /// The major release in that image, as its server says: `15`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// The newest store this agent obeyed, and its highest sequence.
     pub store: Option<(StoreId, u64)>,
     /// Checks of the host that do not pass.
@@ -274,6 +283,9 @@ pub enum FromAgent {
         checks: Vec<CheckResult>,
         /// The image that new members run from.
         image: Option<String>,
+        /// The major release in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
     },
     /// Answers to questions.
     Answers(Vec<Answer>),

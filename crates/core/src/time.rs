@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A point on the cell's clock, in milliseconds.
 #[derive(
@@ -16,12 +16,37 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Time(pub u64);
 
-/// A length of time, in milliseconds.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+/// A length of time, in milliseconds. Programs write it as that number; people may write `"30s"` as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Span(pub u64);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl de::Visitor<'_> for Either {
+            type Value = Span;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("milliseconds, or a length of time as in \"30s\"")
+            }
+
+            fn visit_u64<E: de::Error>(self, ms: u64) -> Result<Span, E> {
+                Ok(Span(ms))
+            }
+
+            fn visit_i64<E: de::Error>(self, ms: i64) -> Result<Span, E> {
+                let bad = |_| E::invalid_value(de::Unexpected::Signed(ms), &self);
+                u64::try_from(ms).map(Span).map_err(bad)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
 
 impl Span {
     /// A span of whole milliseconds.
@@ -119,6 +144,16 @@ mod tests {
         for bad in ["", "7", "s", "-3s", "3 s", "1w", "99999999999999999999s", "999999999999999d"] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn spans_in_files_are_numbers_or_texts() {
+        let read = |json: &str| serde_json::from_str::<Span>(json).map_err(|e| e.to_string());
+        assert_eq!((read("1500"), read("\"2h\"")), (Ok(Span(1500)), Ok(Span::mins(120))));
+        assert!(read("\"2 weeks\"").unwrap_err().contains("is no length of time"));
+        assert!(read("-1").unwrap_err().contains("milliseconds"));
+        assert!(read("true").unwrap_err().contains("30s"));
+        assert_eq!(serde_json::to_string(&Span(1500)).unwrap(), "1500");
     }
 
     #[test]

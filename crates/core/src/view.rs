@@ -12,6 +12,7 @@ use crate::check::{Family, Severity};
 use crate::decide::Decision;
 use crate::host;
 use crate::id::{HostId, Incarnation, MemberId, OperationId, Revision, ServiceId, Term};
+use crate::incident;
 use crate::member;
 use crate::remedy;
 use crate::service::{Health, Phase, State};
@@ -372,6 +373,9 @@ pub struct Host {
     pub name: String,
     /// Its zone.
     pub zone: String,
+    /// Its rack in that zone, where it has one.
+    #[serde(default)]
+    pub rack: Option<String>,
     /// Address its members listen on.
     pub address: String,
     /// What is known of it.
@@ -382,6 +386,9 @@ pub struct Host {
     pub release: String,
     /// Digest of the image that new members run from.
     pub image: Option<String>,
+    /// The major release in that image.
+    #[serde(default)]
+    pub version: Option<String>,
     /// Members it holds.
     pub members: usize,
     /// How long ago it was heard, in milliseconds; none if never since this controller began.
@@ -471,6 +478,19 @@ pub struct Incident {
     pub next: Option<String>,
     /// The incident that has its members now.
     pub merged_into: Option<IncidentId>,
+    /// Flight recordings from some time before it to some time after, oldest first: `evenkeel replay`
+    /// decides again what was decided then.
+    #[serde(default)]
+    pub recordings: Vec<String>,
+}
+
+impl Incident {
+    /// Whether nothing is wrong any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let over = [incident::State::Resolved, incident::State::Closed];
+        over.iter().any(|state| state.as_str() == self.state)
+    }
 }
 
 /// A member of an incident.

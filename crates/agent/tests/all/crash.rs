@@ -23,6 +23,7 @@ fn agent_in_a_process_of_its_own() {
     let options = evenkeel_agent::Options {
         host: "h1".to_owned(),
         zone: "a".to_owned(),
+        rack: None,
         address: [127, 0, 0, 1].into(),
         dir: dir.join("agent"),
         controller_file: dir.join("controller.json"),

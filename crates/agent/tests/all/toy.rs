@@ -93,6 +93,7 @@ impl Host {
         Options {
             host: "h1".to_owned(),
             zone: "a".to_owned(),
+            rack: None,
             address: [127, 0, 0, 1].into(),
             dir: self.path("agent"),
             controller_file: self.path("controller.json"),

@@ -33,6 +33,12 @@ struct Host {
     launcher: Vec<String>,
 }
 
+/// The rack of a host: those of a zone in turn.
+fn rack(number: u8, racks: u8) -> Option<String> {
+    let in_zone = usize::from(number) / ZONES.len();
+    (racks > 0).then(|| format!("r{}", in_zone % usize::from(racks) + 1))
+}
+
 impl Hosts {
     /// Starts what does not run yet, and keeps it running.
     pub fn start(data: &Path, program: &Path, options: &Options) -> Result<Self, Failure> {
@@ -78,6 +84,9 @@ impl Host {
             "--pool".to_owned(),
             options.pool.to_string(),
         ];
+        if let Some(rack) = rack(number, options.racks) {
+            argv.extend(["--rack".to_owned(), rack]);
+        }
         if number == 0 {
             argv.extend(["--gateway-dir".to_owned(), text(&data.join("gateways").join(&name))]);
         }
@@ -131,5 +140,18 @@ impl Host {
                 None => thread::sleep(STEP),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_a_zone_are_in_its_racks_in_turn() {
+        let racks = |racks| (0..8).map(|number| rack(number, racks)).collect::<Vec<_>>();
+        assert!(racks(0).iter().all(Option::is_none));
+        let two: Vec<String> = racks(2).into_iter().flatten().collect();
+        assert_eq!(two, ["r1", "r1", "r1", "r2", "r2", "r2", "r1", "r1"]);
     }
 }

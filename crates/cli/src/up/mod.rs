@@ -37,6 +37,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Local hosts.
     pub hosts: u8,
+    /// Racks in each zone; none: 0.
+    pub racks: u8,
     /// When a killed agent is started again.
     pub respawn_after: Option<Duration>,
     /// Directories each host keeps ready.

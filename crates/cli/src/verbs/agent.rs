@@ -12,7 +12,7 @@ use crate::up::{launcher, logging, runtime, signals};
 /// Run the agent of this host. Its databases go on running when it ends.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  evenkeel agent --host db-7 --zone a --address 10.0.0.7 --dir /var/lib/evenkeel/agent \\
+  evenkeel agent --host db-7 --zone a --rack r2 --address 10.0.0.7 --dir /var/lib/evenkeel/agent \\
       --controller-file /etc/evenkeel/controller.json")]
 pub struct Agent {
     /// The host's name in the fleet.
@@ -21,6 +21,9 @@ pub struct Agent {
     /// Its zone.
     #[arg(long)]
     zone: String,
+    /// Its rack in that zone: hosts that share a switch and power fail together, and are one incident.
+    #[arg(long)]
+    rack: Option<String>,
     /// Address its members listen on.
     #[arg(long, default_value = "127.0.0.1")]
     address: IpAddr,
@@ -52,6 +55,7 @@ impl Agent {
         let options = evenkeel_agent::Options {
             host: self.host.clone(),
             zone: self.zone.clone(),
+            rack: self.rack.clone(),
             address: self.address,
             dir: self.dir.clone(),
             controller_file: self.controller_file.clone(),

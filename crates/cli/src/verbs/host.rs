@@ -68,7 +68,7 @@ fn list(context: &Context, hosts: &[view::Host]) -> Result<(), Failure> {
     if context.json {
         return print::json(&hosts);
     }
-    let heading = ["NAME", "ZONE", "STATE", "MEMBERS", "AGENT", "HEARD", "NOTES"];
+    let heading = ["NAME", "ZONE", "RACK", "STATE", "MEMBERS", "AGENT", "HEARD", "NOTES"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for host in hosts {
         let worst = host.findings.first().map(|f| f.check.clone()).unwrap_or_default();
@@ -76,6 +76,7 @@ fn list(context: &Context, hosts: &[view::Host]) -> Result<(), Failure> {
         rows.push(vec![
             host.name.clone(),
             host.zone.clone(),
+            host.rack.clone().unwrap_or_else(|| "-".to_owned()),
             host.state.to_string(),
             host.members.to_string(),
             host.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
@@ -96,13 +97,16 @@ fn page(context: &Context, host: &view::Host) -> Result<(), Failure> {
         return print::json(host);
     }
     print::heading(&host.name);
+    let version = host.version.as_ref().map_or_else(String::new, |v| format!(" (PostgreSQL {v})"));
+    let image = host.image.as_ref().map(|image| format!("{image}{version}"));
     print::table(&[
         vec!["state".into(), host.state.to_string()],
         vec!["zone".into(), host.zone.clone()],
+        vec!["rack".into(), host.rack.clone().unwrap_or_else(|| "none".to_owned())],
         vec!["address".into(), host.address.clone()],
         vec!["members".into(), host.members.to_string()],
         vec!["release".into(), host.release.clone()],
-        vec!["image".into(), host.image.clone().unwrap_or_else(|| "none".to_owned())],
+        vec!["image".into(), image.unwrap_or_else(|| "none".to_owned())],
     ]);
     if host.draining {
         print::line("it takes no new members");

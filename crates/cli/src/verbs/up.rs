@@ -25,6 +25,9 @@ pub struct Up {
     /// Local hosts, in zones a, b, c in turn.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=26))]
     hosts: u8,
+    /// Racks in each zone, hosts in turn; 0: hosts are in none.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
+    racks: u8,
     /// Start a killed agent again after this long ("10s", "500ms"), or "never".
     #[arg(long, default_value = "10s", value_parser = respawn)]
     respawn_after: Respawn,
@@ -60,6 +63,7 @@ impl Up {
             &up::Options {
                 listen: self.listen,
                 hosts: self.hosts,
+                racks: self.racks,
                 respawn_after: self.respawn_after.0,
                 pool: self.pool,
                 backup_engine: self.backup_engine,

@@ -294,11 +294,12 @@ impl Worker {
         let turn = cell.turn(now, &inbox);
         self.stats.turns.observe(began.elapsed());
         self.wake_at = turn.wake_at;
+        let news = cell.has_incident_news();
         let committed = self.commit(&turn.writes);
         if committed.is_ok() {
             self.send(&turn);
         }
-        self.recorder.gave(&turn);
+        self.recorder.gave(&turn, news);
         if let Err(error) = committed {
             self.halt(&error);
         }

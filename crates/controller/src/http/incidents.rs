@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::App;
 use super::body::Body;
 use super::failure::Failure;
+use crate::recorder;
 
 /// The query of the list.
 #[derive(Debug, Default, Deserialize)]
@@ -28,14 +29,24 @@ pub(crate) async fn list(
     Ok(Json(app.cell.ask(move |seen| seen.cell.incidents(which.all, seen.now)).await?))
 }
 
-/// `GET /v1/incidents/{id}`
+/// `GET /v1/incidents/{id}`, with the recordings around it.
 pub(crate) async fn show(
     State(app): State<App>,
     Path(incident): Path<String>,
 ) -> Result<Json<view::Incident>, Failure> {
     let id = number(&incident)?;
-    let found = app.cell.ask(move |seen| seen.cell.incident(id, seen.now)).await?;
-    found.map(Json).ok_or_else(|| order::Error::NoSuchIncident { incident }.into())
+    let found = app.cell.ask(move |seen| (seen.cell.incident(id, seen.now), seen.now)).await?;
+    let (Some(mut found), now) = found else {
+        return Err(order::Error::NoSuchIncident { incident }.into());
+    };
+    let opened = now - found.opened_ms;
+    let ended = if found.is_over() { now - found.since_ms } else { now };
+    let dir = app.recordings.clone();
+    let files = tokio::task::spawn_blocking(move || recorder::around(&dir, opened, ended)).await;
+    // Nothing else of it rests on them.
+    let files = files.unwrap_or_default();
+    found.recordings = files.iter().map(|path| path.display().to_string()).collect();
+    Ok(Json(found))
 }
 
 /// `POST /v1/incidents/{id}/ack`

@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     pub stopping: watch::Receiver<bool>,
     /// Who exercises emergencies, where somebody does.
     pub driller: Option<Arc<dyn Driller>>,
+    /// Where the flight recorder writes.
+    pub recordings: PathBuf,
     /// How far the journal was found sound.
     pub checked: doctor::Checked,
 }

@@ -5,37 +5,37 @@
 //! - it never stops the controller: where it cannot write, it drops the recording and says so once;
 //! - it syncs nothing and writes at most once a second or per [`BUFFER_MAX_BYTES`];
 //! - a file begins with the cell's whole state, so each can be replayed alone;
-//! - a file that holds a verdict is kept beyond the ring.
+//! - a file that holds a verdict is kept beyond the ring, and so are those from some time before an
+//!   incident begins or ends to some time after.
 
+mod around;
 mod frame;
 mod replay;
 mod segment;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::cell::{Cell, Entry, Setup, Turn};
 use evenkeel_core::digest::Digest;
-use evenkeel_core::journal::Topic;
+use evenkeel_core::journal::{self, Topic};
 use evenkeel_core::time::Time;
 use serde::Serialize;
 
+pub(crate) use around::around;
+use around::{AFTER, BEFORE};
 use frame::Record;
 pub use frame::{Header, UnknownVersion};
 pub use replay::{Difference, Error, Replay, replay};
-use segment::Ring;
+use segment::{Kept, Recording, Ring};
 
 /// A recording ends at this size, or at four times its snapshot's if that is more: a large cell
 /// would do nothing but write snapshots.
 const SEGMENT_MAX_BYTES: usize = 8 << 20;
 /// A recording ends at this age.
 const SEGMENT_MAX_AGE: Duration = Duration::from_secs(30 * 60);
-/// Recordings in the ring: some hours of a small cell, in at most 64 MiB.
-const SEGMENTS_MAX: usize = 8;
-/// Recordings with a verdict kept beyond the ring.
-const PINNED_MAX: usize = 16;
 /// What is buffered at most before it is written.
 const BUFFER_MAX_BYTES: usize = 1 << 20;
 /// How often what is buffered is written.
@@ -50,6 +50,8 @@ pub(crate) struct Recorder {
     header: Header,
     state: State,
     told: bool,
+    /// When an incident last began or ended.
+    incident: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -65,14 +67,13 @@ enum State {
 
 #[derive(Debug)]
 struct Segment {
-    path: PathBuf,
+    recording: Recording,
     file: File,
     began: Instant,
     flushed: Instant,
     buffer: Vec<u8>,
     written_bytes: usize,
     limit_bytes: usize,
-    pinned: bool,
 }
 
 impl Recorder {
@@ -84,8 +85,8 @@ impl Recorder {
             store: setup.store.clone(),
             policy: setup.policy.clone(),
         };
-        let ring = Ring::open(dir, SEGMENTS_MAX, PINNED_MAX);
-        Self { ring, header, state: State::Closed, told: false }
+        let ring = Ring::open(dir);
+        Self { ring, header, state: State::Closed, told: false, incident: None }
     }
 
     /// Whether turns are being recorded.
@@ -99,23 +100,34 @@ impl Recorder {
             let begun = self.begin(cell, now);
             self.state = match begun {
                 Ok(segment) => State::Open(segment),
-                Err(error) => self.failed(&error),
+                Err(error) => failed(&mut self.told, &error),
             };
         }
         self.write(|segment| segment.push(&GivenRef::Given { now, inbox }));
     }
 
-    /// After a turn: what it gave.
-    pub fn gave(&mut self, turn: &Turn) {
-        let pins = turn.writes.journal.iter().any(|entry| entry.topic == Topic::Verdict);
-        self.write(|segment| {
+    /// After a turn: what it gave, and whether an incident began or ended in it.
+    pub fn gave(&mut self, turn: &Turn, has_incident_news: bool) {
+        let is_verdict = |entry: &journal::Entry| entry.topic == Topic::Verdict;
+        let kept = match has_incident_news {
+            true => Kept::Incident,
+            false if turn.writes.journal.iter().any(is_verdict) => Kept::Verdict,
+            false => Kept::Plain,
+        };
+        if kept == Kept::Incident {
+            self.incident = Some(Instant::now());
+        }
+        let ring = &self.ring;
+        let write = |segment: &mut Segment| {
             segment.push(&Record::Gave { turn: Digest::of_json(turn) })?;
-            if pins && !segment.pinned {
-                segment::pin(&segment.path)?;
-                segment.pinned = true;
+            if kept == Kept::Incident && segment.recording.kept < kept {
+                // What led to it is in this one and in those before.
+                segment.recording.keep(kept)?;
+                ring.keep_newest(BEFORE)?;
             }
-            Ok(())
-        });
+            segment.recording.keep(kept)
+        };
+        Self::write_to(&mut self.state, &mut self.told, write);
         if let State::Open(segment) = &self.state
             && (segment.written_bytes + segment.buffer.len() >= segment.limit_bytes
                 || segment.began.elapsed() >= SEGMENT_MAX_AGE)
@@ -151,16 +163,18 @@ impl Recorder {
 
     fn begin(&mut self, cell: &Cell, now: Time) -> io::Result<Segment> {
         let snapshot = cell.snapshot();
-        let (path, file) = self.ring.begin()?;
+        let (mut recording, file) = self.ring.begin()?;
+        if self.incident.is_some_and(|at| at.elapsed() < AFTER) {
+            recording.keep(Kept::Incident)?;
+        }
         let mut segment = Segment {
-            path,
+            recording,
             file,
             began: Instant::now(),
             flushed: Instant::now(),
             buffer: Vec::new(),
             written_bytes: 0,
             limit_bytes: SEGMENT_MAX_BYTES.max(snapshot.len().saturating_mul(4)),
-            pinned: false,
         };
         segment.push(&Header { at: now, ..self.header.clone() })?;
         frame::push(&mut segment.buffer, &snapshot);
@@ -168,20 +182,27 @@ impl Recorder {
     }
 
     fn write(&mut self, what: impl FnOnce(&mut Segment) -> io::Result<()>) {
-        let State::Open(segment) = &mut self.state else { return };
-        if let Err(error) = what(segment) {
-            self.state = self.failed(&error);
-        } else {
-            self.told = false;
-        }
+        Self::write_to(&mut self.state, &mut self.told, what);
     }
 
-    fn failed(&mut self, error: &io::Error) -> State {
-        if !std::mem::replace(&mut self.told, true) {
-            tracing::warn!(%error, "turns are not recorded: the flight recorder cannot write");
+    fn write_to(
+        state: &mut State,
+        told: &mut bool,
+        what: impl FnOnce(&mut Segment) -> io::Result<()>,
+    ) {
+        let State::Open(segment) = state else { return };
+        match what(segment) {
+            Ok(()) => *told = false,
+            Err(error) => *state = failed(told, &error),
         }
-        State::Failed { until: Instant::now() + RETRY_AFTER }
     }
+}
+
+fn failed(told: &mut bool, error: &io::Error) -> State {
+    if !std::mem::replace(told, true) {
+        tracing::warn!(%error, "turns are not recorded: the flight recorder cannot write");
+    }
+    State::Failed { until: Instant::now() + RETRY_AFTER }
 }
 
 /// [`Record::Given`] without owning the inbox.

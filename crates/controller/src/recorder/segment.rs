@@ -1,98 +1,185 @@
 //! The ring of recordings on disk: which files there are, which goes next.
 //!
-//! Names sort by age: `000042.rec`, and `000042.pinned.rec` for one that holds a verdict.
+//! Names sort by age: `000042.rec`, `000042.pinned.rec` for one that holds a verdict, and
+//! `000042.incident.rec` for one that was made around the beginning or the end of an incident.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-const PINNED: &str = ".pinned.rec";
-const PLAIN: &str = ".rec";
+/// Recordings in the ring: some hours of a small cell, in at most 64 MiB.
+pub(crate) const PLAIN_MAX: usize = 8;
+/// Recordings with a verdict kept beyond the ring.
+pub(crate) const VERDICTS_MAX: usize = 16;
+/// Recordings around incidents kept beyond the ring: two or three of each.
+pub(crate) const INCIDENTS_MAX: usize = 32;
+
+/// What a recording is kept for. One that is kept for more is kept for the last of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kept {
+    /// It is the newest there is.
+    Plain,
+    /// It holds a verdict.
+    Verdict,
+    /// It is of the time around an incident.
+    Incident,
+}
+
+impl Kept {
+    const ALL: [Self; 3] = [Self::Plain, Self::Verdict, Self::Incident];
+
+    /// What its files' names end with.
+    const fn ending(self) -> &'static str {
+        match self {
+            Self::Plain => ".rec",
+            Self::Verdict => ".pinned.rec",
+            Self::Incident => ".incident.rec",
+        }
+    }
+}
+
+/// One recording on disk.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Recording {
+    pub number: u64,
+    pub kept: Kept,
+    pub path: PathBuf,
+}
+
+impl Recording {
+    /// By its name, if it is a recording's.
+    fn of(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let (number, kept) = Kept::ALL.into_iter().find_map(|kept| {
+            Some((name.strip_suffix(kept.ending())?.parse::<u64>().ok()?, kept))
+        })?;
+        Some(Self { number, kept, path })
+    }
+
+    /// Keeps it for this too; where it is now. It may still be written to.
+    pub fn keep(&mut self, kept: Kept) -> io::Result<()> {
+        if kept > self.kept {
+            let path = self.path.with_file_name(format!("{:06}{}", self.number, kept.ending()));
+            fs::rename(&self.path, &path)?;
+            (self.kept, self.path) = (kept, path);
+        }
+        Ok(())
+    }
+}
 
 /// The directory of recordings.
 #[derive(Debug)]
 pub(crate) struct Ring {
     dir: PathBuf,
-    kept_max: usize,
-    pinned_max: usize,
     next: u64,
 }
 
 impl Ring {
     /// A ring over what a directory holds. An unreadable one is found out when it is written to.
-    pub fn open(dir: &Path, kept_max: usize, pinned_max: usize) -> Self {
-        let (plain, pinned) = list(dir).unwrap_or_default();
-        let newest = plain.iter().chain(&pinned).max().copied();
-        let next = newest.map_or(1, |number| number + 1);
-        Self { dir: dir.to_owned(), kept_max, pinned_max, next }
+    pub fn open(dir: &Path) -> Self {
+        let newest = list(dir).unwrap_or_default().last().map(|recording| recording.number);
+        Self { dir: dir.to_owned(), next: newest.map_or(1, |number| number + 1) }
     }
 
     /// A new recording's file, after the oldest ones made room for it.
-    pub fn begin(&mut self) -> io::Result<(PathBuf, File)> {
+    pub fn begin(&mut self) -> io::Result<(Recording, File)> {
         fs::create_dir_all(&self.dir)?;
-        let (plain, pinned) = list(&self.dir)?;
-        let old = |numbers: &[u64], max: usize| numbers.len().saturating_sub(max);
-        for number in &plain[..old(&plain, self.kept_max.saturating_sub(1))] {
-            fs::remove_file(self.dir.join(format!("{number:06}{PLAIN}")))?;
+        let all = list(&self.dir)?;
+        for (kept, max) in [
+            (Kept::Plain, PLAIN_MAX - 1),
+            (Kept::Verdict, VERDICTS_MAX),
+            (Kept::Incident, INCIDENTS_MAX),
+        ] {
+            let of: Vec<&Recording> = all.iter().filter(|one| one.kept == kept).collect();
+            for old in &of[..of.len().saturating_sub(max)] {
+                fs::remove_file(&old.path)?;
+            }
         }
-        for number in &pinned[..old(&pinned, self.pinned_max)] {
-            fs::remove_file(self.dir.join(format!("{number:06}{PINNED}")))?;
-        }
-        let path = self.dir.join(format!("{:06}{PLAIN}", self.next));
+        let (number, kept) = (self.next, Kept::Plain);
+        let path = self.dir.join(format!("{number:06}{}", kept.ending()));
         self.next += 1;
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok((path, file))
+        Ok((Recording { number, kept, path }, file))
     }
-}
 
-/// Keeps a recording beyond the ring. It may still be written to.
-pub(crate) fn pin(path: &Path) -> io::Result<()> {
-    let name = path.to_string_lossy();
-    match name.strip_suffix(PLAIN) {
-        Some(stem) if !name.ends_with(PINNED) => fs::rename(path, format!("{stem}{PINNED}")),
-        _ => Ok(()),
-    }
-}
-
-/// Numbers of plain and of pinned recordings, oldest first.
-fn list(dir: &Path) -> io::Result<(Vec<u64>, Vec<u64>)> {
-    let (mut plain, mut pinned) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let name = name.to_string_lossy();
-        let number = |suffix: &str| name.strip_suffix(suffix)?.parse::<u64>().ok();
-        if let Some(number) = number(PINNED) {
-            pinned.push(number);
-        } else if let Some(number) = number(PLAIN) {
-            plain.push(number);
+    /// Keeps those that were written to within `before` for an incident too.
+    pub fn keep_newest(&self, before: Duration) -> io::Result<()> {
+        let oldest = SystemTime::now().checked_sub(before);
+        for mut recording in list(&self.dir)? {
+            let written = fs::metadata(&recording.path)?.modified()?;
+            if oldest.is_none_or(|oldest| written >= oldest) {
+                recording.keep(Kept::Incident)?;
+            }
         }
+        Ok(())
     }
-    plain.sort_unstable();
-    pinned.sort_unstable();
-    Ok((plain, pinned))
+}
+
+/// All recordings of a directory, oldest first.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<Recording>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        all.extend(Recording::of(entry?.path()));
+    }
+    all.sort();
+    Ok(all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn numbers(dir: &Path, kept: Kept) -> Vec<u64> {
+        let all = list(dir).unwrap().into_iter();
+        all.filter(|one| one.kept == kept).map(|one| one.number).collect()
+    }
+
     #[test]
-    fn the_oldest_make_room_and_pinned_ones_stay_longer() {
+    fn the_oldest_make_room_and_those_kept_for_something_stay_longer() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ring = Ring::open(dir.path(), 2, 1);
-        let begin = |ring: &mut Ring| ring.begin().unwrap().0;
-        let first = begin(&mut ring);
-        pin(&first).unwrap();
-        for _ in 0..4 {
-            begin(&mut ring);
+        let mut ring = Ring::open(dir.path());
+        let mut first = ring.begin().unwrap().0;
+        first.keep(Kept::Verdict).unwrap();
+        let mut second = ring.begin().unwrap().0;
+        second.keep(Kept::Incident).unwrap();
+        second.keep(Kept::Verdict).unwrap();
+        assert_eq!(second.kept, Kept::Incident, "what is kept longest counts");
+        let more = u64::try_from(PLAIN_MAX).unwrap() + 3;
+        for _ in 0..more {
+            ring.begin().unwrap();
         }
-        assert_eq!(list(dir.path()).unwrap(), (vec![4, 5], vec![1]));
-        let second = begin(&mut ring);
-        pin(&second).unwrap();
-        pin(&second.with_extension("").with_extension("pinned.rec")).unwrap();
-        let mut ring = Ring::open(dir.path(), 2, 1);
-        begin(&mut ring);
-        assert_eq!(list(dir.path()).unwrap(), (vec![5, 7], vec![6]), "numbers go on");
+        let plain: Vec<u64> = (6..=2 + more).collect();
+        assert_eq!(numbers(dir.path(), Kept::Plain), plain);
+        assert_eq!(numbers(dir.path(), Kept::Verdict), [1]);
+        assert_eq!(numbers(dir.path(), Kept::Incident), [2]);
+        let mut ring = Ring::open(dir.path());
+        assert_eq!(ring.begin().unwrap().0.number, 3 + more, "numbers go on");
+    }
+
+    #[test]
+    fn incidents_have_room_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ring = Ring::open(dir.path());
+        for _ in 0..INCIDENTS_MAX + 2 {
+            ring.begin().unwrap().0.keep(Kept::Incident).unwrap();
+            ring.begin().unwrap().0.keep(Kept::Verdict).unwrap();
+        }
+        ring.begin().unwrap();
+        assert_eq!(numbers(dir.path(), Kept::Incident).len(), INCIDENTS_MAX);
+        assert_eq!(numbers(dir.path(), Kept::Verdict).len(), VERDICTS_MAX);
+    }
+
+    #[test]
+    fn what_was_written_a_moment_ago_is_kept_for_an_incident_and_what_is_old_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ring = Ring::open(dir.path());
+        let (old, file) = ring.begin().unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        let new = ring.begin().unwrap().0;
+        ring.keep_newest(Duration::from_secs(600)).unwrap();
+        assert_eq!(numbers(dir.path(), Kept::Plain), [old.number]);
+        assert_eq!(numbers(dir.path(), Kept::Incident), [new.number]);
     }
 }

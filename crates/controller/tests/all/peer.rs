@@ -145,11 +145,13 @@ pub fn hello(host: &str) -> Hello {
     Hello {
         host: host.to_owned(),
         zone: "a".to_owned(),
+        rack: None,
         address: "127.0.0.1".to_owned(),
         pid: 1,
         boot: "boot".to_owned(),
         release: "0.1.0".to_owned(),
         image: Some("image".to_owned()),
+        version: None,
         store: None,
         checks: Vec::new(),
         poolers: false,

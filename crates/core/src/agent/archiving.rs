@@ -114,6 +114,7 @@ impl Archiving {
                 pending_bytes: report::band(self.said.pending_bytes),
                 behind_since: self.said.behind_since,
                 trouble: self.said.trouble.clone(),
+                refused: self.said.refused.clone(),
                 missed: self.said.missed.clone(),
                 disk: self.guard.report(),
                 flushed: self.flushed,

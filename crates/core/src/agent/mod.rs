@@ -142,7 +142,12 @@ pub enum Input {
     /// The host was looked at: each host check's name with its reading.
     Host(Vec<(String, Reading)>),
     /// The image that new members run from.
-    Image(Option<String>),
+    Image {
+        /// Its digest.
+        digest: Option<String>,
+        /// The major release in it.
+        version: Option<String>,
+    },
 }
 
 /// A driver call to make.
@@ -345,9 +350,11 @@ impl Brain {
                 }
             }
             Input::Host(readings) => self.judge_host(readings, out),
-            Input::Image(image) => {
-                if self.config.hello.image != *image {
-                    self.config.hello.image.clone_from(image);
+            Input::Image { digest, version } => {
+                let hello = &mut self.config.hello;
+                if hello.image != *digest || hello.version != *version {
+                    hello.image.clone_from(digest);
+                    hello.version.clone_from(version);
                     self.tell_host(out);
                 }
             }
@@ -594,7 +601,8 @@ impl Brain {
         if self.open {
             let hello = &self.config.hello;
             let (checks, image) = (hello.checks.clone(), hello.image.clone());
-            out.send.push(FromAgent::Host { checks, image });
+            let version = hello.version.clone();
+            out.send.push(FromAgent::Host { checks, image, version });
         }
     }
 

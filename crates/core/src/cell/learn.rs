@@ -70,7 +70,10 @@ impl Cell {
                 self.beat(&beat, work);
             }
             FromAgent::Members { whole, members } => self.members(id, *whole, members, work),
-            FromAgent::Host { checks, image } => self.host_checks(id, checks, image.clone(), work),
+            FromAgent::Host { checks, image, version } => {
+                self.learn_version(image.as_deref(), version.as_deref(), work);
+                self.host_checks(id, checks, image.clone(), work);
+            }
             FromAgent::Answers(answers) => self.answers(id, answers, work),
             FromAgent::Poolers(news) => self.poolers(id, news, work),
             FromAgent::Absence { until_back, reason } => {
@@ -123,17 +126,29 @@ impl Cell {
             false => drop(self.state.poolers.remove(&id)),
         }
         let moved = host.row.address != hello.address || host.row.zone != hello.zone;
-        if moved {
+        if moved || host.row.rack != hello.rack {
             host.row.address.clone_from(&hello.address);
             host.row.zone.clone_from(&hello.zone);
+            host.row.rack.clone_from(&hello.rack);
             work.record_host(id);
         }
+        self.learn_version(hello.image.as_deref(), hello.version.as_deref(), work);
         if moved && !self.recovers() {
             let services: BTreeSet<_> = self.services_on(id).collect();
             services.iter().for_each(|&service| self.settle(service, work));
             work.routes.extend(services);
         }
         self.heard(id, work);
+    }
+
+    /// Keeps which release is in an image: what runs from it is of that version.
+    fn learn_version(&mut self, image: Option<&str>, version: Option<&str>, work: &mut Work) {
+        let Some((image, version)) = image.zip(version) else { return };
+        let versions = &mut self.state.row.versions;
+        if versions.get(image).is_none_or(|known| known != version) {
+            versions.insert(image.to_owned(), version.to_owned());
+            work.cell = true;
+        }
     }
 
     /// Welcomes a host: from now on it obeys, and gets its goals.
@@ -194,13 +209,15 @@ impl Cell {
             id,
             name: hello.host.clone(),
             zone: hello.zone.clone(),
+            rack: hello.rack.clone(),
             address: hello.address.clone(),
             draining: false,
             operation: None,
             incident: IncidentId(0),
             findings: Vec::new(),
         };
-        let text = format!("joined in zone {} at {}", row.zone, row.address);
+        let rack = row.rack.as_ref().map_or_else(String::new, |rack| format!(", rack {rack},"));
+        let text = format!("joined in zone {}{rack} at {}", row.zone, row.address);
         work.note(Topic::Fleet, &row.name, text, Vec::new());
         work.record_host(id);
         self.state.hosts.insert(id, Host::joining(row));
@@ -328,6 +345,7 @@ impl Cell {
         });
         self.keep_findings(id, report, before.as_ref(), work);
         self.note_behind(id);
+        self.note_failing(id, work.now);
         self.wake_forks(id, work);
         work.services.insert(id);
     }

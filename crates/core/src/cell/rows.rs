@@ -3,6 +3,7 @@
 //! Invariant: a restarted controller knows from these rows alone what it wanted of everybody and
 //! how far every operation was; what was *seen* comes back with the agents' reports.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ pub struct Cell {
     pub endpoints: Option<String>,
     /// Digests of images members run from; members name them by place.
     pub images: Vec<String>,
+    /// The major release in each image that a host told it of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
     /// The last id drawn of each sort.
     #[serde(default)]
     pub jobs: u32,
@@ -94,6 +98,9 @@ pub struct Host {
     pub name: String,
     /// Its zone.
     pub zone: String,
+    /// Its rack in that zone, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rack: Option<String>,
     /// Address its members listen on.
     pub address: String,
     /// Whether it takes no new members.

@@ -437,6 +437,7 @@ impl State {
         self.working.remove(&id);
         self.idle_jobs.remove(&id);
         self.behind.remove(&id);
+        self.incidents.failing.remove(&id);
         self.upkept.remove(&id);
         for member in service.row.members.iter().filter(|_| !service.row.is_bare()) {
             self.of_member.remove(&member.id);

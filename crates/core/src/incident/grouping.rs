@@ -8,8 +8,9 @@
 //! as much goes before it. Its services are set aside, and the rest is looked at again, until nothing stands
 //! out: what is left stands alone.
 //!
-//! What is known of a domain by other means - nobody reaches the host - counts for [`KNOWN_BITS`] and
-//! makes one service enough.
+//! What is known of a domain by other means - nobody reaches the host, nobody gets anything into the
+//! repository - counts for [`KNOWN_BITS`] and makes one service enough, however many there go on: those may
+//! have somebody who takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -150,7 +151,7 @@ pub fn group(
 ) -> Vec<Group> {
     let (mut profiles, domains) = profiles(troubles, population);
     let mut groups = Vec::new();
-    if let Some(whole) = whole(&profiles, &domains) {
+    if let Some(whole) = whole(&profiles, &domains, known) {
         groups.push(whole);
         profiles.clear();
     }
@@ -217,14 +218,18 @@ fn counts(profiles: &[Profile], domains: usize) -> (Vec<(u32, u32)>, (u32, u32))
     (each, all)
 }
 
-/// Nearly everything is in trouble: the narrowest place that has all of it, or the fleet.
-fn whole(profiles: &[Profile], domains: &[Domain]) -> Option<Group> {
+/// Nearly everything is in trouble: the narrowest domain that has all of it and is known to be broken, the
+/// narrowest place that has, or the fleet.
+fn whole(profiles: &[Profile], domains: &[Domain], known: &BTreeSet<Domain>) -> Option<Group> {
     let (each, all) = counts(profiles, domains.len());
     if all.0 < MEMBERS_MIN || u64::from(all.0) * 100 < u64::from(all.1) * WHOLE_PERCENT {
         return None;
     }
-    let has_all = |at: &usize| domains[*at].sort.is_place() && each[*at].0 == all.0;
-    let domain = (0..domains.len()).find(has_all).map(|at| domains[at].clone());
+    let has_all = |at: &usize| each[*at].0 == all.0;
+    let mut having = (0..domains.len()).filter(has_all);
+    let is_known = having.clone().find(|at| known.contains(&domains[*at]));
+    let domain = is_known.or_else(|| having.find(|at| domains[*at].sort.is_place()));
+    let domain = domain.map(|at| domains[at].clone());
     let members = profiles.iter().flat_map(|profile| profile.failing.iter().copied()).collect();
     let mut group = Group {
         domain: domain.unwrap_or_else(Domain::fleet),
@@ -256,7 +261,7 @@ fn most_telling(
             let bits = bits::explained(inside, outside);
             let weight = bits + if is_known { KNOWN_BITS } else { 0 };
             // What is known to be broken needs no proof by numbers.
-            let stands_out = enough && half && (is_known || denser && weight >= needed);
+            let stands_out = enough && (is_known || half && denser && weight >= needed);
             stands_out.then_some((at, Shares { inside, outside, bits }, weight))
         })
         .collect();
@@ -392,6 +397,37 @@ mod tests {
         assert_eq!(groups(&[])[0].domain, failing[0].alone);
         assert_eq!(groups(&[host("h4")])[0].domain, host("h4"));
         assert_eq!(groups(&[host("h5")])[0].domain, failing[0].alone, "another host's trouble");
+    }
+
+    #[test]
+    fn what_is_known_to_be_broken_explains_the_few_that_nobody_took_over() {
+        let fleet = fleet(3, 3, 60);
+        let on_host = on(Sort::Host, "h4");
+        let there: Vec<Trouble> = fleet.iter().filter(|t| on_host(0, t)).cloned().collect();
+        let groups = |known: &[Domain]| {
+            let known = known.iter().cloned().collect();
+            let groups = group(&there[..10], &population(&fleet), &known);
+            groups.iter().map(|g| (g.domain.to_string(), g.members.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(groups(&[Domain::new(Sort::Host, "h4")]), [("host h4".to_owned(), 10)]);
+        assert_eq!(groups(&[]).len(), 10, "by numbers alone ten of sixty are no pattern");
+    }
+
+    #[test]
+    fn of_everything_at_once_what_is_known_to_be_broken_is_the_cause() {
+        let mut fleet = fleet(3, 1, 60);
+        let north = Domain::new(Sort::Repository, "north");
+        fleet.iter_mut().for_each(|service| {
+            service.rests_on.retain(|domain| domain.sort != Sort::Repository);
+            service.rests_on.push(north.clone());
+            service.rests_on.sort();
+        });
+        let groups = |known: &[Domain]| {
+            let known = known.iter().cloned().collect();
+            group(&fleet, &population(&fleet), &known)[0].domain.clone()
+        };
+        assert_eq!(groups(&[]), Domain::fleet());
+        assert_eq!(groups(&[north.clone()]), north);
     }
 
     #[test]

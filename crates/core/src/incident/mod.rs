@@ -170,14 +170,21 @@ pub struct Rules {
     pub pause_max: Span,
     /// Every channel is exercised so often.
     pub exercise_every: Span,
+    /// A service's log may wait for its archive so long before a person is told: a crash then loses it.
+    pub archive_after: Span,
+    /// A repository may take nothing for so long, while another one takes everything, before a person is
+    /// told.
+    pub repository_after: Span,
     /// Incidents that are over are kept so long.
     pub keep: Span,
 }
 
 impl Rules {
     /// The rules unless the policy has others. Five seconds are a few beats; a minute is long beside any
-    /// restart; a quarter of an hour is Ubicloud's window for the same root; the rest are those of
-    /// providers' own escalation policies.
+    /// restart; a quarter of an hour is Ubicloud's window for the same root; log that waits
+    /// for half an hour is told twice as late as its finding is critical, and an hour is longer than object
+    /// storage is away in nearly every public report; the rest are those of providers' own escalation
+    /// policies.
     pub const DEFAULT: Self = Self {
         gather: Span::secs(5),
         fine_for: Span::secs(60),
@@ -186,6 +193,8 @@ impl Rules {
         pause: Span::mins(5),
         pause_max: Span::mins(60),
         exercise_every: Span::mins(24 * 60),
+        archive_after: Span::mins(30),
+        repository_after: Span::mins(60),
         keep: Span::mins(30 * 24 * 60),
     };
 

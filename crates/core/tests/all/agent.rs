@@ -27,11 +27,13 @@ pub fn config() -> Config {
         hello: Hello {
             host: "h1".into(),
             zone: "a".into(),
+            rack: None,
             address: "127.0.0.1".into(),
             pid: 1,
             boot: "b".into(),
             release: "0".into(),
             image: None,
+            version: None,
             store: None,
             checks: Vec::new(),
             poolers: false,

@@ -315,11 +315,13 @@ fn a_store_put_back_orders_nothing() {
     let hello = evenkeel_core::report::Hello {
         host: "h1".into(),
         zone: "a".into(),
+        rack: None,
         address: "127.0.0.1".into(),
         pid: 1,
         boot: "b".into(),
         release: "0".into(),
         image: None,
+        version: None,
         store: Some((setup().store, 99)),
         checks: Vec::new(),
         poolers: false,

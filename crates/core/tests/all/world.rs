@@ -270,11 +270,13 @@ impl World {
             let hello = Hello {
                 host: agent.name.clone(),
                 zone: agent.zone.clone(),
+                rack: None,
                 address: "127.0.0.1".into(),
                 pid: 1,
                 boot: "b".into(),
                 release: "0".into(),
                 image: Some("image".into()),
+                version: None,
                 store: agent.store.as_ref().map(|s| (s.store.clone(), s.sequence)),
                 checks: Vec::new(),
                 poolers: false,

@@ -79,6 +79,9 @@ pub struct Last {
     pub at: Moment,
     /// Why it was not stored.
     pub error: Option<String>,
+    /// Who did not take it.
+    #[serde(default)]
+    pub refused: Vec<String>,
 }
 
 /// Now, by this machine's clock.
@@ -145,9 +148,9 @@ fn push(settings: &Path, path: &Path, name: &str) -> Result<Archived, Error> {
         Ok(stored)
     });
     // Each repository has its own trouble, and a person must know of all.
-    let all: Vec<String> = pace.failed().into_iter().map(|(_, why)| why).collect();
+    let (refused, all): (Vec<String>, Vec<String>) = pace.failed().into_iter().unzip();
     let told = |error: &Error| if all.len() > 1 { all.join("; ") } else { error.to_string() };
-    leave(settings, name, stored.as_ref().err().map(told));
+    leave(settings, name, stored.as_ref().err().map(told), refused);
     stored
 }
 
@@ -165,13 +168,13 @@ fn level(settings: &Path) -> Level {
 
 /// What is lost of it with a crash is told again by the next file. After a file that was stored there is
 /// nothing to tell: to write that down each time would wait for the disk once more.
-fn leave(settings: &Path, name: &str, error: Option<String>) {
+fn leave(settings: &Path, name: &str, error: Option<String>, refused: Vec<String>) {
     let place = last_of(settings);
     let left = match error {
         None => crate::files::remove_file(&place),
         Some(error) => {
             let error = error.chars().take(ERROR_MAX).collect();
-            let last = Last { name: name.to_owned(), at: now(), error: Some(error) };
+            let last = Last { name: name.to_owned(), at: now(), error: Some(error), refused };
             let text = serde_json::to_vec(&last).expect("an outcome is JSON");
             let new = settings.with_extension("last.new");
             fs::write(&new, text).and_then(|()| fs::rename(&new, &place))

@@ -269,6 +269,7 @@ impl Driver for Postgres {
         Ok(Archived {
             pending_bytes: bytes,
             behind_since: since.filter(long).map(moment),
+            refused: last.iter().flat_map(|last| last.refused.clone()).collect(),
             trouble: last.and_then(|last| last.error).filter(|_| bytes > 0),
             missed: crate::backup::missed::all(&layout.archive),
             room: guard::room(&layout.data),

@@ -219,11 +219,13 @@ impl World {
             hello: Hello {
                 host: host.name.clone(),
                 zone,
+                rack: None,
                 address: "127.0.0.1".to_owned(),
                 pid: 1,
                 boot: format!("boot {}", host.boots),
                 release: "sim".to_owned(),
                 image: Some("image".to_owned()),
+                version: None,
                 store: None,
                 checks: Vec::new(),
                 poolers: host.keeps_poolers,

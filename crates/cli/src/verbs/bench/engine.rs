@@ -145,11 +145,13 @@ fn hello(host: u64) -> [Entry; 2] {
     let hello = Hello {
         host: format!("h{host}"),
         zone: ["a", "b", "c"][usize::try_from(host % 3).unwrap_or(0)].to_owned(),
+        rack: None,
         address: "127.0.0.1".to_owned(),
         pid: 1,
         boot: "b".to_owned(),
         release: "bench".to_owned(),
         image: Some("0".repeat(64)),
+        version: None,
         store: None,
         checks: Vec::new(),
         poolers: false,

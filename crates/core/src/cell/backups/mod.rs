@@ -73,7 +73,7 @@ impl Cell {
     }
 
     /// Whether a service's log and backups have anywhere to go.
-    fn archives(&self, service: &Service) -> bool {
+    pub(in crate::cell) fn archives(&self, service: &Service) -> bool {
         service.row.archive.is_some() && !self.state.row.repositories.is_empty()
     }
 

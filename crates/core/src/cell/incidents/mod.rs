@@ -14,6 +14,7 @@
 
 pub(super) mod alerts;
 mod orders;
+mod repositories;
 pub mod rows;
 mod show;
 mod trouble;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use self::repositories::Failing;
 use self::rows::{Alerts, Incident};
 use self::trouble::Need;
 use super::Cell;
@@ -29,6 +31,7 @@ use super::state::Due;
 use super::turn::Work;
 use crate::alert::IncidentId;
 use crate::check::Severity;
+use crate::id::ServiceId;
 use crate::incident::{Event, Group, Machine, Shares, Sort, State, Subject, group};
 use crate::journal::Topic;
 use crate::machine::Machine as _;
@@ -50,6 +53,9 @@ pub struct Soft {
     pub members: BTreeMap<IncidentId, BTreeSet<Subject>>,
     /// Since when somebody waits to be grouped.
     pub loose_since: Option<Time>,
+    /// Services that some repository takes nothing of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failing: BTreeMap<ServiceId, Failing>,
 }
 
 impl Soft {
@@ -90,7 +96,7 @@ impl Cell {
                 }
                 continue;
             }
-            let rests_on = self.rests_on(subject);
+            let rests_on = self.suffers_from(subject);
             let rows = self.state.incidents.rows.values();
             let mut wide = rows.filter(|incident| {
                 incident.state != State::Closed

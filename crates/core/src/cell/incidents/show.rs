@@ -24,6 +24,16 @@ impl Cell {
         self.state.incidents.rows.get(&id).map(|incident| self.show_incident(incident, now))
     }
 
+    /// Whether an incident began, came back or ended in the newest turn.
+    #[must_use]
+    pub fn has_incident_news(&self) -> bool {
+        let now = self.state.now;
+        self.state.incidents.rows.values().any(|incident| {
+            let is_turn = matches!(incident.state, State::Open | State::Resolved);
+            incident.opened == now || incident.since == now && is_turn
+        })
+    }
+
     /// The chain of channels, and what they did.
     #[must_use]
     pub fn alerts(&self, now: Time) -> view::Alerts {
@@ -89,6 +99,8 @@ impl Cell {
             told: incident.chain.told.iter().map(ToString::to_string).collect(),
             next: self.next_of(incident, now),
             merged_into: incident.merged,
+            // Files are the shell's.
+            recordings: Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::alert::IncidentId;
 use crate::cell::Cell;
-use crate::cell::state::{Due, Service};
+use crate::cell::state::{Due, Host, Service};
 use crate::cell::turn::Work;
 use crate::check::Severity;
 use crate::decide::Decision;
@@ -33,7 +33,10 @@ impl Cell {
     /// Looks whether a service or host needs a person, after it was looked at.
     pub(in crate::cell) fn note_need(&mut self, subject: Subject, work: &mut Work) {
         let found = match subject {
-            Subject::Service(id) => self.service_need(id, work.now),
+            Subject::Service(id) => self.service_need(id, work.now).or_else(|| {
+                let (check, text) = self.archive_need(id, work.now)?;
+                Some((check.to_owned(), Some(text)))
+            }),
             Subject::Host(id) => {
                 self.host_need(id, work.now).map(|(check, text)| (check, Some(text)))
             }
@@ -138,14 +141,20 @@ impl Cell {
         }
     }
 
-    /// The failure domains it is in.
-    pub(super) fn rests_on(&self, subject: Subject) -> Vec<Domain> {
+    /// The failure domains that may be the cause of what is wrong with it: those it is in. A repository is
+    /// one only of what has to do with archives, and only if it takes nothing of this service.
+    pub(super) fn suffers_from(&self, subject: Subject) -> Vec<Domain> {
         match subject {
-            Subject::Service(id) => self.state.services.get(&id).map(|s| self.service_rests_on(s)),
-            Subject::Host(id) => self.state.hosts.get(&id).map(|host| {
-                let zone = Domain::new(Sort::Zone, host.row.zone.as_str());
-                vec![Domain::new(Sort::Host, host.row.name.as_str()), zone]
+            Subject::Service(id) => self.state.services.get(&id).map(|service| {
+                let mut domains = self.service_rests_on(service);
+                let blamed = self.blamed_repositories(service);
+                let is_other = |d: &Domain| {
+                    d.sort == Sort::Repository && !blamed.iter().any(|name| *name == d.name)
+                };
+                domains.retain(|domain| !is_other(domain));
+                domains
             }),
+            Subject::Host(id) => self.state.hosts.get(&id).map(|host| places(host).to_vec()),
         }
         .unwrap_or_default()
     }
@@ -153,15 +162,18 @@ impl Cell {
     fn service_rests_on(&self, service: &Service) -> Vec<Domain> {
         let row = &service.row;
         let mut domains = BTreeSet::new();
-        let mut zones = BTreeSet::new();
+        let (mut zones, mut versions) = (BTreeSet::new(), BTreeSet::new());
         for member in row.members.iter().filter(|_| !row.is_bare()) {
             if let Some(host) = self.state.hosts.get(&member.host) {
-                domains.insert(Domain::new(Sort::Host, host.row.name.as_str()));
-                domains.insert(Domain::new(Sort::Zone, host.row.zone.as_str()));
+                domains.extend(places(host));
                 zones.insert(host.row.zone.as_str());
             }
             if let Some(image) = self.state.row.images.get(usize::from(member.image)) {
                 domains.insert(Domain::new(Sort::Image, image.as_str()));
+                // Members of one service may be of two versions, while it is upgraded.
+                if let Some(version) = self.state.row.versions.get(image) {
+                    versions.insert(format!("{} {version}", row.offer.kind));
+                }
             }
         }
         for (at, a) in zones.iter().enumerate() {
@@ -173,7 +185,10 @@ impl Cell {
             let repositories = self.state.row.repositories.iter();
             domains.extend(repositories.map(|r| Domain::new(Sort::Repository, r.name.as_str())));
         }
-        domains.insert(Domain::new(Sort::Version, row.offer.kind.to_string()));
+        if versions.is_empty() {
+            versions.insert(row.offer.kind.to_string());
+        }
+        domains.extend(versions.into_iter().map(|version| Domain::new(Sort::Version, version)));
         domains.into_iter().collect()
     }
 
@@ -185,7 +200,7 @@ impl Cell {
                 Subject::Service(_) => Domain::new(Sort::Service, self.name_of(subject)),
                 Subject::Host(_) => Domain::new(Sort::Host, self.name_of(subject)),
             },
-            rests_on: self.rests_on(subject),
+            rests_on: self.suffers_from(subject),
         };
         self.state.incidents.needs.keys().map(trouble).collect()
     }
@@ -194,32 +209,55 @@ impl Cell {
     pub(super) fn population(&self) -> Population {
         // What services rest on is put in words once for all that rest on the same.
         let mut alike: BTreeMap<_, (u32, &Service)> = BTreeMap::new();
+        let mut population = Population::default();
         for service in self.state.services.values() {
             let row = &service.row;
+            let subject = Subject::Service(row.id);
+            if self.state.incidents.needs.contains_key(&subject) {
+                // As it is told of, so that it is counted once.
+                population.count(&self.suffers_from(subject), 1);
+                continue;
+            }
             let places: SmallVec<[_; 3]> = row.members.iter().map(|m| (m.host, m.image)).collect();
             let key = (places, *row.offer, row.archive.is_some(), row.is_bare());
             alike.entry(key).or_insert((0, service)).0 += 1;
         }
-        let mut population = Population::default();
         for (count, service) in alike.into_values() {
             population.count(&self.service_rests_on(service), count);
         }
         population
     }
 
-    /// Domains that are broken by the evidence about them themselves: hosts that are down, and zones of two
-    /// hosts or more that all are.
+    /// Domains that are broken by the evidence about them themselves: hosts that are down, racks and zones of
+    /// two hosts or more that all are, and repositories that take nothing of most services.
     pub(super) fn known_broken(&self) -> BTreeSet<Domain> {
-        let is_down = |host: &&crate::cell::state::Host| host.state == host::State::Down;
-        let hosts = self.state.hosts.values();
-        let mut known = BTreeSet::new();
-        for host in hosts.clone().filter(is_down) {
-            known.insert(Domain::new(Sort::Host, host.row.name.as_str()));
-            let beside = hosts.clone().filter(|other| other.row.zone == host.row.zone);
-            if beside.clone().count() > 1 && beside.clone().all(|other| is_down(&other)) {
-                known.insert(Domain::new(Sort::Zone, host.row.zone.as_str()));
+        let mut known = self.broken_repositories();
+        // How many hosts of each place there are, and how many of them are down.
+        let mut all: BTreeMap<Domain, (u32, u32)> = BTreeMap::new();
+        for host in self.state.hosts.values() {
+            for place in places(host) {
+                let (hosts, down) = all.entry(place).or_default();
+                *hosts += 1;
+                *down += u32::from(host.state == host::State::Down);
             }
         }
+        let is_broken = |(place, (hosts, down)): &(Domain, (u32, u32))| {
+            hosts == down && (*hosts > 1 || place.sort == Sort::Host)
+        };
+        known.extend(all.into_iter().filter(is_broken).map(|(place, _)| place));
         known
     }
+}
+
+/// The places that a host is, narrowest first: itself, its rack, its zone.
+fn places(host: &Host) -> SmallVec<[Domain; 3]> {
+    let row = &host.row;
+    let mut places = SmallVec::new();
+    places.push(Domain::new(Sort::Host, row.name.as_str()));
+    // Two zones may have racks of one name.
+    places.extend(
+        row.rack.iter().map(|rack| Domain::new(Sort::Rack, format!("{}/{rack}", row.zone))),
+    );
+    places.push(Domain::new(Sort::Zone, row.zone.as_str()));
+    places
 }

@@ -65,6 +65,7 @@ impl Cell {
             id,
             name: format!("unheard-{id}"),
             zone: String::new(),
+            rack: None,
             address: String::new(),
             draining: false,
             operation: None,

@@ -60,6 +60,8 @@ pub struct Archiver {
     pub pending: VecDeque<Pending>,
     /// Why the last one was not.
     pub trouble: Option<String>,
+    /// Who did not take it.
+    pub refused: Vec<String>,
     /// When each repository last did not take what another took.
     missed: BTreeMap<String, Time>,
     /// What was given up, by the newest job that did.
@@ -144,12 +146,13 @@ impl Archiver {
             let Some(first) = self.pending.front().cloned() else { return };
             match self.store(&first, log, shared, away) {
                 Ok(missed) => self.missed.extend(missed.into_iter().map(|name| (name, now))),
-                Err(error) => {
+                Err((error, refused)) => {
                     (self.trouble, self.next) = (Some(error), now + AGAIN);
+                    self.refused = refused;
                     return;
                 }
             }
-            self.trouble = None;
+            (self.trouble, self.refused) = (None, Vec::new());
             self.pending.pop_front();
             let pace = self.archive.as_ref().map(|(archive, _)| open(shared).pace(archive));
             if let Some(pace) = pace.filter(|pace| *pace > Span(0)) {
@@ -159,14 +162,14 @@ impl Archiver {
         }
     }
 
-    /// Stores a file; who did not take what another took.
+    /// Stores a file; who did not take what another took. Otherwise why nobody took it, and who did not.
     fn store(
         &self,
         pending: &Pending,
         log: &Log,
         shared: &Shared,
         away: bool,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Vec<String>, (String, Vec<String>)> {
         // Without an archive nobody was promised anything.
         let Some((archive, term)) = &self.archive else { return Ok(Vec::new()) };
         let content = pending.content(log);
@@ -175,7 +178,9 @@ impl Archiver {
             Lineage::open(&mut all, archive, away).push(pending.name, &content, *term);
         match archive_exit(&result) {
             0 => Ok(missed),
-            code => Err(result.map_or_else(|error| error.to_string(), |_| code.to_string())),
+            code => {
+                Err((result.map_or_else(|error| error.to_string(), |_| code.to_string()), missed))
+            }
         }
     }
 

@@ -127,6 +127,7 @@ impl Machine {
             pending_bytes: bytes,
             behind_since: long.map(|since| Moment::of_millis(since.0 / 1000 * 1000)),
             trouble: archiver.trouble.clone().filter(|_| bytes > 0),
+            refused: archiver.refused.clone(),
             missed: archiver.missed(now),
             room: Some(room),
         })
