@@ -1,6 +1,6 @@
 //! Thresholds of checks and how often they are run: policy, one for the whole fleet. A controller tells them
-//! to its agents; an agent
-//! that heard none since it began goes by the defaults. One that does not know a field leaves it out.
+//! to its agents; an agent that heard none since it began goes by the defaults. One that does not know a
+//! field leaves it out.
 
 use serde::{Deserialize, Serialize};
 
