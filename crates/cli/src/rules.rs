@@ -15,7 +15,9 @@ use crate::failure::{Failure, Kind, chain};
 /// Which rules, by flags.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Rules {
-    /// A policy to decide by, as JSON; what is left out is as by default.
+    /// A policy to decide by, as JSON; what is left out is as by default. For example
+    /// {"checks": {"often_seconds": 60, "rarely_seconds": 0}, "host_starts_max": 16}: checks each minute,
+    /// the dear ones never; 16 servers of a host started at once, instead of as many as it turns out to bear.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// A directory of remedies (`*.toml`): over the bundled ones of the same name, beside the others.
