@@ -1,6 +1,7 @@
 //! The core's tests over its public face: tables, protocol, a cell in a modelled world.
 mod acts;
 mod agent;
+mod agent_rules;
 mod automation;
 mod cell;
 mod drills;

@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use evenkeel_core::check::{Check, Place as Where, Result as Found, Thresholds};
+use evenkeel_core::agent::{Action, Outcome, perform};
+use evenkeel_core::check::{
+    Check, Family, Pace, Place as Where, Reading, Result as Found, Thresholds,
+};
 use evenkeel_core::driver::{Answer, Driver};
 use evenkeel_core::goal::{Goal, StopMode};
 use evenkeel_kinds::postgres::CHECKS;
@@ -343,4 +346,75 @@ pub fn a_block_that_is_not_what_was_written_is_found(place: &mut Place) {
     stage.start();
     as_owner(place.port, "a password", "SELECT sum(g) FROM t").expect_err("damaged");
     stage.fires("checksum-failures", "orders-2");
+}
+
+/// A check whose question is refused.
+struct Refused;
+
+impl Check for Refused {
+    fn name(&self) -> &'static str {
+        "refused"
+    }
+    fn family(&self) -> Family {
+        Family::Host
+    }
+    fn doc(&self) -> &'static str {
+        "Asks what cannot be answered."
+    }
+    fn question(&self) -> &'static str {
+        "SELECT (1 / 0)::text AS never"
+    }
+    fn judge(&self, _: &Reading, _: &Thresholds) -> Option<Found> {
+        None
+    }
+    fn firing(&self) -> Reading {
+        Reading::default()
+    }
+    fn quiet(&self) -> Reading {
+        Reading::default()
+    }
+}
+
+/// Questions of a round go together and bring what each brings alone; one that is refused costs no other its
+/// reading.
+pub fn a_round_is_asked_together(place: &mut Place) {
+    let (mut driver, goal, _) = place.serving();
+    as_owner(
+        place.port,
+        "a password",
+        "CREATE TABLE t (a serial); CREATE UNLOGGED TABLE u (a int)",
+    )
+    .expect("made");
+    for (where_, least) in [(Where::Server, 10), (Where::Databases, 4), (Where::Owner, 1)] {
+        let here: Vec<_> = CHECKS.iter().filter(|check| check.place() == where_).collect();
+        assert!(here.len() >= least, "{where_:?} has {}", here.len());
+        let questions: Vec<&str> = here.iter().map(|check| check.question()).collect();
+        let together = driver.read_all(&goal, &questions, where_).expect("all are answered");
+        for (check, together) in here.iter().zip(&together) {
+            let alone = driver.read(&goal, check.question(), where_).expect("answered");
+            let columns = |reading: &Reading| reading.0.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(columns(together), columns(&alone), "{}", check.name());
+        }
+        let unlogged = here.iter().position(|check| check.name() == "unlogged-tables");
+        let items = unlogged.map(|at| together[at].text("items").to_owned());
+        assert!(items.is_none_or(|items| items.contains("public.u")), "it has its own answer");
+        let refused = [&questions[..], &[Refused.question()]].concat();
+        driver.read_all(&goal, &refused, where_).expect_err("one of them is refused");
+    }
+    for pace in [Pace::Often, Pace::Rarely] {
+        let all: Vec<&dyn Check> = CHECKS.iter().copied().chain([&Refused as &dyn Check]).collect();
+        let Outcome::Read(read) = perform(&mut *driver, &goal, &Action::Check(pace), &all) else {
+            panic!("a round brings readings")
+        };
+        assert!(read.len() > 8, "{read:?}");
+        for (name, reading) in read {
+            assert_eq!(reading.is_none(), name == "refused", "{name}");
+        }
+    }
+    // Nobody stays in a database of users.
+    let sessions = "SELECT count(*)::text AS n FROM pg_stat_activity WHERE datname = 'orders-2'";
+    until(|| {
+        let reading = driver.read(&goal, sessions, Where::Server).expect("answered");
+        reading.number("n") == Some(0)
+    });
 }
