@@ -161,7 +161,11 @@ mod tests {
         assert_eq!((policy.beat.0, policy.down_after.0), (2000, 5000));
         assert_eq!(policy.incidents.gather.0, 1000);
         for (name, text, words) in [
-            ("a.toml", "beat = 1\n\n[incidents]\ngather = 'soon'\n", "incidents.gather: \"soon\" is"),
+            (
+                "a.toml",
+                "beat = 1\n\n[incidents]\ngather = 'soon'\n",
+                "incidents.gather: \"soon\" is",
+            ),
             ("a.toml", "beat = 1\n\n[incidents]\ngather = 'soon'\n", "at line 4"),
             ("b.toml", "[checks]\nlag_warn_seconds = true\n", "checks.lag_warn_seconds: invalid"),
             ("c.toml", "baet = 1\n", "unknown field `baet`"),

@@ -126,9 +126,11 @@ fn page(context: &Context, incident: &view::Incident) -> Result<(), Failure> {
         rows.push(vec!["part of".into(), into.to_string()]);
     }
     let recordings = incident.recordings.iter().enumerate();
-    rows.extend(recordings.map(|(at, path)| {
-        vec![if at == 0 { "recordings" } else { "" }.to_owned(), path.clone()]
-    }));
+    rows.extend(
+        recordings.map(|(at, path)| {
+            vec![if at == 0 { "recordings" } else { "" }.to_owned(), path.clone()]
+        }),
+    );
     print::table(&rows);
     let mut members = vec![["MEMBER", "FOR", "WHAT"].map(str::to_owned).to_vec()];
     for member in &incident.members {

@@ -7,6 +7,7 @@ mod disks;
 mod fleet;
 mod ha;
 mod import;
+mod incidents;
 mod kills;
 mod life;
 mod maintenance;
@@ -15,6 +16,7 @@ mod outage;
 mod partitions;
 mod pooled;
 mod procedures;
+mod provider;
 mod recover;
 mod stops;
 #[path = "../../../drivers/tests/all/storage.rs"]

@@ -23,10 +23,8 @@ pub(crate) fn around(dir: &Path, from: Time, to: Time) -> Vec<PathBuf> {
     let span = |wait: Duration| Span(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
     let (from, to) = (Time(from.0.saturating_sub(span(BEFORE).0)), to + span(AFTER));
     let all = segment::list(dir).unwrap_or_default();
-    let begun: Vec<(u64, Time, PathBuf)> = all
-        .into_iter()
-        .filter_map(|one| Some((one.number, began(&one.path)?, one.path)))
-        .collect();
+    let begun: Vec<(u64, Time, PathBuf)> =
+        all.into_iter().filter_map(|one| Some((one.number, began(&one.path)?, one.path))).collect();
     // One ends where the next one begins; of what lies before one that is gone nobody knows more.
     let ends = |at: usize| begun.get(at + 1).map(|(_, next, _)| *next);
     let within = |at: &usize| begun[*at].1 <= to && ends(*at).is_none_or(|end| end >= from);
