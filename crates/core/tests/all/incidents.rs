@@ -1,9 +1,13 @@
 //! Incidents in a small world: what falls together is told once, down a chain, until a person knows.
 
 use evenkeel_core::alert::{IncidentId, Purpose};
+use evenkeel_core::backup::engine::Engine;
+use evenkeel_core::backup::job::Missed;
+use evenkeel_core::backup::lineage::{Location, Repository};
 use evenkeel_core::cell::Cell;
+use evenkeel_core::goal::Password;
 use evenkeel_core::member::State as M;
-use evenkeel_core::order::Order;
+use evenkeel_core::order::{Keys, Order};
 use evenkeel_core::report::Sight;
 use evenkeel_core::time::Span;
 use evenkeel_core::view;
@@ -263,4 +267,133 @@ fn a_snapshot_has_everything_about_incidents() {
     assert_eq!(copy.snapshot(), snapshot);
     assert_eq!(copy.incidents(true, world.now), incidents(&world));
     assert_eq!(copy.alerts(world.now), world.cell.alerts(world.now));
+}
+
+/// Services that archive, on three hosts, to two repositories.
+fn archiving(services: usize) -> World {
+    let mut world = World::new(3);
+    world.channels(&BOTH);
+    for name in ["north", "south"] {
+        let location = Location::Directory { path: format!("/{name}") };
+        let repository = Repository { name: name.to_owned(), location };
+        let order = Order::AddRepository { repository };
+        world.order(order).expect("accepted");
+    }
+    for n in 0..services {
+        let keys = Keys { key: Password("k".into()), wrapped: "w".into(), engine: Engine::Native };
+        let order = Order::Create {
+            name: format!("s{n}"),
+            kind: "toy".to_owned(),
+            plan: Some("kept".to_owned()),
+            secret: Vec::new(),
+            keys: Some(keys),
+        };
+        world.order(order).expect("accepted");
+    }
+    world.pass(Span::secs(10));
+    world
+}
+
+/// What these agents' members could not store where, from now on.
+fn misses(world: &mut World, agents: &[usize], repository: Option<&str>) {
+    for &at in agents {
+        let missed = |name: &str| Missed { repository: name.to_owned(), over: false };
+        let missed: Vec<Missed> = repository.map(missed).into_iter().collect();
+        world.agents[at].misses.clone_from(&missed);
+        world.report_all(at, |member| {
+            member.archive.get_or_insert_default().missed.clone_from(&missed);
+        });
+    }
+}
+
+#[test]
+fn a_repository_that_takes_nothing_for_long_is_named_and_ends_when_it_does() {
+    let mut world = archiving(6);
+    misses(&mut world, &[0, 1, 2], Some("south"));
+    world.pass(Span::mins(59));
+    assert_eq!(incidents(&world), [], "another one takes everything");
+    world.pass(Span::mins(2));
+    let all = incidents(&world);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!((all[0].domain.as_str(), all[0].folded), ("repository south", 6));
+    assert!(all[0].evidence[0].contains("south takes nothing of its log"), "{all:#?}");
+    assert_eq!(told(&world, Purpose::Raise), [("pager".to_owned(), 1)]);
+    // Another trouble is not hidden in it.
+    let home = world.home();
+    world.agents[home].works = false;
+    world.report(home, M::CrashLooping);
+    world.pass(Span::mins(5));
+    let other = &incidents(&world)[0];
+    assert!(other.domain.starts_with("service s"), "{other:#?}");
+    world.agents[home].works = true;
+    world.report(home, M::Ready);
+    // A controller that begins anew knows that it was told, and does not wait for an hour once more.
+    world.restart_controller();
+    misses(&mut world, &[0, 1, 2], Some("south"));
+    world.pass(Span::mins(3));
+    let of_repository = |world: &World| {
+        let all = incidents(world);
+        all.into_iter().find(|i| i.domain == "repository south").expect("it is kept")
+    };
+    assert_eq!(of_repository(&world).state, "paged");
+    misses(&mut world, &[0, 1, 2], None);
+    world.pass(Span::mins(2));
+    assert_eq!(of_repository(&world).state, "resolved");
+}
+
+#[test]
+fn what_few_services_cannot_reach_is_not_what_is_broken() {
+    let mut world = archiving(9);
+    misses(&mut world, &[1], Some("south"));
+    world.pass(Span::mins(62));
+    let domains: Vec<String> = incidents(&world).into_iter().map(|i| i.domain).collect();
+    assert!(!domains.is_empty(), "somebody is told");
+    assert!(domains.iter().all(|domain| !domain.starts_with("repository")), "{domains:?}");
+}
+
+#[test]
+fn a_rack_that_is_lost_is_named_before_its_hosts_and_its_zone() {
+    let mut world = World::new(9);
+    world.channels(&BOTH);
+    for (at, agent) in world.agents.iter_mut().enumerate() {
+        agent.rack = Some(if at < 6 { "r1" } else { "r2" }.to_owned());
+    }
+    world.redial();
+    for n in 0..18 {
+        world.create(&format!("s{n}")).expect("accepted");
+    }
+    world.pass(Span::secs(2));
+    world.sight = Sight::Refused;
+    // Both hosts of rack r1 in zone a, and not the third one of the zone.
+    world.kill_agent(0);
+    world.kill_agent(3);
+    world.pass(Span::secs(30));
+    let all = incidents(&world);
+    let domains: Vec<&str> = all.iter().map(|i| i.domain.as_str()).collect();
+    assert_eq!(domains, ["rack a/r1"], "{all:#?}");
+    assert_eq!(all[0].folded, 4);
+}
+
+#[test]
+fn a_release_that_fails_everywhere_is_named_with_its_version() {
+    let mut world = World::new(6);
+    for (at, agent) in world.agents.iter_mut().enumerate() {
+        let version = if at < 3 { "15" } else { "16" };
+        agent.image = (format!("image {at}"), Some(version.to_owned()));
+    }
+    world.redial();
+    for n in 0..18 {
+        world.create(&format!("s{n}")).expect("accepted");
+    }
+    world.pass(Span::secs(2));
+    for at in 3..6 {
+        world.agents[at].works = false;
+        world.report_all(at, |member| {
+            (member.state, member.write_proven) = (M::CrashLooping, false);
+        });
+    }
+    world.pass(Span::mins(5));
+    let all = incidents(&world);
+    let domains: Vec<&str> = all.iter().map(|i| i.domain.as_str()).collect();
+    assert_eq!(domains, ["version toy 16"], "{all:#?}");
 }

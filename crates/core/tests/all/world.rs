@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use evenkeel_core::agent::{Begun, Stored};
 use evenkeel_core::alert::{Delivery, Receipt, Told as AlertTold};
-use evenkeel_core::backup::job::{self, Backup, Done, Job, Proof, What};
+use evenkeel_core::backup::job::{self, Backup, Done, Job, Missed, Proof, What};
 use evenkeel_core::backup::lineage::BackupId;
 use evenkeel_core::backup::retention::Keep;
 use evenkeel_core::cell::{Cell, Entry, Link, Send, Setup, Turn};
@@ -128,12 +128,17 @@ fn remedy(name: &str, condition: Condition, operation: operation::Kind) -> Remed
 pub struct Agent {
     pub name: String,
     pub zone: String,
+    pub rack: Option<String>,
+    /// The image that new members run from, and the release in it.
+    pub image: (String, Option<String>),
     pub alive: bool,
     pub works: bool,
     /// What becomes of its jobs; `None`: they go on.
     pub jobs: Option<Result<(), String>>,
     /// Whether it can remove what is past its time.
     pub expires: bool,
+    /// What its members could not store where others took it.
+    pub misses: Vec<Missed>,
     /// Its host loses its power before it hears a goal that wants this.
     pub dies_of: Option<Want>,
     pub link: Option<Link>,
@@ -213,10 +218,13 @@ impl World {
         let agent = |n: usize| Agent {
             name: format!("h{}", n + 1),
             zone: ["a", "b", "c"][n % 3].to_owned(),
+            rack: None,
+            image: ("image".to_owned(), None),
             alive: true,
             works: true,
             jobs: Some(Ok(())),
             expires: true,
+            misses: Vec::new(),
             dies_of: None,
             link: None,
             beats: 0,
@@ -270,13 +278,13 @@ impl World {
             let hello = Hello {
                 host: agent.name.clone(),
                 zone: agent.zone.clone(),
-                rack: None,
+                rack: agent.rack.clone(),
                 address: "127.0.0.1".into(),
                 pid: 1,
                 boot: "b".into(),
                 release: "0".into(),
-                image: Some("image".into()),
-                version: None,
+                image: Some(agent.image.0.clone()),
+                version: agent.image.1.clone(),
                 store: agent.store.as_ref().map(|s| (s.store.clone(), s.sequence)),
                 checks: Vec::new(),
                 poolers: false,
@@ -443,10 +451,7 @@ impl World {
         let mut changed = Vec::new();
         for goal in agent.goals.values() {
             let mut new = match agent.works {
-                true => Member {
-                    archive: jobs(goal, (agent.jobs.as_ref(), agent.expires), now),
-                    ..reached(goal)
-                },
+                true => Member { archive: jobs(goal, agent, now), ..reached(goal) },
                 false => stuck(goal, agent.members.get(&goal.member)),
             };
             if let Some(before) = agent.members.get(&goal.member) {
@@ -472,6 +477,24 @@ impl World {
         (member.state, member.write_proven) = (state, state == member::State::Ready);
         let message = FromAgent::Members { whole: false, members: vec![member.clone()] };
         self.inbox.push(Entry::Agent { link, message });
+        self.turn();
+    }
+
+    /// An agent reports all of its members anew, changed like this.
+    pub fn report_all(&mut self, at: usize, change: impl Fn(&mut Member)) {
+        let agent = &mut self.agents[at];
+        let Some(link) = agent.link else { return };
+        agent.members.values_mut().for_each(change);
+        let members = agent.members.values().cloned().collect();
+        let message = FromAgent::Members { whole: false, members };
+        self.inbox.push(Entry::Agent { link, message });
+        self.turn();
+    }
+
+    /// Agents dial anew, with what they say of their hosts now.
+    pub fn redial(&mut self) {
+        self.agents.iter_mut().for_each(|agent| agent.link = None);
+        self.dial();
         self.turn();
     }
 
@@ -617,11 +640,7 @@ fn scripted(goal: &Goal) -> Option<Box<Begun>> {
 }
 
 /// What a member's agent says of its archive, and of its job.
-fn jobs(
-    goal: &Goal,
-    (end, expires): (Option<&Result<(), String>>, bool),
-    now: Time,
-) -> Option<Box<report::Archive>> {
+fn jobs(goal: &Goal, agent: &Agent, now: Time) -> Option<Box<report::Archive>> {
     goal.archive.as_ref()?;
     let at = Moment::of_millis(now.0);
     let done = |job: &Job| match &job.what {
@@ -648,14 +667,15 @@ fn jobs(
         What::Even => Done::Evened { objects: 0 },
         What::GiveUp => Done::GaveUp { bytes: 0 },
     };
-    let job = goal.job.as_deref().zip(end).map(|(job, end)| job::Told {
+    let job = goal.job.as_deref().zip(agent.jobs.as_ref()).map(|(job, end)| job::Told {
         id: job.id,
         outcome: match &job.what {
-            What::Expire { .. } if !expires => Err("a repository is away".to_owned()),
+            What::Expire { .. } if !agent.expires => Err("a repository is away".to_owned()),
             _ => end.clone().map(|()| done(job)),
         },
     });
-    Some(Box::new(report::Archive { job, flushed: goal.flush, ..report::Archive::default() }))
+    let missed = agent.misses.clone();
+    Some(Box::new(report::Archive { job, flushed: goal.flush, missed, ..Default::default() }))
 }
 
 fn reached(goal: &Goal) -> Member {

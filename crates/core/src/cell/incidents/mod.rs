@@ -90,12 +90,14 @@ impl Cell {
             let of = self.incident_of(subject);
             if let Some(incident) = self.state.incidents.rows.get(&of)
                 && incident.state != State::Closed
+                && self.explains(incident, subject)
             {
                 if incident.state == State::Resolved {
                     self.comes_back(of, work);
                 }
                 continue;
             }
+            self.leave(subject, work);
             let rests_on = self.suffers_from(subject);
             let rows = self.state.incidents.rows.values();
             let mut wide = rows.filter(|incident| {
@@ -110,6 +112,28 @@ impl Cell {
             self.fold(found, &[subject], work);
             self.comes_back(found, work);
         }
+    }
+
+    /// Whether an incident may be the cause of what is wrong with a member of it now. A repository's is not of
+    /// everything that goes wrong while it lasts, and must not hide it.
+    fn explains(&self, incident: &Incident, member: Subject) -> bool {
+        incident.domain.sort != Sort::Repository
+            || self.suffers_from(member).contains(&incident.domain)
+    }
+
+    /// A member of an incident that goes on is one no more: something else is wrong with it now.
+    fn leave(&mut self, subject: Subject, work: &mut Work) {
+        let of = self.incident_of(subject);
+        let incidents = &mut self.state.incidents;
+        if incidents.rows.get(&of).is_none_or(|incident| incident.state == State::Closed) {
+            return;
+        }
+        if let Some(members) = incidents.members.get_mut(&of) {
+            members.remove(&subject);
+        }
+        self.enlist(subject, IncidentId(0), work);
+        let text = format!("not part of incident {of} any more: something else is wrong with it");
+        work.note(Topic::Incident, &self.name_of(subject), text, Vec::new());
     }
 
     /// Groups what waits for company once it has waited for long enough.

@@ -45,7 +45,7 @@ impl Cell {
         match found {
             Some((check, text)) => {
                 let known = needs.get(&subject);
-                work.incidents |= known.is_none();
+                work.incidents |= known.is_none_or(|need| need.check != check);
                 let since = known.map_or(work.now, |need| need.since);
                 // What was decided when the person was told says more than that it lasts.
                 let said = known.filter(|need| need.check == check).map(|need| need.text.clone());

@@ -1,0 +1,443 @@
+//! Many troubles with one cause are told once, and told they are, whatever becomes of whoever tells: real
+//! hosts, images and repositories that fail, and a real provider that refuses, hangs, breaks, lies and dies.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use evenkeel_drivers::image::{self, Software};
+use evenkeel_drivers::process;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::fleet::{BINARY, Fleet, images, root, send, software, until};
+use crate::provider::{Mode, Provider};
+use crate::storage::Storage;
+
+const SOON: u64 = 60;
+/// Members on the host that dies.
+const MEMBERS: usize = 60;
+/// Orders given at once.
+const AT_ONCE: usize = 8;
+
+/// Files of a test's own that the fleet's user reads, and its command writes to.
+struct Files {
+    dir: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("its own");
+        let files = Self { dir };
+        fs::write(files.pages(), "").expect("written");
+        fs::set_permissions(files.pages(), fs::Permissions::from_mode(0o666)).expect("its own");
+        files
+    }
+
+    /// Where the command writes what it is given, a line each.
+    fn pages(&self) -> PathBuf {
+        self.dir.path().join("pages")
+    }
+
+    /// What the command was given for a purpose.
+    fn told(&self, purpose: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.pages()).expect("readable");
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["notice"]["purpose"] == purpose).collect()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).expect("written");
+        path.display().to_string()
+    }
+
+    /// A chain: the provider, and a command when that does not do.
+    fn alerts(&self, provider: &Provider, ack_within: &str) -> String {
+        let pages = self.pages();
+        let command = format!("cat >> {0}; echo >> {0}", pages.display());
+        let text = format!(
+            "patience = \"1s\"\nack_within = \"{ack_within}\"\n\
+             [[channel]]\nname = \"pager\"\nkind = \"webhook\"\nurl = \"http://{}/alerts\"\n\
+             [[channel]]\nname = \"modem\"\nkind = \"command\"\nargv = [\"/bin/sh\", \"-c\", {:?}]\n\
+             [watcher]\nurl = \"http://{}/alive\"\nevery = \"1s\"\n",
+            provider.address, command, provider.address
+        );
+        self.write("alerts.toml", &text)
+    }
+}
+
+/// The keys of incidents that the provider was told of for a purpose.
+fn keys(provider: &Provider, purpose: &str) -> Vec<String> {
+    let of = |told: &Value| told["notice"]["purpose"] == purpose;
+    let told = provider.told().into_iter().filter(of);
+    told.map(|told| told["key"].as_str().expect("a key").to_owned()).collect()
+}
+
+/// Incidents, newest first.
+fn incidents(fleet: &Fleet) -> Vec<Value> {
+    let all = fleet.json(&["incident", "list", "--all"]);
+    all.as_array().cloned().unwrap_or_default()
+}
+
+/// Creates services of one member each, several at once.
+fn create(fleet: &Fleet, names: &[String]) {
+    for some in names.chunks(AT_ONCE) {
+        let started = some.iter().map(|name| {
+            let mut command = fleet.command(&["create", "postgres", name, "--no-wait"]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command.spawn().expect("the binary runs")
+        });
+        for child in started.collect::<Vec<_>>() {
+            let out = child.wait_with_output().expect("it ends");
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        }
+    }
+    until(SOON * 3, "all of them serve", || {
+        let all = fleet.json(&["list"]);
+        let serves =
+            |service: &Value| service["state"] == "available" && service["operation"].is_null();
+        all.as_array().is_some_and(|all| {
+            let ours = all.iter().filter(|s| names.iter().any(|name| s["name"] == **name));
+            ours.filter(|service| serves(service)).count() == names.len()
+        })
+    });
+}
+
+fn names(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}{n}")).collect()
+}
+
+/// Every server of a host, by the host's services' members.
+fn servers(fleet: &Fleet, host: &str) -> Vec<u32> {
+    let all = fleet.json(&["list"]);
+    let members = all
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|service| service["members"].as_array().cloned().unwrap_or_default());
+    let here = members.filter(|member| member["host"] == host);
+    here.filter_map(|member| u32::try_from(member["pid"].as_u64()?).ok()).collect()
+}
+
+/// A host is gone: its agent and all of its servers, at once.
+fn kill_host(fleet: &Fleet, host: &str) {
+    let agent = fleet.identity(&format!("hosts/{host}/pid.json")).pid;
+    let pids = [vec![agent], servers(fleet, host)].concat();
+    let held: Vec<_> = pids.iter().map(|pid| process::pidfd(*pid).expect("it runs")).collect();
+    held.iter().for_each(|held| process::signal(held, Signal::KILL).expect("it may be sent"));
+    for held in &held {
+        assert!(process::wait_gone(held, Duration::from_secs(10)), "it is killed");
+    }
+}
+
+#[test]
+fn a_host_with_sixty_members_dies_and_one_page_names_it() {
+    if !software("a_host_with_sixty_members_dies_and_one_page_names_it") {
+        return;
+    }
+    let (provider, files) = (Provider::start(), Files::new());
+    let policy = "backup_first_within = \"1d\"\n[incidents]\nfine_for = \"3s\"\n";
+    let (policy, alerts) = (files.write("policy.toml", policy), files.alerts(&provider, "30m"));
+    let flags =
+        ["--policy", &policy, "--alerts", &alerts, "--respawn-after", "30s", "--racks", "1"];
+    let fleet = Fleet::start("sixty", &[&flags[..], &["--pool", "2"]].concat());
+    let began = Instant::now();
+    // The others take nothing until this one is full.
+    ["h2", "h3"].iter().for_each(|host| drop(fleet.ok(&["host", "drain", host])));
+    create(&fleet, &names("s", MEMBERS));
+    ["h2", "h3"].iter().for_each(|host| drop(fleet.ok(&["host", "return", host])));
+    create(&fleet, &names("other", 4));
+    println!("{} services in {:?}", MEMBERS + 4, began.elapsed());
+    let hosts = fleet.json(&["host", "list"]);
+    let members = |name: &str| {
+        let found = hosts.as_array().and_then(|all| all.iter().find(|h| h["name"] == name));
+        found.expect("it is there").clone()
+    };
+    assert_eq!(members("h1")["members"], MEMBERS, "{hosts}");
+    assert_eq!(members("h1")["rack"], "r1");
+    let began = Instant::now();
+    kill_host(&fleet, "h1");
+    until(SOON, "everybody on it is in one incident", || {
+        let all = incidents(&fleet);
+        all.len() == 1 && all[0]["state"] == "paged" && all[0]["folded"] == MEMBERS
+    });
+    println!("{MEMBERS} members are in one incident, and it is told, after {:?}", began.elapsed());
+    let all = incidents(&fleet);
+    assert_eq!(all[0]["domain"], "host h1", "{}", all[0]);
+    let listed = fleet.json(&["list"]);
+    let part = listed.as_array().expect("services").iter().filter(|s| s["incident"] == 1);
+    assert_eq!(part.count(), MEMBERS, "each says which incident it is part of");
+    assert!(fleet.ok(&["list"]).contains(" i1 "));
+    assert_eq!(keys(&provider, "raise").len(), 1, "{:?}", provider.told());
+    // It comes back: the end is told under the same key, and nothing is told twice.
+    until(SOON * 2, "it is over", || incidents(&fleet)[0]["state"] == "resolved");
+    until(SOON, "the provider knows", || keys(&provider, "resolve").len() == 1);
+    assert_eq!(keys(&provider, "raise"), keys(&provider, "resolve"));
+    assert_eq!(incidents(&fleet).len(), 1);
+    assert!(files.told("raise").is_empty(), "the second channel was not needed");
+    // What led to it is kept, and can be decided again.
+    let show = fleet.json(&["incident", "show", "i1"]);
+    let recordings = show["recordings"].as_array().expect("recordings").clone();
+    assert!(!recordings.is_empty(), "{show}");
+    for recording in &recordings {
+        let path = recording.as_str().expect("a path");
+        assert!(path.ends_with(".incident.rec") && Path::new(path).exists(), "{path}");
+    }
+    // To end sixty servers in good order would take longer than all of this.
+    kill_host(&fleet, "h1");
+}
+
+/// Starts an agent that has another directory in the place of a server's programs.
+fn agent_over(fleet: &Fleet, host: &str, zone: &str, programs: &Path, instead: &Path) {
+    let owner = fs::metadata(fleet.data.join("hosts")).expect("there");
+    let text = |path: PathBuf| path.display().to_string();
+    let script = format!(
+        "mount --bind {} {} && exec setpriv --reuid {} --regid {} --clear-groups \"$@\"",
+        instead.display(),
+        programs.display(),
+        owner.uid(),
+        owner.gid()
+    );
+    let dir = fleet.data.join("hosts").join(host);
+    fs::create_dir_all(&dir).expect("made");
+    crate::fleet::give(fleet, &dir);
+    let sockets = format!("/tmp/ek-s-{}-{host}", std::process::id());
+    let program = text(fleet.data.join("bin/for-the-test"));
+    let file = text(fleet.data.join("controller/controller.json"));
+    let log = fs::File::create(fleet.data.join("log").join(format!("{host}.log"))).expect("a log");
+    let images = text(images().to_owned());
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh", &program, "agent", "--host", host]);
+    command.args(["--zone", zone, "--dir", &text(dir), "--controller-file", &file]);
+    command.args(["--sockets", &sockets, "--images", &images, "--pool", "0"]);
+    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+    drop(command.spawn().expect("it runs"));
+}
+
+/// A copy of the programs with another server among them: another image.
+fn another_image(fleet: &Fleet, programs: &Path) -> PathBuf {
+    let copy = fleet.data.join("other-image");
+    let copied = Command::new("cp").arg("-rL").arg(programs).arg(&copy).status();
+    assert!(copied.expect("it runs").success());
+    let server = fs::OpenOptions::new().append(true).open(copy.join("postgres"));
+    // What follows its end changes nothing about a program but its digest.
+    server.and_then(|mut server| server.write_all(b"another build")).expect("writable");
+    copy
+}
+
+#[test]
+fn a_bad_image_on_members_over_several_hosts_is_named() {
+    const NAME: &str = "a_bad_image_on_members_over_several_hosts_is_named";
+    if !root(NAME) || !software(NAME) {
+        return;
+    }
+    let Ok(installed) = image::host(Software::Postgres) else {
+        println!("1 not run: PostgreSQL is not installed here ({NAME})");
+        return;
+    };
+    let (provider, files) = (Provider::start(), Files::new());
+    let remedies = files.dir.path().join("remedies");
+    fs::create_dir(&remedies).expect("made");
+    let loops = "name = 'crash-loop'\ndoc = 'One try.'\nwhen = \"condition == 'crash_looping'\"\n\
+                 operation = 'recover'\nlevel = 'auto'\nmanual_minutes = 20\n\
+                 [budget]\ntries_max = 1\nwindow = '30m'\ncooldown = '1s'\n";
+    fs::write(remedies.join("crash-loop.toml"), loops).expect("written");
+    let alerts = files.alerts(&provider, "30m");
+    let remedies = remedies.display().to_string();
+    let fleet = Fleet::start("image", &["--alerts", &alerts, "--remedies", &remedies]);
+    let copy = another_image(&fleet, &installed.bin);
+    fs::copy(BINARY, fleet.data.join("bin/for-the-test")).expect("copied");
+    for (host, zone) in [("h4", "a"), ("h5", "b"), ("h6", "c")] {
+        agent_over(&fleet, host, zone, &installed.bin, &copy);
+    }
+    until(SOON, "all six hosts are up", || {
+        let all = fleet.json(&["host", "list"]);
+        let up = |all: &Vec<Value>| all.iter().filter(|host| host["state"] == "up").count();
+        all.as_array().map(up) == Some(6)
+    });
+    let image = |host: &str| fleet.json(&["host", "show", host])["image"].clone();
+    assert_ne!(image("h1"), image("h4"));
+    assert_eq!(image("h4"), image("h6"));
+    create(&fleet, &names("s", 12));
+    let bad = ["h4", "h5", "h6"];
+    let victims: Vec<u32> = bad.iter().flat_map(|host| servers(&fleet, host)).collect();
+    assert_eq!(victims.len(), 6, "they are spread");
+    // The bad build: it ends as soon as it begins.
+    let server = copy.join("postgres");
+    fs::remove_file(&server).expect("its own");
+    fs::write(&server, "#!/bin/sh\necho 'postgres (PostgreSQL) 15.0'\nexit 1\n").expect("written");
+    fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).expect("its own");
+    let began = Instant::now();
+    victims.iter().for_each(|pid| send(*pid, Signal::KILL));
+    until(SOON * 3, "everybody on it is in one incident", || {
+        let all = incidents(&fleet);
+        all.first().is_some_and(|incident| incident["folded"].as_u64() == Some(6))
+    });
+    println!("the image is named after {:?}", began.elapsed());
+    let all = incidents(&fleet);
+    let named = format!("image {}", image_of(&fleet, "h4"));
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!(all[0]["domain"], named.as_str(), "{all:#?}");
+    let told: BTreeSet<String> = keys(&provider, "raise").into_iter().collect();
+    assert_eq!(told.len(), 1, "{:?}", provider.told());
+}
+
+/// The image of the members on a host.
+fn image_of(fleet: &Fleet, host: &str) -> String {
+    let all = fleet.json(&["list"]);
+    let members = all.as_array().into_iter().flatten();
+    let mut here = members.map(|s| &s["members"][0]).filter(|member| member["host"] == host);
+    here.next().and_then(|member| member["image"].as_str()).expect("it has one").to_owned()
+}
+
+/// Has the log go on, with some of it in a segment that is over.
+fn write(fleet: &Fleet, name: &str) {
+    let text = "CREATE TABLE IF NOT EXISTS filler (t text); \
+                INSERT INTO filler SELECT (SELECT string_agg(md5(random()::text || n || m), '') \
+                FROM generate_series(1, 100) AS m) FROM generate_series(1, 1500) AS n";
+    fleet.sql(name, text).expect("it takes writes");
+}
+
+#[test]
+fn of_two_repositories_the_one_that_is_down_is_named() {
+    if !software("of_two_repositories_the_one_that_is_down_is_named") {
+        return;
+    }
+    let (provider, files) = (Provider::start(), Files::new());
+    let mut storage = Storage::start();
+    let policy = r#"{"backup_first_within": "1d",
+        "incidents": {"repository_after": "2s", "gather": "1s"}}"#;
+    let (policy, alerts) = (files.write("policy.json", policy), files.alerts(&provider, "30m"));
+    let fleet = Fleet::start("repositories", &["--policy", &policy, "--alerts", &alerts]);
+    let bucket = storage.bucket();
+    let ca = files.write("ca.pem", bucket.ca.as_deref().expect("its own"));
+    let keys_file = "aws_access_key_id = somebody\naws_secret_access_key = a secret\n";
+    let keys_file = files.write("keys", keys_file);
+    let add = ["repository", "add", "far", "--bucket", "backups/fleet", "--region", "eu-1"];
+    let place = ["--endpoint", &bucket.endpoint, "--ca", &ca, "--credentials", &keys_file];
+    fleet.ok(&[&add[..], &place].concat());
+    let services = names("s", 6);
+    create(&fleet, &services);
+    services.iter().for_each(|name| write(&fleet, name));
+    assert!(incidents(&fleet).is_empty());
+    storage.kill();
+    services.iter().for_each(|name| write(&fleet, name));
+    let began = Instant::now();
+    until(SOON * 2, "all of them are in one incident", || {
+        incidents(&fleet).first().is_some_and(|incident| incident["folded"] == services.len())
+    });
+    println!("the repository is named after {:?}", began.elapsed());
+    let all = incidents(&fleet);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!(all[0]["domain"], "repository far", "{all:#?}");
+    until(SOON, "it is told", || !keys(&provider, "raise").is_empty());
+    let told: BTreeSet<String> = keys(&provider, "raise").into_iter().collect();
+    assert_eq!(told.len(), 1, "{:?}", provider.told());
+    let states = fleet.json(&["list"]);
+    let mut states = states.as_array().expect("services").iter();
+    assert!(states.all(|service| service["state"] == "available"), "nobody is stopped by it");
+}
+
+/// What the provider does to one incident after the other, and how long a person may be told after it began:
+/// the patience of the first channel, or what a person has to acknowledge it, and two seconds of a slow
+/// machine's.
+const MODES: [(Mode, Duration); 5] = [
+    (Mode::Refuses, Duration::from_secs(2)),
+    (Mode::Hangs, Duration::from_secs(3)),
+    (Mode::Breaks, Duration::from_secs(2)),
+    (Mode::Lies, Duration::from_secs(7)),
+    (Mode::Dies, Duration::from_secs(2)),
+];
+/// Incidents in all.
+const INCIDENTS: usize = 13;
+
+#[test]
+fn whatever_the_provider_does_a_person_is_told_and_silence_is_told_too() {
+    if !software("whatever_the_provider_does_a_person_is_told_and_silence_is_told_too") {
+        return;
+    }
+    let (provider, files) = (Provider::start(), Files::new());
+    let policy = "down_after = \"500ms\"\nbackup_first_within = \"1d\"\n\
+                  [incidents]\ngather = \"200ms\"\nfine_for = \"500ms\"\nreopen_within = \"1s\"\n";
+    let (policy, alerts) = (files.write("policy.toml", policy), files.alerts(&provider, "5s"));
+    let rules = ["--policy", &policy, "--alerts", &alerts, "--hosts", "6"];
+    let mut fleet =
+        Fleet::start("pager", &[&rules[..], &["--respawn-after", "8s", "--pool", "0"]].concat());
+    create(&fleet, &names("s", 6));
+    let mut longest = Duration::ZERO;
+    for number in 0..INCIDENTS {
+        let (mode, limit) = MODES[number % MODES.len()];
+        let host = format!("h{}", number % 6 + 1);
+        until(SOON, "its host serves again, and nothing of it is in an incident", || {
+            fleet.json(&["host", "show", &host])["state"] == "up" && is_well(&fleet, &host)
+        });
+        provider.set(mode);
+        let before: BTreeSet<String> = told_keys(&files);
+        kill_host(&fleet, &host);
+        let mut opened = None;
+        let what = format!("somebody is told of number {number} while the provider {mode:?}");
+        until(SOON, &what, || {
+            let (all, now) = (incidents(&fleet), Instant::now());
+            let is_new = |incident: &&Value| {
+                let key = format!("-i{}", incident["id"]);
+                incident["state"] != "closed" && !before.iter().any(|known| known.ends_with(&key))
+            };
+            if let Some(new) = all.iter().find(is_new) {
+                let age = Duration::from_millis(new["opened_ms"].as_u64().expect("an age"));
+                opened.get_or_insert(now.checked_sub(age).unwrap_or(now));
+            }
+            told_keys(&files).len() > before.len()
+        });
+        let opened = opened.expect("there was an incident");
+        let took = opened.elapsed();
+        longest = longest.max(took);
+        println!("incident {number}, the provider {mode:?}: a person is told after {took:?}");
+        assert!(took <= limit, "{mode:?}: {took:?} is later than {limit:?}");
+    }
+    let all = incidents(&fleet);
+    assert_eq!(all.len(), INCIDENTS, "{all:#?}");
+    println!("{INCIDENTS} incidents: a person was told of each, after {longest:?} at most");
+    provider.set(Mode::Lies);
+    until(SOON, "the watcher hears of it", || provider.last_ping().is_some());
+    // Nobody is left who could tell of it but who watches from outside.
+    let last = provider.last_ping().expect("there was one");
+    assert!(last.elapsed() < Duration::from_secs(5), "it lives");
+    fleet.kill_up();
+    let killed = Instant::now();
+    until(10, "the watcher misses it", || {
+        provider.last_ping().is_some_and(|at| at.elapsed() > Duration::from_secs(3))
+    });
+    assert!(killed.elapsed() < Duration::from_secs(5), "within three pings");
+    println!("the watcher missed it {:?} after it was killed", killed.elapsed());
+    assert!(killed.elapsed() > Duration::from_secs(1));
+}
+
+/// Whether the services of a host serve, and neither they nor the host are members of an incident.
+fn is_well(fleet: &Fleet, host: &str) -> bool {
+    let all = fleet.json(&["list"]);
+    let all = all.as_array().cloned().unwrap_or_default();
+    let mut subjects = vec![format!("host {host}")];
+    for service in all.iter().filter(|service| service["members"][0]["host"] == host) {
+        if service["state"] != "available" {
+            return false;
+        }
+        subjects.push(format!("service {}", service["name"].as_str().expect("a name")));
+    }
+    let is_of_it = |incident: &Value| {
+        let members = incident["members"].as_array().cloned().unwrap_or_default();
+        members.iter().any(|member| subjects.iter().any(|subject| member["subject"] == **subject))
+    };
+    !incidents(fleet).iter().any(|incident| is_of_it(incident))
+}
+
+/// What the command was told of.
+fn told_keys(files: &Files) -> BTreeSet<String> {
+    let told = files.told("raise").into_iter();
+    told.map(|told| told["key"].as_str().expect("a key").to_owned()).collect()
+}
