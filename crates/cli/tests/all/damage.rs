@@ -142,15 +142,17 @@ pub fn owner(of: &std::path::Path) -> (u32, u32) {
     let ids = || {
         let users = fs::read_to_string("/etc/passwd").expect("readable");
         let line = users.lines().find(|line| line.starts_with("evenkeel:"))?.to_owned();
-        let fields: Vec<u32> = line.split(':').skip(2).take(2).filter_map(|n| n.parse().ok()).collect();
+        let fields: Vec<u32> =
+            line.split(':').skip(2).take(2).filter_map(|n| n.parse().ok()).collect();
         Some((fields[0], fields[1]))
     };
     // One that has its directory already says it by that.
     let found = fs::metadata(of).ok().filter(|found| found.uid() != 0);
     found.map(|found| (found.uid(), found.gid())).or_else(ids).unwrap_or_else(|| {
         let arguments = ["--system", "--user-group", "--no-create-home", "--shell"];
-        let made = Command::new("useradd").args(arguments).args(["/usr/sbin/nologin", "evenkeel"]);
-        assert!({ made }.status().is_ok_and(|status| status.success()), "root may");
+        let mut made = Command::new("useradd");
+        let made = made.args(arguments).args(["/usr/sbin/nologin", "evenkeel"]).status();
+        assert!(made.is_ok_and(|status| status.success()), "root may");
         ids().expect("it was made")
     })
 }

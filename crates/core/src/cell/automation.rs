@@ -456,7 +456,9 @@ impl Cell {
         let looping = |seen: &super::state::Seen| seen.state == member::State::CrashLooping;
         let spent = service.seen.first()?.as_ref().is_some_and(looping);
         Some(if !agent_restarts(&self.state.row.rules, &self.setup.remedies, &service.row) {
-            format!("remedy {name} is kept from running by its level or a pin: it is not started again")
+            format!(
+                "remedy {name} is kept from running by its level or a pin: it is not started again"
+            )
         } else if spent {
             let (tries, window) = (budget.tries_max, budget.window);
             format!("remedy {name}: its tries are used up ({tries} in {window})")

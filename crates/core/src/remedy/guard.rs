@@ -323,7 +323,11 @@ mod tests {
         assert_eq!(guard.holds(&facts(Condition::None, &full)), Ok(true));
         assert_eq!(guard.holds(&facts(Condition::None, &none)), Ok(false));
         assert_eq!(guard.holds(&facts(Condition::Hung, &full)), Ok(false));
-        assert!(guard.names("disk-space") && !guard.names("disk") && !guard.names(" in findings && findings["));
+        assert!(
+            guard.names("disk-space")
+                && !guard.names("disk")
+                && !guard.names(" in findings && findings[")
+        );
         for condition in Condition::ALL {
             let at = Guard::at(condition);
             let others = Condition::ALL.into_iter().filter(|c| *c != condition);
