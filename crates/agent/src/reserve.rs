@@ -18,10 +18,10 @@ use std::sync::{Mutex, PoisonError};
 use evenkeel_core::backup::guard::{Level, Limits, Room};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-/// Most that is kept, in bytes.
-const SIZE_MAX: u64 = 16 << 20;
+/// Most that is kept, in bytes: each part has room for a file of a server's log, and more.
+const SIZE_MAX: u64 = 24 << 20;
 /// No more than this part of the disk is kept.
-const OF_DISK: u64 = 100;
+const OF_DISK: u64 = 50;
 /// It is given up in so many parts.
 const PARTS: u64 = 4;
 /// Where fewer bytes are free, the disk counts as full.
@@ -150,6 +150,6 @@ mod tests {
     #[test]
     fn it_is_a_part_of_the_disk_and_never_much() {
         let of = |total| size(Room { total, free: total });
-        assert_eq!((of(100 << 20), of(1 << 40)), (1 << 20, SIZE_MAX));
+        assert_eq!((of(100 << 20), of(1 << 40)), (2 << 20, SIZE_MAX));
     }
 }

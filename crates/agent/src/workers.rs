@@ -86,6 +86,10 @@ impl Workers {
             let import = Import::of(&call, &drivers, &events);
             let watch = import.clone().map(|import| tokio::spawn(import.watch()));
             let work = tokio::task::spawn_blocking(move || {
+                // What the guard has a server let go of takes a file of its log first.
+                if matches!(call.action, Action::Guard(Level::ReadOnly)) {
+                    reserve.make_room();
+                }
                 let done = work(&*drivers, driver, &call);
                 // The next try finds room, and with it the guard that keeps others from taking it.
                 match done.1 {

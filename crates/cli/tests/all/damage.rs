@@ -150,8 +150,9 @@ pub fn owner(of: &std::path::Path) -> (u32, u32) {
     let found = fs::metadata(of).ok().filter(|found| found.uid() != 0);
     found.map(|found| (found.uid(), found.gid())).or_else(ids).unwrap_or_else(|| {
         let arguments = ["--system", "--user-group", "--no-create-home", "--shell"];
-        let made = Command::new("useradd").args(arguments).args(["/usr/sbin/nologin", "evenkeel"]);
-        assert!({ made }.status().is_ok_and(|status| status.success()), "root may");
+        let mut made = Command::new("useradd");
+        let made = made.args(arguments).args(["/usr/sbin/nologin", "evenkeel"]).status();
+        assert!(made.is_ok_and(|status| status.success()), "root may");
         ids().expect("it was made")
     })
 }

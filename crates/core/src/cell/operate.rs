@@ -1,10 +1,10 @@
 //! Operating: one service looked at from end to end. Its operation goes on, or it is decided about.
 
-use super::Cell;
 use super::automation::Standing;
 use super::state::{Due, Service};
 use super::steps::{all_failed, applies, cause};
 use super::turn::Work;
+use super::{Cell, rows};
 use crate::act;
 use crate::decide::{self, Decision, Hearing, Input, Plan, Primary, Run, Underway};
 use crate::host::State as Known;
@@ -337,6 +337,7 @@ impl Cell {
     ) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(operation) = service.row.operation.take() else { return };
+        ran(&mut service.row, &operation, work.now);
         let hosts: Vec<HostId> = service.row.members.iter().map(|m| m.host).collect();
         let name = service.row.name.as_str().to_owned();
         let took = work.now.since(operation.begun);
@@ -484,5 +485,13 @@ impl Cell {
             let text = decision.to_string();
             work.note(Topic::Decision, service.row.name.as_str(), text, evidence);
         }
+    }
+}
+
+/// What a remedy did is waited for from its end on: it may have taken longer than its cooldown.
+fn ran(row: &mut rows::Service, operation: &Operation, now: Time) {
+    let (Some(remedy), Some(runs)) = (operation.cause.remedy(), row.runs.as_mut()) else { return };
+    if let Some(run) = runs.iter_mut().rev().find(|run| *run.remedy == *remedy) {
+        run.at = now;
     }
 }

@@ -203,6 +203,12 @@ impl Reason {
     }
 }
 
+/// How long to wait, as people say it: whole seconds, or minutes where it is long; never too short.
+fn about(span: Span) -> Span {
+    let whole = |unit: u64| Span(span.0.div_ceil(unit) * unit);
+    if span > Span::mins(2) { whole(60_000) } else { whole(1000) }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -241,12 +247,13 @@ impl fmt::Display for Reason {
             ),
             Self::AwaitsPerson { remedy } => write!(f, "remedy {remedy} waits for a person's yes"),
             Self::Cooldown { remedy, for_another } => {
-                write!(f, "remedy {remedy} ran a moment ago; again in {for_another}")
+                write!(f, "remedy {remedy} ran a moment ago; again in {}", about(*for_another))
             }
             Self::BudgetSpent { remedy, for_another } => write!(
                 f,
                 "the tries of remedy {remedy} are used up; a person must look, and it is tried again \
-                 in {for_another}"
+                 in {}",
+                about(*for_another)
             ),
             Self::NoRemedy { condition } => {
                 write!(f, "no remedy is declared, or none is on, for `{condition}`")
@@ -256,8 +263,9 @@ impl fmt::Display for Reason {
             }
             Self::Pinned { remedy, level, by, reason, for_another } => write!(
                 f,
-                "remedy {remedy} is kept from running for another {for_another}: {by} pinned the service \
-                 to {level} ({reason})"
+                "remedy {remedy} is kept from running for another {}: {by} pinned the service to {level} \
+                 ({reason})",
+                about(*for_another)
             ),
             Self::PostureForbids { remedy, posture } => {
                 write!(f, "remedy {remedy} waits until the posture is no longer {posture}")

@@ -105,7 +105,7 @@ pub struct Redundancy {
 pub struct Run {
     /// Which remedy.
     pub remedy: Box<str>,
-    /// When.
+    /// When: it began, or ended.
     pub at: Time,
 }
 
@@ -262,15 +262,31 @@ fn repair(input: &Input<'_>) -> Option<Plan> {
 
 /// The primary serves: is everything there that was promised beside it?
 fn beside(input: &Input<'_>) -> Option<Decision> {
+    let mut kept = Vec::new();
+    match lacking(input, &mut kept) {
+        Some(plan) => Some(Decision::Act(plan)),
+        None => pressing(kept).map(Decision::Hold),
+    }
+}
+
+/// What is to be done about what is lacking beside a primary, the most urgent first; what is kept from being
+/// done keeps nothing else from it.
+fn lacking(input: &Input<'_>, kept: &mut Vec<Reason>) -> Option<Plan> {
     let redundancy = input.redundancy.as_ref()?;
-    let condition = match redundancy {
-        Redundancy { relax: true, .. } => Condition::SetLacks,
-        Redundancy { restore: true, .. } => Condition::StandbyUncounted,
-        Redundancy { rejoin: true, .. } => Condition::MemberWaits,
-        Redundancy { rebuild: true, .. } => Condition::MemberLost,
-        _ => return None,
-    };
-    Some(remedy(input, condition, Vec::new()))
+    let conditions = [
+        (redundancy.relax, Condition::SetLacks),
+        (redundancy.restore, Condition::StandbyUncounted),
+        (redundancy.rejoin, Condition::MemberWaits),
+        (redundancy.rebuild, Condition::MemberLost),
+    ];
+    for (_, condition) in conditions.into_iter().filter(|(so, _)| *so) {
+        match remedy(input, condition, Vec::new()) {
+            Decision::Act(plan) => return Some(plan),
+            Decision::Hold(reason) => kept.push(reason),
+            Decision::Ask { .. } => {}
+        }
+    }
+    None
 }
 
 /// The agent is heard: its word is the nearest there is.
@@ -395,7 +411,7 @@ fn pressing(mut kept: Vec<Reason>) -> Option<Reason> {
 }
 
 /// Everything that is wrong and that nothing is done about for now, each with its reason: what is decided
-/// first, then what else findings ask for.
+/// first, then what else is lacking or found.
 #[must_use]
 pub fn held(input: &Input<'_>) -> Vec<Reason> {
     let Decision::Hold(first) = decide(input) else { return Vec::new() };
@@ -404,6 +420,7 @@ pub fn held(input: &Input<'_>) -> Vec<Reason> {
     }
     let mut all = Vec::new();
     if input.health == Health::Healthy && input.operation.is_none() {
+        lacking(input, &mut all);
         first_free(input, &input.automation.findings(), &mut all);
     }
     all.retain(|reason| *reason != first);
@@ -504,13 +521,9 @@ fn kept_from(input: &Input<'_>, remedy: &Remedy) -> Option<Reason> {
             for_another: pin.until.since(input.now),
         });
     }
-    let approval = automation.approval();
-    let approved = approval.is_some_and(|approval| approval.lets(&remedy.name, input.now));
-    match automation.level(remedy) {
-        Level::Auto => {}
-        Level::Approve if approved => {}
-        Level::Approve => return Some(Reason::AwaitsPerson { remedy: name() }),
-        Level::Off | Level::Suggest => return Some(Reason::Suggested { remedy: name() }),
+    let level = automation.level(remedy);
+    if matches!(level, Level::Off | Level::Suggest) {
+        return Some(Reason::Suggested { remedy: name() });
     }
     let posture = automation.posture();
     if remedy.held_in.iter().any(|held| held == posture) {
@@ -528,6 +541,12 @@ fn kept_from(input: &Input<'_>, remedy: &Remedy) -> Option<Reason> {
             return Some(Reason::Cooldown { remedy: name(), for_another: until.since(input.now) });
         }
         Ok(()) => {}
+    }
+    // Nobody is asked for a yes that could not be used.
+    let approval = automation.approval();
+    let approved = approval.is_some_and(|approval| approval.lets(&remedy.name, input.now));
+    if level == Level::Approve && !approved {
+        return Some(Reason::AwaitsPerson { remedy: name() });
     }
     let running = automation.running(&remedy.name);
     if let Some(max) = remedy.budget.fleet_max.filter(|max| running >= *max) {

@@ -56,7 +56,7 @@ pub struct Budget {
     pub tries_max: u8,
     /// The window the runs are counted in.
     pub window: Span,
-    /// Least time between two runs.
+    /// Least time between the end of a run and the next.
     pub cooldown: Span,
     /// Services of the whole fleet that it may be under way for at once; `None`: as the claims allow.
     pub fleet_max: Option<u16>,
@@ -227,18 +227,21 @@ impl Budget {
     /// # Errors
     /// [`Spent`].
     pub fn allows(&self, runs: &[Time], now: Time) -> Result<(), Spent> {
+        // What the last run did is waited for before anybody is told that it was the last.
+        if let Some(&last) = runs.last()
+            && now.since(last) < self.cooldown
+        {
+            return Err(Spent::Cooldown { until: last + self.cooldown });
+        }
         let recent: Vec<Time> =
             runs.iter().copied().filter(|&at| now.since(at) < self.window).collect();
-        if let Some(over) = recent.len().checked_sub(usize::from(self.tries_max)) {
-            // With this one forgotten there is room for another.
-            let last = recent.get(over).copied().unwrap_or(now);
-            return Err(Spent::Tries { until: last + self.window });
-        }
-        match runs.last() {
-            Some(&last) if now.since(last) < self.cooldown => {
-                Err(Spent::Cooldown { until: last + self.cooldown })
+        match recent.len().checked_sub(usize::from(self.tries_max)) {
+            Some(over) => {
+                // With this one forgotten there is room for another.
+                let last = recent.get(over).copied().unwrap_or(now);
+                Err(Spent::Tries { until: last + self.window })
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }
@@ -260,6 +263,8 @@ mod tests {
         assert_eq!(budget.allows(&[at(1000), at(1010), at(1020)], at(1050)), spent(1110));
         let none = Budget { tries_max: 0, ..budget };
         assert_eq!(none.allows(&[], at(1050)), spent(1150));
+        let cooling = Err(Spent::Cooldown { until: at(1020) });
+        assert_eq!(budget.allows(&[at(1000), at(1010)], at(1015)), cooling);
         assert_eq!(budget.allows(&[at(1000), at(1010)], at(1100)), Ok(()));
     }
 }

@@ -3,7 +3,9 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Rules, SOON, create, member, pid, serves, until_held, until_ran, until_whole};
+use super::{
+    DISK_OFF, Rules, SOON, create, member, pid, serves, until_held, until_ran, until_whole,
+};
 use crate::fleet::{Fleet, send, software, until};
 
 fn host(member: &Value) -> String {
@@ -26,7 +28,7 @@ fn a_lost_member_gets_a_successor_and_a_second_one_a_person() {
     let policy = json!({ "rebuild_after": 3000, "backup_first_within": 3_600_000 });
     // Each loss is one of a standby that commits wait for, too.
     let relax = |name| (name, "tries_max = 1", "tries_max = 9");
-    let rules = Rules::new("hosts", &policy, &[relax("relax"), relax("restore")]);
+    let rules = Rules::new("hosts", &policy, &[DISK_OFF, relax("relax"), relax("restore")]);
     let flags = ["--hosts", "5", "--pool", "0", "--respawn-after", "never"];
     let fleet = Fleet::start("hosts", &rules.with(&flags));
     create(&fleet, "pay", "ha");
