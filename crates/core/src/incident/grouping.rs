@@ -225,6 +225,14 @@ fn whole(profiles: &[Profile], domains: &[Domain], known: &BTreeSet<Domain>) -> 
     if all.0 < MEMBERS_MIN || u64::from(all.0) * 100 < u64::from(all.1) * WHOLE_PERCENT {
         return None;
     }
+    // What is known and no place explains its own; what is left beside that is not everything.
+    let explains = |at: usize| {
+        let (failing, is_known) = (each[at].0, known.contains(&domains[at]));
+        is_known && !domains[at].sort.is_place() && failing * 2 >= all.0 && failing < all.0
+    };
+    if (0..domains.len()).any(explains) {
+        return None;
+    }
     let has_all = |at: &usize| each[*at].0 == all.0;
     let mut having = (0..domains.len()).filter(has_all);
     let is_known = having.clone().find(|at| known.contains(&domains[*at]));
