@@ -83,7 +83,6 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let (id, copies, policy) = (store.id(), store.copies(), options.policy.clone());
     let setup = Setup { cell: CELL, store: id.clone(), policy, kinds, remedies };
     let (mut cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
-    let head = cell_thread::head(&*store)?;
     let key_path = options.dir.join("fleet.key");
     let key = Arc::new(FleetKey::open(&key_path, fleet_exists)?);
     cell.entrust(key.succession());
@@ -95,8 +94,8 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         seal: key.succession(),
         procedures: options.procedures.clone(),
         cell,
+        head: cell_thread::head(&*store)?,
         store,
-        head,
         recordings: options.dir.join(RECORDINGS),
         key: Arc::clone(&key),
         stats: Arc::clone(&stats),
@@ -131,15 +130,14 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     };
     let mut server = JoinSet::new();
     server.spawn(http::serve(listener, http::router(Arc::new(inner)), told.clone()));
-    let token = token.as_str().to_owned();
     telling::beat_if(watcher, &cell, &told, &mut server);
-    drill(&options, address, &token, &cell, told, &mut server);
+    drill(&options, address, token.as_str(), &cell, told, &mut server);
     // Written last: whoever finds it finds a controller that answers.
-    write_address(&options.dir, address, &token)?;
+    write_address(&options.dir, address, token.as_str())?;
     tracing::info!(%address, "the controller answers");
     Ok(Running {
         address,
-        token,
+        token: token.as_str().to_owned(),
         cell,
         thread,
         server,

@@ -435,7 +435,7 @@ mod tests {
             group(&fleet, &population(&fleet), &known)[0].domain.clone()
         };
         assert_eq!(groups(&[]), Domain::fleet());
-        assert_eq!(groups(&[north.clone()]), north);
+        assert_eq!(groups(std::slice::from_ref(&north)), north);
     }
 
     #[test]

@@ -148,9 +148,7 @@ impl Cell {
             Subject::Service(id) => self.state.services.get(&id).map(|service| {
                 let mut domains = self.service_rests_on(service);
                 let blamed = self.blamed_repositories(service);
-                let is_other = |d: &Domain| {
-                    d.sort == Sort::Repository && !blamed.iter().any(|name| *name == d.name)
-                };
+                let is_other = |d: &Domain| d.sort == Sort::Repository && !blamed.contains(&d.name);
                 domains.retain(|domain| !is_other(domain));
                 domains
             }),
