@@ -14,7 +14,7 @@ use crate::print;
 use crate::stage::{HOSTS, Stage};
 use crate::verbs::bench::clients::{Load, Paced};
 use crate::verbs::bench::usage::Row;
-use crate::verbs::bench::{on_stage, pairs, spread, usage};
+use crate::verbs::bench::{on_stage, pairs, quiet_policy, spread, usage};
 
 /// After a change of policy: agents have heard it, and what the controller's start costs is over.
 const SETTLE: Duration = Duration::from_secs(20);
@@ -24,8 +24,6 @@ const LOADED: usize = 4;
 const A_SECOND: u32 = 20;
 /// pgbench's tables of each.
 const SCALE: u32 = 1;
-/// Nothing else is done by the clock meanwhile: no proofs, and backups but the first.
-const LATER_MS: u64 = 1000 * 60 * 60 * 1000;
 
 /// Measures and prints.
 pub fn run(services: usize, pairs: usize, phase: Duration) -> Result<(), Failure> {
@@ -73,9 +71,11 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     /// Services, each backed up for the first time, some of them with tables for pgbench.
     fn begin(stage: &'a mut Stage, services: usize) -> Result<Self, Failure> {
-        let rest = json!({ "prove_first_within": LATER_MS, "prove_every": LATER_MS });
+        let rest = quiet_policy();
         let mut without = rest.clone();
-        without["checks"] = json!({ "often_seconds": 0, "rarely_seconds": 0 });
+        for pace in ["often_seconds", "rarely_seconds"] {
+            without["checks"][pace] = json!(0);
+        }
         let policies = [stage.policy("without", &without)?, stage.policy("with", &rest)?];
         stage.start_again(&flags(&policies[1]))?;
         let image = stage.image()?;

@@ -168,6 +168,16 @@ fn on_stage(
     print::json(&figures)
 }
 
+/// A policy under which nothing is done by the clock while it is measured: no proofs, and no remedy for a disk
+/// that the benchmark itself fills.
+fn quiet_policy() -> Value {
+    const LATER_MS: u64 = 1000 * 60 * 60 * 1000;
+    json!({
+        "prove_first_within": LATER_MS, "prove_every": LATER_MS,
+        "checks": { "disk_free_warn_percent": 1, "disk_free_critical_percent": 0 },
+    })
+}
+
 /// Runs in short: how many, minimum, median, maximum, sum.
 fn spread(mut runs: Vec<f64>) -> Value {
     runs.sort_by(f64::total_cmp);

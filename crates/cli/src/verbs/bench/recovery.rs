@@ -24,10 +24,12 @@ use crate::failure::{Failure, Kind};
 use crate::print;
 use crate::stage::Stage;
 use crate::verbs::bench::hand::Hand;
-use crate::verbs::bench::{on_stage, pairs, spread, usage};
+use crate::verbs::bench::{on_stage, pairs, quiet_policy, spread, usage};
 
 /// A client that was refused tries again after this.
 const AGAIN: Duration = Duration::from_millis(200);
+/// What is prepared before may take this long.
+const PREPARE_MAX: Duration = Duration::from_secs(120);
 /// A try that has no answer is given up.
 const TRY_MAX: Duration = Duration::from_secs(10);
 /// No service takes longer.
@@ -40,8 +42,6 @@ const SETTLE: Duration = Duration::from_secs(30);
 const SAMPLE: Duration = Duration::from_millis(100);
 /// Starts at once that are no limit.
 const UNLIMITED: u32 = 1_000_000;
-/// No proofs meanwhile.
-const LATER_MS: u64 = 1000 * 60 * 60 * 1000;
 
 /// A way to have all servers again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -149,7 +149,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn begin(stage: &'a mut Stage, services: usize) -> Result<Self, Failure> {
-        let ours = json!({ "prove_first_within": LATER_MS, "prove_every": LATER_MS });
+        let ours = quiet_policy();
         let mut unlimited = ours.clone();
         unlimited["host_starts_max"] = json!(UNLIMITED);
         let policies = [stage.policy("ours", &ours)?, stage.policy("unlimited", &unlimited)?];
@@ -236,7 +236,7 @@ fn kill_all(pids: &[u32]) {
 }
 
 /// One statement over a connection of its own.
-async fn wrote(url: &str, statement: &str) -> bool {
+async fn wrote(url: &str, statement: &str, patience: Duration) -> bool {
     let work = async {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         let connection = tokio::spawn(connection);
@@ -245,7 +245,7 @@ async fn wrote(url: &str, statement: &str) -> bool {
         let _ = connection.await;
         done
     };
-    matches!(tokio::time::timeout(TRY_MAX, work).await, Ok(Ok(())))
+    matches!(tokio::time::timeout(patience, work).await, Ok(Ok(())))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -256,7 +256,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn write_all(urls: &[String], statement: &str) -> Result<(), Failure> {
     let runtime = runtime()?;
     for url in urls {
-        if !runtime.block_on(wrote(url, statement)) {
+        if !runtime.block_on(wrote(url, statement, PREPARE_MAX)) {
             return Err(Failure::new(Kind::Failed, format!("{statement}: not done in time")));
         }
     }
@@ -271,7 +271,7 @@ fn outages(urls: &[String], killed: Instant) -> Result<Vec<f64>, Failure> {
         for (n, url) in (0..count).zip(urls.iter().cloned()) {
             tries.spawn(async move {
                 tokio::time::sleep(AGAIN * n / count).await;
-                while !wrote(&url, "INSERT INTO beat VALUES (0)").await {
+                while !wrote(&url, "INSERT INTO beat VALUES (0)", TRY_MAX).await {
                     if killed.elapsed() > RECOVERY_MAX {
                         return None;
                     }
