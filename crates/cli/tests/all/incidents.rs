@@ -433,7 +433,7 @@ fn is_well(fleet: &Fleet, host: &str) -> bool {
         let members = incident["members"].as_array().cloned().unwrap_or_default();
         members.iter().any(|member| subjects.iter().any(|subject| member["subject"] == **subject))
     };
-    !incidents(fleet).iter().any(|incident| is_of_it(incident))
+    !incidents(fleet).iter().any(is_of_it)
 }
 
 /// What the command was told of.
