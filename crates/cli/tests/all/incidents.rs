@@ -19,8 +19,12 @@ use crate::provider::{Mode, Provider};
 use crate::storage::Storage;
 
 const SOON: u64 = 60;
-/// Members on the host that dies.
-const MEMBERS: usize = 60;
+/// Members on the host that dies. To make sixty servers and their files, and to remove them, takes minutes on two
+/// cores: `EVENKEEL_MEMBERS=60` has them.
+fn members() -> usize {
+    let given = std::env::var("EVENKEEL_MEMBERS").ok();
+    given.map_or(16, |given| given.parse().expect("EVENKEEL_MEMBERS is a number"))
+}
 /// Orders given at once.
 const AT_ONCE: usize = 8;
 
@@ -137,42 +141,43 @@ fn kill_host(fleet: &Fleet, host: &str) {
 }
 
 #[test]
-fn a_host_with_sixty_members_dies_and_one_page_names_it() {
-    if !software("a_host_with_sixty_members_dies_and_one_page_names_it") {
+fn a_host_with_many_members_dies_and_one_page_names_it() {
+    if !software("a_host_with_many_members_dies_and_one_page_names_it") {
         return;
     }
+    let members = members();
     let (provider, files) = (Provider::start(), Files::new());
     let policy = "backup_first_within = \"1d\"\n[incidents]\nfine_for = \"3s\"\n";
     let (policy, alerts) = (files.write("policy.toml", policy), files.alerts(&provider, "30m"));
     let flags =
         ["--policy", &policy, "--alerts", &alerts, "--respawn-after", "30s", "--racks", "1"];
-    let fleet = Fleet::start("sixty", &[&flags[..], &["--pool", "2"]].concat());
+    let fleet = Fleet::start("many", &[&flags[..], &["--pool", "2"]].concat());
     let began = Instant::now();
     // The others take nothing until this one is full.
     ["h2", "h3"].iter().for_each(|host| drop(fleet.ok(&["host", "drain", host])));
-    create(&fleet, &names("s", MEMBERS));
+    create(&fleet, &names("s", members));
     ["h2", "h3"].iter().for_each(|host| drop(fleet.ok(&["host", "return", host])));
     create(&fleet, &names("other", 4));
-    println!("{} services in {:?}", MEMBERS + 4, began.elapsed());
+    println!("{} services in {:?}", members + 4, began.elapsed());
     let hosts = fleet.json(&["host", "list"]);
-    let members = |name: &str| {
+    let host = |name: &str| {
         let found = hosts.as_array().and_then(|all| all.iter().find(|h| h["name"] == name));
         found.expect("it is there").clone()
     };
-    assert_eq!(members("h1")["members"], MEMBERS, "{hosts}");
-    assert_eq!(members("h1")["rack"], "r1");
+    assert_eq!(host("h1")["members"], members, "{hosts}");
+    assert_eq!(host("h1")["rack"], "r1");
     let began = Instant::now();
     kill_host(&fleet, "h1");
     until(SOON, "everybody on it is in one incident", || {
         let all = incidents(&fleet);
-        all.len() == 1 && all[0]["state"] == "paged" && all[0]["folded"] == MEMBERS
+        all.len() == 1 && all[0]["state"] == "paged" && all[0]["folded"] == members
     });
-    println!("{MEMBERS} members are in one incident, and it is told, after {:?}", began.elapsed());
+    println!("{members} of them are in one incident, and it is told, after {:?}", began.elapsed());
     let all = incidents(&fleet);
     assert_eq!(all[0]["domain"], "host h1", "{}", all[0]);
     let listed = fleet.json(&["list"]);
     let part = listed.as_array().expect("services").iter().filter(|s| s["incident"] == 1);
-    assert_eq!(part.count(), MEMBERS, "each says which incident it is part of");
+    assert_eq!(part.count(), members, "each says which incident it is part of");
     assert!(fleet.ok(&["list"]).contains(" i1 "));
     assert_eq!(keys(&provider, "raise").len(), 1, "{:?}", provider.told());
     // It comes back: the end is told under the same key, and nothing is told twice.
@@ -189,7 +194,7 @@ fn a_host_with_sixty_members_dies_and_one_page_names_it() {
         let path = recording.as_str().expect("a path");
         assert!(path.ends_with(".incident.rec") && Path::new(path).exists(), "{path}");
     }
-    // To end sixty servers in good order would take longer than all of this.
+    // To end all of its servers in good order takes longer than this.
     kill_host(&fleet, "h1");
 }
 
