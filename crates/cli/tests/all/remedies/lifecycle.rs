@@ -34,7 +34,7 @@ fn what_the_lifecycle_sees_is_healed_and_refused() {
     let rules = Rules::new("seen", &policy, &[DISK_OFF]);
     let fleet = Fleet::start("seen", &rules.with(&[]));
     for (service, plan) in
-        [("loop", "dev"), ("stuck", "dev"), ("pay", "ha"), ("web", "ha"), ("api", "ha3")]
+        [("loop", "dev"), ("stuck", "dev"), ("pay", "ha"), ("web", "ha"), ("api", "ha")]
     {
         create(&fleet, service, plan);
     }
@@ -62,7 +62,11 @@ fn what_the_lifecycle_sees_is_healed_and_refused() {
     ["pay", "web"].iter().for_each(|service| until_whole(&fleet, service));
     // Its agent ends it hard and starts it: it is back within seconds, and only then is it counted on.
     freeze(&member(&fleet, "web", "standby"));
-    ["relax", "restore"].iter().for_each(|remedy| until_ran(&fleet, "web", remedy));
+    until_ran(&fleet, "web", "relax");
+    brake(&fleet, "on");
+    until_held(&fleet, "web", "restore", "somebody looks", 0);
+    brake(&fleet, "off");
+    until_ran(&fleet, "web", "restore");
     until_whole(&fleet, "web");
     serves(&fleet, "web");
     spent(&fleet);
@@ -86,13 +90,11 @@ fn spent(fleet: &Fleet) {
     for times in 0..2 {
         fleet.ok(&["failover", "api", "--reason", "a test"]);
         if times == 0 {
-            ["rejoin", "restore"].iter().for_each(|remedy| until_ran(fleet, "api", remedy));
+            until_ran(fleet, "api", "rejoin");
             until_whole(fleet, "api");
         }
     }
-    ["rejoin", "restore"]
-        .iter()
-        .for_each(|remedy| until_held(fleet, "api", remedy, "are used up", 1));
+    until_held(fleet, "api", "rejoin", "are used up", 1);
     for (service, remedy) in [("loop", "crash-loop"), ("stuck", "hung")] {
         until_held(fleet, service, remedy, "are used up", 1);
         let why = held(fleet, service);
