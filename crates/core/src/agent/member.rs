@@ -393,11 +393,8 @@ impl Member {
             return;
         }
         self.seen.due.pace(every, self.stored.applied.goal.member, now);
-        for pace in [Pace::Often, Pace::Rarely] {
-            if every.at(pace) == Span(0) {
-                self.checks.end(pace);
-            }
-        }
+        let off = [Pace::Often, Pace::Rarely].into_iter().filter(|at| every.at(*at) == Span(0));
+        off.for_each(|pace| self.checks.end(pace));
         self.touched = true;
     }
 
