@@ -21,7 +21,7 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// Services under load meanwhile, at most.
 const LOADED: usize = 4;
 /// Transactions a second on each of them: the machine is far from busy, so that latency is latency.
-const A_SECOND: u32 = 20;
+const A_SECOND: u32 = 10;
 /// pgbench's tables of each.
 const SCALE: u32 = 1;
 
@@ -128,11 +128,12 @@ impl<'a> Bench<'a> {
         self.stage.controller_again(&flags(&policy))?;
         std::thread::sleep(SETTLE);
         let agents = self.stage.agents()?;
-        let servers: Vec<u32> = self.stage.servers().into_iter().map(|(_, pid)| pid).collect();
+        let servers = self.stage.servers();
         if servers.len() != self.services {
             let text = format!("{} of {} servers run", servers.len(), self.services);
             return Err(Failure::new(Kind::Failed, text));
         }
+        let servers = counted(servers, self.loaded.len());
         let image = self.stage.image()?;
         let dir = self.stage.data().to_owned();
         let start = |url: &String| Paced::start(&image, &dir, url, A_SECOND, lasts);
@@ -144,15 +145,15 @@ impl<'a> Bench<'a> {
         for client in clients {
             took.extend(client.end()?);
         }
-        let part = |used: fn(&Cost) -> f64| {
-            let services = f64::from(u32::try_from(self.services).unwrap_or(u32::MAX));
-            (used(&after) - used(&before)) / lasts.as_secs_f64() * 100.0 / services * 100.0
+        let part = |used: fn(&Cost) -> f64, of: usize| {
+            let of = f64::from(u32::try_from(of).unwrap_or(u32::MAX));
+            (used(&after) - used(&before)) / lasts.as_secs_f64() * 100.0 / of * 100.0
         };
         let cost = Cost {
-            agents: part(|c| c.agents),
-            sessions: part(|c| c.sessions),
-            postmasters: part(|c| c.postmasters),
-            others: part(|c| c.others),
+            agents: part(|c| c.agents, self.services),
+            sessions: part(|c| c.sessions, servers.len()),
+            postmasters: part(|c| c.postmasters, servers.len()),
+            others: part(|c| c.others, servers.len()),
         };
         Ok(Phase { on, cost, took })
     }
@@ -161,6 +162,15 @@ impl<'a> Bench<'a> {
 /// How the fleet is started.
 const fn flags(policy: &str) -> [&str; 6] {
     ["--respawn-after", "never", "--pool", "0", "--policy", policy]
+}
+
+/// The servers whose cost is counted: not those under load, which is no check's cost either; if there are no
+/// others, all.
+fn counted(servers: Vec<(String, u32)>, loaded: usize) -> Vec<u32> {
+    let is_loaded = |name: &str| (0..loaded).any(|n| name == format!("db-{n}"));
+    let quiet = servers.iter().filter(|(name, _)| !is_loaded(name)).map(|(_, pid)| *pid);
+    let quiet: Vec<u32> = quiet.collect();
+    if quiet.is_empty() { servers.into_iter().map(|(_, pid)| pid).collect() } else { quiet }
 }
 
 /// What agents and servers have used so far, in seconds, by who.
@@ -243,6 +253,14 @@ mod tests {
         let cost = cost(&table, &[10], &[20]);
         let expected = Cost { agents: 3.0, sessions: 16.0, postmasters: 4.0, others: 32.0 };
         assert_eq!(cost, expected);
+    }
+
+    #[test]
+    fn servers_under_load_are_not_counted_while_there_are_others() {
+        let servers = |count: u32| (0..count).map(|n| (format!("db-{n}"), n)).collect::<Vec<_>>();
+        assert_eq!(counted(servers(6), 4), [4, 5]);
+        assert_eq!(counted(servers(3), 3), [0, 1, 2]);
+        assert_eq!(counted(servers(12), 1).len(), 11, "db-1 is not db-10");
     }
 
     #[test]
