@@ -45,7 +45,7 @@ fn write(path: &Path, mib: u64, user: (u32, u32)) -> bool {
 fn fill(fleet: &Fleet, free_mib: u64) {
     let user = owner(&fleet.data);
     assert!(write(&leftover(fleet), 5, user));
-    let stat = rustix::fs::statvfs(&fleet.data.join("hosts/h1")).expect("a disk");
+    let stat = rustix::fs::statvfs(fleet.data.join("hosts/h1")).expect("a disk");
     let free = (stat.f_bavail * stat.f_frsize) >> 20;
     let mib = if free_mib == 0 { free + 9 } else { free.saturating_sub(free_mib) };
     let old = output(fleet);

@@ -55,7 +55,8 @@ const TESTED: &[Tested] = &[
 fn every_bundled_remedy_is_seen_to_heal_and_to_be_refused() {
     let mut named: Vec<&str> = TESTED.iter().map(|Tested(remedy, ..)| *remedy).collect();
     let mut there: Vec<String> = bundled().iter().map(|remedy| remedy.name.to_string()).collect();
-    (named.sort_unstable(), there.sort_unstable());
+    named.sort_unstable();
+    there.sort_unstable();
     assert_eq!(named, there, "each bundled remedy needs a line in `TESTED`");
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all");
     for Tested(remedy, heals, refuses) in TESTED {
