@@ -216,11 +216,11 @@ impl fmt::Display for Reason {
             Self::Healthy => f.write_str("healthy: there is nothing to do"),
             Self::Resting => f.write_str("it is meant not to serve"),
             Self::StepUnderWay { operation, step, late_in } => {
-                let name = operation::spec(*operation).name;
-                match late_in {
-                    Span(0) => write!(f, "{name} is at \"{step}\", which is late"),
-                    left => write!(f, "{name} is at \"{step}\", late in {left}"),
-                }
+                let late = match late_in {
+                    Span(0) => "which is late".to_owned(),
+                    left => format!("late in {left}"),
+                };
+                write!(f, "{} is at \"{step}\", {late}", operation::spec(*operation).name)
             }
             Self::ClaimRefused(refusal) => write!(f, "its claim is refused: {refusal}"),
             Self::AgentActs { state: Some(state) } => {
@@ -247,8 +247,8 @@ impl fmt::Display for Reason {
                  another one, which loses nothing (`evenkeel failover`)",
             ),
             Self::AwaitsPerson { remedy } => write!(f, "remedy {remedy} waits for a person's yes"),
-            Self::Cooldown { remedy, for_another } => {
-                write!(f, "remedy {remedy} ran a moment ago; again in {}", about(*for_another))
+            Self::Cooldown { remedy, for_another: left } => {
+                write!(f, "remedy {remedy} ran a moment ago; again in {}", about(*left))
             }
             Self::BudgetSpent { remedy, for_another } => write!(
                 f,

@@ -101,7 +101,7 @@ fn spent(fleet: &Fleet) {
         assert!(why.contains("a person must look, and it is tried again in"), "{why}");
     }
     let said = journal(fleet, "loop");
-    assert!(said.contains("remedy restart: its tries are used up (1 in 10 min)"), "{said}");
+    assert!(said.contains("its agent: it died too often"), "{said}");
 }
 
 /// What an agent does by itself is refused by level, and by name.
