@@ -10,10 +10,13 @@ use super::{
 };
 use crate::fleet::{Fleet, send, software, until};
 
-/// A member's server dies, and dies again when it was started: more often than its restarts allow.
-fn kill_twice(fleet: &Fleet, service: &str) {
+/// Restarts that an agent has for a server here; a standby that hangs uses one up each time.
+const RESTARTS: usize = 3;
+
+/// A member's server dies whenever it was started: more often than its restarts allow.
+fn kill_often(fleet: &Fleet, service: &str) {
     let mut before = None;
-    for _ in 0..2 {
+    for _ in 0..=RESTARTS {
         let mut next = None;
         until(30, &format!("a server of {service} runs"), || {
             next = pid(&member(fleet, service, "primary")).filter(|pid| before != Some(*pid));
@@ -31,7 +34,11 @@ fn what_the_lifecycle_sees_is_healed_and_refused() {
     }
     let policy =
         json!({ "down_after": 2000, "relax_after": 500, "backup_first_within": 3_600_000 });
-    let rules = Rules::new("seen", &policy, &[DISK_OFF]);
+    let rules = Rules::new(
+        "seen",
+        &policy,
+        &[DISK_OFF, ("restart", "tries_max = 1", &format!("tries_max = {RESTARTS}"))],
+    );
     let fleet = Fleet::start("seen", &rules.with(&[]));
     for (service, plan) in
         [("loop", "dev"), ("stuck", "dev"), ("pay", "ha"), ("web", "ha"), ("api", "ha")]
@@ -41,8 +48,8 @@ fn what_the_lifecycle_sees_is_healed_and_refused() {
     ["pay", "web", "api"].iter().for_each(|service| until_whole(&fleet, service));
     // Each is kept from running by the brake, and says so.
     brake(&fleet, "on");
-    kill_twice(&fleet, "loop");
-    kill_twice(&fleet, "pay");
+    kill_often(&fleet, "loop");
+    kill_often(&fleet, "pay");
     freeze(&member(&fleet, "stuck", "primary"));
     while_away(&fleet, "web", || until_held(&fleet, "web", "relax", "somebody looks", 0));
     for (service, remedy) in [("loop", "crash-loop"), ("pay", "failover"), ("stuck", "hung")] {
@@ -75,11 +82,11 @@ fn what_the_lifecycle_sees_is_healed_and_refused() {
 
 /// The same again: the one try of each is used up, and who is to look is told when it is tried again.
 fn spent(fleet: &Fleet) {
-    kill_twice(fleet, "loop");
+    kill_often(fleet, "loop");
     freeze(&member(fleet, "stuck", "primary"));
     while_away(fleet, "web", || until_held(fleet, "web", "relax", "are used up", 1));
     // A primary that may not give its place away is repaired where it is.
-    kill_twice(fleet, "pay");
+    kill_often(fleet, "pay");
     until_ran(fleet, "pay", "crash-loop");
     let said = journal(fleet, "pay");
     assert!(said.contains("the tries of remedy failover are used up"), "{said}");
