@@ -42,6 +42,7 @@ mod toil;
 mod up;
 mod url;
 mod wait;
+mod watch;
 
 use clap::Subcommand;
 
@@ -86,6 +87,7 @@ pub enum Verb {
     Host(host::Host),
     Incident(incident::Incident),
     Alert(alert::Alert),
+    Watch(watch::Watch),
     Kind(kind::Kind),
     Journal(journal::Journal),
     Key(key::Key),
@@ -143,6 +145,7 @@ impl Verb {
             Self::Host(verb) => verb.run(context),
             Self::Incident(verb) => verb.run(context),
             Self::Alert(verb) => verb.run(context),
+            Self::Watch(verb) => verb.run(),
             Self::Kind(verb) => verb.run(context),
             Self::Journal(verb) => verb.run(context),
             Self::Key(verb) => verb.run(context),

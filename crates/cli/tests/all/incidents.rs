@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use evenkeel_drivers::image::{self, Software};
@@ -14,7 +14,7 @@ use evenkeel_drivers::process;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::fleet::{BINARY, Fleet, images, root, send, software, until};
+use crate::fleet::{BINARY, Fleet, free_port, images, root, send, software, until};
 use crate::provider::{Mode, Provider};
 use crate::storage::Storage;
 
@@ -421,6 +421,63 @@ fn whatever_the_provider_does_a_person_is_told_and_silence_is_told_too() {
     assert!(killed.elapsed() < Duration::from_secs(5), "within three pings");
     println!("the watcher missed it {:?} after it was killed", killed.elapsed());
     assert!(killed.elapsed() > Duration::from_secs(1));
+}
+
+/// `evenkeel watch`, ended with its test.
+struct Watcher(Child);
+
+impl Watcher {
+    fn start(address: &str, alerts: &str) -> Self {
+        let arguments = ["watch", "--listen", address, "--path", "/our-fleet", "--limit", "3s"];
+        let mut command = Command::new(BINARY);
+        command.args(arguments).args(["--alerts", alerts]);
+        Self(command.stdin(Stdio::null()).spawn().expect("the binary runs"))
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn evenkeels_own_silence_is_told_by_whoever_watches_from_outside() {
+    if !software("evenkeels_own_silence_is_told_by_whoever_watches_from_outside") {
+        return;
+    }
+    let files = Files::new();
+    let address = format!("127.0.0.1:{}", free_port());
+    let command = format!("cat >> {0}; echo >> {0}", files.pages().display());
+    let channel = format!(
+        "[[channel]]\nname = \"modem\"\nkind = \"command\"\nargv = [\"/bin/sh\", \"-c\", {command:?}]\n"
+    );
+    let watch = files.write("watch.toml", &channel);
+    let alerts = "[[channel]]\nname = \"none\"\nkind = \"command\"\nargv = [\"/bin/true\"]\n";
+    let pings =
+        format!("{alerts}[watcher]\nurl = \"http://{address}/our-fleet\"\nevery = \"1s\"\n");
+    let pings = files.write("alerts.toml", &pings);
+    let titles = |purpose: &str| {
+        let told = files.told(purpose);
+        let title = |told: &Value| told["notice"]["title"].as_str().expect("a title").to_owned();
+        told.iter().map(title).collect::<Vec<_>>()
+    };
+    let _watcher = Watcher::start(&address, &watch);
+    until(SOON, "it is told that nobody was heard", || titles("raise").len() == 1);
+    assert!(titles("raise")[0].contains("no control plane was heard"), "{:?}", titles("raise"));
+    let flags = ["--hosts", "1", "--alerts", &pings];
+    let mut fleet = Fleet::start("outside", &flags);
+    until(SOON, "it is told that one is heard", || titles("resolve").len() == 1);
+    fleet.kill_up();
+    let killed = Instant::now();
+    until(SOON, "its silence is told", || titles("raise").len() == 2);
+    println!("silence was told {:?} after the controller was killed", killed.elapsed());
+    assert!(titles("raise")[1].contains("is silent"), "{:?}", titles("raise"));
+    fleet.up(&flags);
+    until(SOON, "it is told that it is heard again", || titles("resolve").len() == 2);
+    // It was told of once each time.
+    assert_eq!(titles("raise").len(), 2, "{:?}", titles("raise"));
 }
 
 /// Whether the services of a host serve, and neither they nor the host are members of an incident.

@@ -32,6 +32,7 @@ mod deadman;
 mod fields;
 mod http;
 mod mail;
+mod outside;
 mod pagerduty;
 mod queue;
 mod secret;
@@ -48,6 +49,7 @@ use serde_json::{Value, json};
 pub use config::{Config, Error};
 pub use deadman::{Head, Status, Watch, Watcher};
 pub use fields::Fault;
+pub use outside::Outside;
 pub use queue::{Sender, spawn};
 
 use config::Entry;

@@ -16,6 +16,9 @@ use crate::failure::{self, Failure, Kind};
 use crate::find::Context;
 use crate::print;
 
+/// The store that is named where a person tells from here.
+const BY_HAND: &str = "by-hand";
+
 /// Look at the channels that people are told through, and try them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -82,7 +85,11 @@ impl Alert {
 }
 
 /// A file's channels; the store is told to providers as what sends from here.
-fn load(file: &Path) -> Result<(Channels, Option<Watcher>, Vec<String>), Failure> {
+/// Reads a file of channels.
+pub(super) fn load(
+    file: &Path,
+    store: &str,
+) -> Result<(Channels, Option<Watcher>, Vec<String>), Failure> {
     use evenkeel_controller::alert::Error as E;
     let config = Config::load(file, |name| std::env::var(name).ok()).map_err(|error| {
         let kind = match &error {
@@ -92,12 +99,12 @@ fn load(file: &Path) -> Result<(Channels, Option<Watcher>, Vec<String>), Failure
         Failure::new(kind, failure::chain(&error))
     })?;
     let notes = config.notes();
-    let (channels, watcher) = Channels::new(config, "by-hand");
+    let (channels, watcher) = Channels::new(config, store);
     Ok((channels, watcher, notes))
 }
 
 fn check(context: &Context, file: &Path) -> Result<(), Failure> {
-    let (channels, watcher, notes) = load(file)?;
+    let (channels, watcher, notes) = load(file, BY_HAND)?;
     let watcher = watcher.map(|watcher| watcher.describe());
     if context.json {
         return print::json(&serde_json::json!({
@@ -126,7 +133,7 @@ fn check(context: &Context, file: &Path) -> Result<(), Failure> {
 
 impl Send {
     fn run(&self, context: &Context) -> Result<(), Failure> {
-        let (channels, _, _) = load(&self.file)?;
+        let (channels, _, _) = load(&self.file, BY_HAND)?;
         let channel = Label::new(&self.channel).ok();
         let channel = channel.filter(|channel| channels.names().any(|name| name == *channel));
         let channel = channel.ok_or_else(|| {
