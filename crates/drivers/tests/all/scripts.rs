@@ -215,10 +215,10 @@ fn runaway(place: &Place, driver: &mut dyn Driver, goal: &Goal) {
     let name = "end-runaway-connections";
     let ran = bundled(driver, goal, name, &[], false);
     assert!(changed(&ran).is_empty(), "they are far from the limit: {ran:?}");
-    // Of 100 connections 13 or so are used.
+    // Of 97 connections 13 are used by clients, and one or two by who looks.
     let given = [("percent", "10"), ("to_percent", "5")];
     let would = changed(&bundled(driver, goal, name, &given, true)).len();
-    assert!((7..=9).contains(&would), "{would}");
+    assert!((9..=11).contains(&would), "{would}");
     assert!(many.iter().all(|client| !client.is_ended()), "a dry run ends nothing");
     let ended = changed(&bundled(driver, goal, name, &given, false)).len();
     assert_eq!(many.iter().filter(|client| client.is_ended()).count(), ended);
