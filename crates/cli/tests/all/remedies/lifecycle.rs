@@ -68,9 +68,14 @@ fn what_the_lifecycle_sees_is_healed_and_refused() {
     ["loop", "stuck", "pay"].iter().for_each(|service| serves(&fleet, service));
     ["pay", "web"].iter().for_each(|service| until_whole(&fleet, service));
     // Its agent ends it hard and starts it: it is back within seconds, and only then is it counted on.
+    let restore = |level: &str| {
+        fleet.ok(&["remedy", "level", "restore", level, "--service", "web"]);
+    };
+    restore("off");
     freeze(&member(&fleet, "web", "standby"));
     until_ran(&fleet, "web", "relax");
     brake(&fleet, "on");
+    restore("auto");
     until_held(&fleet, "web", "restore", "somebody looks", 0);
     brake(&fleet, "off");
     until_ran(&fleet, "web", "restore");
