@@ -69,6 +69,12 @@ impl Rounds {
         self.set(Pace::Rarely, now + Span::secs(20) + apart);
     }
 
+    /// Something changed by which checks may find otherwise: both are due at once.
+    pub fn soon(&mut self) {
+        self.set(Pace::Often, Time(0));
+        self.set(Pace::Rarely, Time(0));
+    }
+
     /// A round is over; the next is due at the member's own moment, half an interval later or more.
     pub fn done(&mut self, pace: Pace, member: MemberId, now: Time) {
         let half = Span(self.every.at(pace).0 / 2);
@@ -163,6 +169,7 @@ mod tests {
         rounds.pace(off, MemberId(1), now);
         rounds.begin(MemberId(1), now);
         rounds.done(Pace::Rarely, MemberId(1), now);
+        rounds.soon();
         assert_eq!(rounds.due(Time(u64::MAX - 1)), None);
         let on = |member| {
             let mut rounds = rounds;

@@ -7,7 +7,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::member::Member;
-use super::reconcile::Rounds;
 use super::stored::Stored;
 use crate::id::OperationId;
 use crate::procedure::{Ran, Script};
@@ -106,7 +105,7 @@ impl Member {
     /// What came of its script. Whatever it changed is looked at soon: what it healed is to be seen before
     /// anybody is asked about it again.
     pub fn script_ended(&mut self, number: u64, ran: &Ran) {
-        self.seen.due = Rounds::default();
+        self.seen.due.soon();
         let waited = self.scripting.ended(number, ran, &mut self.stored.script);
         (self.unsaved, self.touched) = (self.unsaved || waited, self.touched || waited);
     }
