@@ -21,7 +21,7 @@ pub const RESULTS_MAX: usize = 20;
 const TREND: usize = 5;
 /// A drill that has not said what it came to by then has failed: ten times what one may take.
 pub const RUN_MAX: Span = Span::mins(20);
-/// A brake drill holds what its service's automation and plans want for so long.
+/// A brake drill holds what would begin on its service, repairs excepted, for so long.
 pub const HOLD: Span = Span::secs(3);
 /// Shortest time from one scheduled drill to the next.
 pub const EVERY_MIN: Span = Span::secs(1);

@@ -88,7 +88,7 @@ pub struct Policy {
     /// When planned work is done on services that say nothing else; `None`: at any time.
     pub maintenance_window: Option<Windows>,
     /// How often every service is drilled that has no schedule of its own, by kind of drill; what is left
-    /// out is not done by itself.
+    /// out is not done by itself. Proofs are taken by `prove_every`.
     pub drill_every: BTreeMap<drill::Kind, Span>,
     /// Drills at once in the whole fleet.
     pub drills_max: u16,

@@ -42,6 +42,7 @@ pub fn run(client: &Client, name: &str) -> Result<Report, Failure> {
     let act = client.act(number)?;
     let failed = match early {
         Some(at) => Some(format!("what it should have held began after {} ms", at.as_millis())),
+        None if held == 0 => Some("nobody saw it held: too much went on here".to_owned()),
         None if act.state != State::Done => {
             Some(format!("what it held did not end well: {:?}", act.state))
         }

@@ -2,27 +2,22 @@
 
 use std::time::Instant;
 
-use evenkeel_api::{Client, Way};
+use evenkeel_api::Client;
 use evenkeel_controller::Measured;
 use evenkeel_core::host;
 use evenkeel_core::view::Fleet;
 use serde_json::json;
 
-use super::{Patience, ROWS, Report, TABLE, gap_ms};
-use crate::canary::{Canary, Row};
+use super::{ROWS, Report, Sung, gap_ms, under_canary};
+use crate::canary::Row;
 use crate::failure::Failure;
 
 /// Has the controller end without goodbye and begin anew; measures for how long nothing was decided, and
 /// what writers saw meanwhile.
 pub fn run(client: &Client, name: &str) -> Result<Report, Failure> {
     let before = client.fleet()?;
-    let url = client.url(name, Way::Endpoint)?.url;
-    let mut canary = Canary::start(&url, TABLE, 1)?;
-    let mut patience = Patience::new(client, name);
-    let done = (|| {
-        let acked = || canary.acked().len();
-        patience.wait("the canary's first rows", || Ok(acked() >= ROWS))?;
-        let lost = Instant::now();
+    let (away, Sung { acked, lost }) = under_canary(client, name, |canary, patience| {
+        let begun = Instant::now();
         if let Err(error) = client.lose_controller(name)
             && matches!(error, evenkeel_api::Error::Refused { .. })
         {
@@ -31,23 +26,11 @@ pub fn run(client: &Client, name: &str) -> Result<Report, Failure> {
         patience.wait("the controller to decide again, with every host", || {
             Ok(client.fleet().is_ok_and(|now| is_back(&before, &now)))
         })?;
-        let away = lost.elapsed();
-        let after = acked();
-        patience.wait("the canary's last rows", || Ok(acked() >= after + ROWS))?;
-        Ok::<_, Failure>(away)
-    })();
-    let acked = canary.end();
-    let away = match done {
-        Ok(away) => away,
-        Err(failure) => {
-            // It goes with the next drill, if nobody can be asked now.
-            let _ = canary.clear();
-            return Err(failure);
-        }
-    };
-    let (acked, found) = (acked?, canary.found()?);
-    canary.clear()?;
-    let lost = acked.iter().filter(|row| !found.contains(&row.number)).count();
+        let away = begun.elapsed();
+        let after = canary.acked().len();
+        patience.wait("the canary's last rows", || Ok(canary.acked().len() >= after + ROWS))?;
+        Ok(away)
+    })?;
     let (away_ms, write_gap_ms) =
         (u64::try_from(away.as_millis()).unwrap_or(u64::MAX), gap_ms(&acked));
     let refused = refused(&acked);

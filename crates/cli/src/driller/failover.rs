@@ -1,12 +1,11 @@
 //! The failover drill: a standby takes over while a canary writes.
 
-use evenkeel_api::{Client, Way};
+use evenkeel_api::Client;
 use evenkeel_controller::Measured;
 use evenkeel_core::view;
 use serde_json::json;
 
-use super::{Patience, ROWS, Report, TABLE, gap_ms};
-use crate::canary::Canary;
+use super::{ROWS, Report, gap_ms, under_canary};
 use crate::failure::Failure;
 
 /// Has a standby take over as if the primary had died, while a canary commits numbered rows through the
@@ -14,13 +13,9 @@ use crate::failure::Failure;
 pub fn run(client: &Client, name: &str) -> Result<Report, Failure> {
     let before = client.service(name)?;
     let old_primary = primary(&before);
-    let url = client.url(name, Way::Endpoint)?.url;
-    let mut canary = Canary::start(&url, TABLE, 1)?;
-    let mut patience = Patience::new(client, name);
-    let done = (|| {
-        let acked = || canary.acked().len();
-        patience.wait("the canary's first rows", || Ok(acked() >= ROWS))?;
+    let (now, sung) = under_canary(client, name, |canary, patience| {
         client.failover(name, "a drill")?;
+        let acked = || canary.acked().len();
         let mut after = 0;
         patience.wait("another member to take writes", || {
             let now = client.service(name)?;
@@ -28,22 +23,10 @@ pub fn run(client: &Client, name: &str) -> Result<Report, Failure> {
             after = if moved && after == 0 { acked() } else { after };
             Ok(after > 0 && acked() >= after + ROWS)
         })?;
-        Ok::<_, Failure>(client.service(name)?)
-    })();
-    let acked = canary.end();
-    let now = match done {
-        Ok(now) => now,
-        Err(failure) => {
-            // It goes with the next drill, if nobody can be asked now.
-            let _ = canary.clear();
-            return Err(failure);
-        }
-    };
-    let (acked, found) = (acked?, canary.found()?);
-    canary.clear()?;
+        Ok(client.service(name)?)
+    })?;
     let (old, new) = (old_primary, primary(&now));
-    let lost = acked.iter().filter(|row| !found.contains(&row.number)).count();
-    let (gap_ms, acked) = (gap_ms(&acked), acked.len());
+    let (gap_ms, acked, lost) = (gap_ms(&sung.acked), sung.acked.len(), sung.lost);
     Ok(Report {
         text: format!(
             "{new} took over from {old}; no write was acknowledged for {gap_ms} ms; lost {lost}/{acked}"

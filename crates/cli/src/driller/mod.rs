@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use evenkeel_api::Client;
+use evenkeel_api::{Client, Way};
 use evenkeel_controller::{Access, Driller, Measured};
 use evenkeel_core::drill::Kind as Drill;
 use evenkeel_drivers::launch::Launch;
 use serde_json::Value;
 
-use crate::canary::Row;
+use crate::canary::{Canary, Row};
 use crate::failure::{Failure, Kind, chain};
 use crate::up::launcher;
 
@@ -54,6 +54,39 @@ pub fn run(client: &Client, name: &str, kind: Drill) -> Result<Report, Failure> 
             Err(Failure::new(Kind::Usage, format!("`evenkeel prove {name}` proves a restore")))
         }
     }
+}
+
+/// What a canary saw during a drill.
+struct Sung {
+    /// Rows that were acknowledged, in order.
+    acked: Vec<Row>,
+    /// How many of those were missing afterwards.
+    lost: usize,
+}
+
+/// Does something while a canary commits numbered rows through a service's stable endpoint: begun once its
+/// first rows were acknowledged, and left without its table.
+fn under_canary<T>(
+    client: &Client,
+    name: &str,
+    act: impl FnOnce(&Canary, &mut Patience<'_>) -> Result<T, Failure>,
+) -> Result<(T, Sung), Failure> {
+    let url = client.url(name, Way::Endpoint)?.url;
+    let mut canary = Canary::start(&url, TABLE, 1)?;
+    let mut patience = Patience::new(client, name);
+    let done = patience
+        .wait("the canary's first rows", || Ok(canary.acked().len() >= ROWS))
+        .and_then(|()| act(&canary, &mut patience));
+    let acked = canary.end();
+    if done.is_err() {
+        // It goes with the next drill, if nobody can be asked now.
+        let _ = canary.clear();
+    }
+    let (done, acked) = (done?, acked?);
+    let found = canary.found()?;
+    canary.clear()?;
+    let lost = acked.iter().filter(|row| !found.contains(&row.number)).count();
+    Ok((done, Sung { acked, lost }))
 }
 
 /// The longest time between two acknowledged rows, in milliseconds.

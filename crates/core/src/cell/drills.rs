@@ -90,14 +90,21 @@ impl Cell {
         if !self.acts() || running >= budget.at_once {
             return Vec::new();
         }
-        let candidates = self.drilled_services().filter_map(|s| self.due_drill(s, now));
-        // One of a controller is on its own: it would cut every other short.
-        let alone = |candidate: &Candidate| candidate.kind == Kind::Controller && running > 0;
-        let due: Vec<Candidate> = candidates.filter(|candidate| !alone(candidate)).collect();
+        let due: Vec<Candidate> =
+            self.drilled_services().filter_map(|s| self.due_drill(s, now)).collect();
         let named =
             |id: &ServiceId| Some(self.state.services.get(id)?.row.name.as_str().to_owned());
-        let picked = pick(now, &due, running, budget);
+        let mut picked = pick(now, &due, running, budget);
+        picked.retain(|(_, kind)| self.beside_drill(*kind, now).is_none());
         picked.into_iter().filter_map(|(id, kind)| Some((named(&id)?, kind))).collect()
+    }
+
+    /// What runs and cannot be beside a drill of this kind: the loss of a controller cuts every other short.
+    fn beside_drill(&self, kind: Kind, now: Time) -> Option<(&str, Kind)> {
+        let upkept = self.state.upkept.iter().filter_map(|id| self.state.services.get(id));
+        let mut running =
+            upkept.filter_map(|s| Some((s.row.name.as_str(), drills(s)?.runs(now)?.kind)));
+        running.find(|(_, other)| kind == Kind::Controller || *other == Kind::Controller)
     }
 
     /// The drill that a service is due for and could bear.
@@ -228,11 +235,10 @@ impl Cell {
         if kind == Kind::Failover {
             self.with_standbys(name)?;
         }
-        let runs = |s: &&Service| drills(s).is_some_and(|drills| drills.runs(work.now).is_some());
-        let mut others = self.state.upkept.iter().filter_map(|id| self.state.services.get(id));
-        if let Some(other) = others.find(runs).filter(|_| kind == Kind::Controller) {
-            let other = other.row.name.as_str();
-            return Err(refused(format!("a drill runs on {other}, which this would cut short")));
+        if let Some((other, running)) = self.beside_drill(kind, work.now) {
+            return Err(refused(format!(
+                "a {running} drill runs on {other}, and one of the two would cut the other short"
+            )));
         }
         let since = work.now;
         if kind == Kind::Brake {

@@ -73,7 +73,8 @@ impl Cell {
     }
 
     /// Remedies ask for how long a finding has lasted, and budgets have windows: what time alone changes is
-    /// looked at again, where a remedy asks for a finding that is there. And what a person was told of a service that serves ends with its reason.
+    /// looked at again, where a remedy asks for a finding that is there. And what a person was told of a
+    /// service that serves ends with its reason.
     fn follow_findings(&mut self, id: ServiceId, decision: &Decision, work: &mut Work) {
         let Decision::Hold(reason) = decision else { return };
         let Some(service) = self.state.services.get(&id) else { return };

@@ -345,7 +345,7 @@ fn the_drill_of_a_lost_controller_outlives_it_and_is_alone() {
     let (name, kind) = ("alone".to_owned(), drill::Kind::Controller);
     let order = drill::Order::Begin { name, kind, by: Begun::Person };
     let refused = drill(&mut world, order).expect_err("it would cut the other short");
-    assert!(refused.to_string().contains("a drill runs on pay"), "{refused}");
+    assert!(refused.to_string().contains("a failover drill runs on pay"), "{refused}");
     drilled(&mut world, 1, None);
     let (name, every) = ("pay".to_owned(), Some(Span::secs(30)));
     drill(&mut world, drill::Order::Schedule { name, kind, every }).expect("taken");
@@ -355,6 +355,11 @@ fn the_drill_of_a_lost_controller_outlives_it_and_is_alone() {
     world.restart_controller();
     let page = world.cell.drills("pay").expect("there");
     assert_eq!((page.running.as_deref(), page.results.len()), (Some("controller"), 1));
+    // Nor does another begin that it would cut short.
+    let (name, kind) = ("alone".to_owned(), drill::Kind::Brake);
+    let order = drill::Order::Begin { name, kind, by: Begun::Person };
+    let refused = drill(&mut world, order).expect_err("the controller is about to go");
+    assert!(refused.to_string().contains("a controller drill runs on pay"), "{refused}");
 }
 
 #[test]
