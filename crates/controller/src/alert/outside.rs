@@ -9,8 +9,6 @@
 //! Invariants: it needs no store, no token and no controller; what comes over the network is bounded.
 
 use std::collections::BTreeMap;
-use std::future::IntoFuture;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,10 +27,12 @@ use evenkeel_core::moment::Moment;
 use evenkeel_core::time::{Span, Time};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::Channels;
 use super::fields::span_text;
 use crate::clock::wall;
+use crate::http;
 
 /// A ping's body is no longer than this, in bytes.
 const PING_MAX_BYTES: usize = 16 << 10;
@@ -94,15 +94,16 @@ impl Outside {
     }
 
     /// Answers pings that come to a listener, for as long as it is polled.
-    pub fn hear(
-        &self,
-        listener: TcpListener,
-    ) -> impl Future<Output = io::Result<()>> + Send + use<> {
+    pub fn hear(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + use<> {
         let router = Router::new()
             .route(&self.path, any(ping))
             .layer(DefaultBodyLimit::max(PING_MAX_BYTES))
             .with_state(Arc::clone(&self.state));
-        axum::serve(listener, router).into_future()
+        let (kept, never) = watch::channel(false);
+        async move {
+            http::serve(listener, router, never).await;
+            drop(kept);
+        }
     }
 
     /// Watches, and tells `said` what it does, in a sentence each. Never ends.

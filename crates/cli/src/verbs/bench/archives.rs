@@ -15,7 +15,7 @@ use crate::failure::{Failure, Kind};
 use crate::print;
 use crate::stage::{Stage, signal};
 use crate::verbs::bench::clients::{self, Session};
-use crate::verbs::bench::{on_stage, spread};
+use crate::verbs::bench::{backed_up, on_stage, pairs, spread};
 
 /// How the fleet is started: a host that burns stays dead.
 const FLAGS: [&str; 2] = ["--respawn-after", "never"];
@@ -57,10 +57,8 @@ pub fn run(services: usize, burns: usize, only: &[Part]) -> Result<(), Failure> 
 
 /// What writers saw, in milliseconds a commit.
 fn commits(took: &[Duration]) -> Value {
-    let mut all: Vec<f64> = took.iter().map(|one| one.as_secs_f64() * 1000.0).collect();
-    all.sort_by(f64::total_cmp);
-    let at = |hundredths: usize| all.get((all.len() * hundredths / 100).min(all.len().max(1) - 1));
-    json!({ "n": all.len(), "median": at(50), "p99": at(99), "max": all.last() })
+    let all: Vec<f64> = took.iter().map(|one| one.as_secs_f64() * 1000.0).collect();
+    pairs::in_short(&all)
 }
 
 /// Writers of many services that go on until they are ended.
@@ -119,12 +117,7 @@ fn proofs(stage: &mut Stage, services: usize) -> Result<Value, Failure> {
     for name in &names {
         stage.verb(&["create", "postgres", name])?;
     }
-    print::note(&format!("{services} services; each is backed up"));
-    for name in &names {
-        stage.until("a first backup", |stage| {
-            stage.json(&["show", name])["backup"]["last_at"].is_string()
-        })?;
-    }
+    backed_up(stage, services)?;
     let writers = Writers::start(stage, &image, &names)?;
     print::note(&format!("written to for {} s", BEFORE.as_secs()));
     std::thread::sleep(BEFORE);

@@ -14,7 +14,7 @@ use crate::print;
 use crate::stage::{HOSTS, Stage};
 use crate::verbs::bench::clients::{Load, Paced};
 use crate::verbs::bench::usage::Row;
-use crate::verbs::bench::{on_stage, pairs, quiet_policy, spread, usage};
+use crate::verbs::bench::{backed_up, on_stage, pairs, quiet_policy, spread, usage};
 
 /// After a change of policy: agents have heard it, and what the controller's start costs is over.
 const SETTLE: Duration = Duration::from_secs(20);
@@ -89,13 +89,7 @@ impl<'a> Bench<'a> {
                 loaded.push(url);
             }
         }
-        for n in 0..services {
-            let name = format!("db-{n}");
-            stage.until("first backup", |stage| {
-                stage.json(&["show", &name])["backup"]["last_at"].is_string()
-            })?;
-        }
-        print::note(&format!("{services} services, each with a backup"));
+        backed_up(stage, services)?;
         Ok(Self { stage, services, policies, loaded })
     }
 

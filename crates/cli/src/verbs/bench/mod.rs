@@ -178,6 +178,18 @@ fn quiet_policy() -> Value {
     })
 }
 
+/// Waits until each of so many services, `db-0` and on, has its first backup: none is taken later.
+fn backed_up(stage: &mut Stage, services: usize) -> Result<(), Failure> {
+    for n in 0..services {
+        let name = format!("db-{n}");
+        stage.until("a first backup", |stage| {
+            stage.json(&["show", &name])["backup"]["last_at"].is_string()
+        })?;
+    }
+    print::note(&format!("{services} services, each with a backup"));
+    Ok(())
+}
+
 /// Runs in short: how many, minimum, median, maximum, sum.
 fn spread(mut runs: Vec<f64>) -> Value {
     runs.sort_by(f64::total_cmp);

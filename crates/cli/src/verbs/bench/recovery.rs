@@ -24,7 +24,7 @@ use crate::failure::{Failure, Kind};
 use crate::print;
 use crate::stage::Stage;
 use crate::verbs::bench::hand::Hand;
-use crate::verbs::bench::{on_stage, pairs, quiet_policy, spread, usage};
+use crate::verbs::bench::{backed_up, on_stage, pairs, quiet_policy, spread, usage};
 
 /// A client that was refused tries again after this.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -160,13 +160,7 @@ impl<'a> Bench<'a> {
             stage.verb(&["create", "postgres", &name])?;
             urls.push(stage.verb(&["url", &name])?.trim().to_owned());
         }
-        for n in 0..services {
-            let name = format!("db-{n}");
-            stage.until("first backup", |stage| {
-                stage.json(&["show", &name])["backup"]["last_at"].is_string()
-            })?;
-        }
-        print::note(&format!("{services} services, each with a backup"));
+        backed_up(stage, services)?;
         write_all(&urls, "CREATE TABLE beat (n bigint)")?;
         Ok(Self { stage, services, urls, policies })
     }
