@@ -26,7 +26,8 @@ target/release/evenkeel:
 # What could not run here (no root, no tool) says so in a line, and the sum is the last one.
 test: lint
 	@mkdir -p target
-	$(MAKE) --no-print-directory unit e2e 2>&1 | tee target/test.log
+	@$(MAKE) --no-print-directory unit e2e 2>&1 | tee target/test.log \
+		|| { echo "What failed, and why:"; grep -A 4 "panicked at" target/test.log; exit 1; }
 	@awk '/^[0-9]+ not run: /{n+=$$1} END{print n+0 " not run"}' target/test.log
 
 lint:

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use evenkeel_core::check::{self, Check, Family, Reading, Severity, Thresholds};
+use evenkeel_drivers::files::room;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::clock::{millis, wall_ms};
@@ -46,9 +47,10 @@ impl Gauge {
         self.reserve.fill();
         let mut reading = Reading::default();
         let mut put = |name: &str, value: String| reading.0.insert(name.to_owned(), value);
+        if let Ok(room) = room(&self.dir) {
+            put("free_percent", room.free_percent().to_string());
+        }
         if let Ok(stat) = statvfs(&self.dir) {
-            let free = stat.f_bavail.saturating_mul(100) / stat.f_blocks.max(1);
-            put("free_percent", free.to_string());
             put("read_only", stat.f_flag.contains(StatVfsMountFlags::RDONLY).to_string());
         }
         match sync_once(&self.dir) {

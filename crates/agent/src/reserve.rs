@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use evenkeel_core::backup::guard::{Level, Limits, Room};
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use evenkeel_drivers::files::room;
+use rustix::fs::{FallocateFlags, fallocate};
 
 /// Most that is kept, in bytes: each part has room for a file of a server's log, and more.
 const SIZE_MAX: u64 = 24 << 20;
@@ -71,7 +72,7 @@ impl Reserve {
 
     /// Gives up a part of it where next to nothing is free.
     pub fn make_room(&self) {
-        if room(&self.dir).is_some_and(|room| room.free < FULL_BELOW) {
+        if room(&self.dir).is_ok_and(|room| room.free < FULL_BELOW) {
             self.give();
         }
     }
@@ -79,7 +80,7 @@ impl Reserve {
     /// Makes it whole again, where the disk has clearly room for it.
     pub fn fill(&self) {
         let _alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(room) = room(&self.dir) else { return };
+        let Ok(room) = room(&self.dir) else { return };
         let (left, size) = (self.left(), size(room));
         let more = size.saturating_sub(left);
         let after = Room { free: room.free.saturating_sub(more), ..room };
@@ -95,12 +96,6 @@ impl Reserve {
 
 fn size(room: Room) -> u64 {
     SIZE_MAX.min(room.total / OF_DISK)
-}
-
-fn room(dir: &Path) -> Option<Room> {
-    let stat = statvfs(dir).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Some(Room { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
 }
 
 fn cut(path: &Path, to: u64) -> io::Result<u64> {

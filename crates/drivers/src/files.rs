@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use evenkeel_core::backup::guard::Room;
 use evenkeel_core::driver::Error;
 
 /// Writes a whole file so that after a crash it is either the old one or the new one.
@@ -31,6 +32,17 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// The disk that a directory is on, as it is to whoever is not root.
+///
+/// # Errors
+/// Of the file system.
+pub fn room(directory: &Path) -> io::Result<Room> {
+    let stat = rustix::fs::statvfs(directory)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    let kept = stat.f_bfree.saturating_sub(stat.f_bavail);
+    Ok(Room { total: bytes(stat.f_blocks.saturating_sub(kept)), free: bytes(stat.f_bavail) })
 }
 
 /// An error of the file system in the driver's words.

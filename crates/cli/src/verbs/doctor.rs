@@ -90,9 +90,9 @@ fn offline(context: &Context, failure: &Failure) -> Vec<DoctorItem> {
 
 fn free_space(data: &Path) -> DoctorItem {
     let name = "free space".to_owned();
-    match rustix::fs::statvfs(data) {
+    match evenkeel_drivers::files::room(data) {
         Ok(found) => {
-            let percent = found.f_bavail.saturating_mul(100) / found.f_blocks.max(1);
+            let percent = found.free_percent();
             DoctorItem {
                 name,
                 ok: percent >= FREE_MIN_PERCENT,

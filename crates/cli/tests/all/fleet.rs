@@ -104,12 +104,10 @@ impl Fleet {
 
     /// A fleet in a directory that does not exist yet.
     pub fn start_in(data: PathBuf, flags: &[&str]) -> Self {
-        let mut fleet = Self {
-            data,
-            listen: format!("127.0.0.1:{}", free_port()),
-            up: None,
-            ports: Ports::take(),
-        };
+        // Ports that the kernel gives to whoever asks for any are not among them.
+        let ports = Ports::take();
+        let listen = format!("127.0.0.1:{}", ports.1);
+        let mut fleet = Self { data, listen, up: None, ports };
         fleet.up(flags);
         fleet
     }
@@ -155,9 +153,9 @@ impl Fleet {
         });
     }
 
-    /// Its range of ports, as `up` takes it.
-    pub fn ports(&self) -> String {
-        format!("{}-{}", self.ports.0, self.ports.1)
+    /// Its range of ports, as `up` takes it; the last is the controller's.
+    fn ports(&self) -> String {
+        format!("{}-{}", self.ports.0, self.ports.1 - 1)
     }
 
     /// The first of its ports.

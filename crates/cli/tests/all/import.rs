@@ -17,8 +17,6 @@ use crate::fleet::{Fleet, free_port, images, send, software, until};
 
 const SOON: u64 = 60;
 const ROWS: u64 = 200_000;
-/// It must be in no file, argument or answer.
-const PASSWORD: &str = "known-to-the-source-alone";
 /// The user `nobody` of every Debian system.
 const NOBODY: u32 = 65_534;
 
@@ -27,6 +25,8 @@ struct Foreign {
     root: PathBuf,
     port: u16,
     image: image::Image,
+    /// It must be in no file, argument or answer; another test beside looks for its own.
+    password: String,
     process: Child,
 }
 
@@ -35,9 +35,9 @@ impl Foreign {
         let root = PathBuf::from(format!("/tmp/ek-source-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         fs::create_dir(&root).expect("made");
-        let password = root.join("password");
-        fs::write(&password, PASSWORD).expect("written");
-        for path in [&root, &password] {
+        let (password, file) = (format!("known-to-{name}-alone"), root.join("password"));
+        fs::write(&file, &password).expect("written");
+        for path in [&root, &file] {
             let _ = std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY));
         }
         let image = image::any(Software::Postgres, images()).expect("there is software");
@@ -48,17 +48,17 @@ impl Foreign {
             "--locale=C.UTF-8",
             "--pwfile",
         ]);
-        initdb.arg(&password).arg("-D").arg(root.join("data")).env("PATH", "/usr/bin:/bin");
+        initdb.arg(&file).arg("-D").arg(root.join("data")).env("PATH", "/usr/bin:/bin");
         let made = initdb.output().expect("it runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        fs::remove_file(&password).expect("removed");
+        fs::remove_file(&file).expect("removed");
         let port = free_port();
         let mut server = as_nobody(image.command("postgres").expect("installed"));
         server.arg("-D").arg(root.join("data")).args(["-c", &format!("port={port}")]);
         server.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         let process = server.args(["-c", "fsync=off"]).stdin(Stdio::null()).stderr(Stdio::null());
         let process = process.stdout(Stdio::null()).spawn().expect("it runs");
-        let foreign = Self { root, port, image, process };
+        let foreign = Self { root, port, image, password, process };
         until(SOON, "the source answers", || foreign.sql("postgres", "SELECT 1").is_ok());
         foreign.ask("postgres", "CREATE DATABASE shop");
         foreign.ask(
@@ -90,7 +90,7 @@ impl Foreign {
             "postgres",
         ]);
         psql.args(["-p", &self.port.to_string(), "-d", database, "-c", statement]);
-        let out = psql.env("PGPASSWORD", PASSWORD).output().expect("psql runs");
+        let out = psql.env("PGPASSWORD", &self.password).output().expect("psql runs");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
         if out.status.success() { Ok(text(out.stdout)) } else { Err(text(out.stderr)) }
     }
@@ -106,7 +106,7 @@ impl Foreign {
     /// Writes on until it is told to end: a row and its twin in every transaction.
     fn write(&self) -> Writer {
         let ends = Arc::new(AtomicBool::new(false));
-        let (told, port) = (Arc::clone(&ends), self.port);
+        let (told, port, password) = (Arc::clone(&ends), self.port, self.password.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
@@ -115,7 +115,7 @@ impl Foreign {
                     .host("127.0.0.1")
                     .port(port)
                     .user("postgres")
-                    .password(PASSWORD)
+                    .password(password)
                     .dbname("shop");
                 let (client, connection) =
                     config.connect(tokio_postgres::NoTls).await.expect("let in");
@@ -202,16 +202,16 @@ fn import(fleet: &Fleet, arguments: &[&str], password: &str) -> (Option<i32>, St
 }
 
 /// Looks at every process's arguments until it is told to end; those that hold the password.
-fn watch_arguments() -> (Arc<AtomicBool>, std::thread::JoinHandle<Vec<String>>) {
+fn watch_arguments(password: &str) -> (Arc<AtomicBool>, std::thread::JoinHandle<Vec<String>>) {
     let ends = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&ends);
+    let (told, password) = (Arc::clone(&ends), password.to_owned());
     let thread = std::thread::spawn(move || {
         let mut found = Vec::new();
         while !told.load(Ordering::Relaxed) {
             for process in fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
                 let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
                 let words = String::from_utf8_lossy(&words).into_owned();
-                found.extend(words.contains(PASSWORD).then_some(words));
+                found.extend(words.contains(&password).then_some(words));
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
@@ -221,10 +221,10 @@ fn watch_arguments() -> (Arc<AtomicBool>, std::thread::JoinHandle<Vec<String>>) 
 }
 
 /// Files of a fleet that hold the password, its log among them.
-fn holding(fleet: &Fleet) -> Vec<String> {
+fn holding(fleet: &Fleet, password: &str) -> Vec<String> {
     // What is looked for is no argument, as other tests look at those.
     let (pattern, mut typed) = std::io::pipe().expect("a pipe");
-    typed.write_all(PASSWORD.as_bytes()).expect("it is short");
+    typed.write_all(password.as_bytes()).expect("it is short");
     drop(typed);
     let mut grep = Command::new("grep");
     grep.args(["-rlFf", "-"]).stdin(pattern);
@@ -240,23 +240,24 @@ fn a_foreign_server_is_imported_while_it_is_written_to() {
     }
     let fleet = Fleet::start("import", &[]);
     let foreign = Foreign::start("import");
-    let (ends, arguments) = watch_arguments();
+    let password = foreign.password.as_str();
+    let (ends, arguments) = watch_arguments(password);
     let writer = foreign.write();
     let url = foreign.url();
     let (code, look, _) =
-        import(&fleet, &["orders", "--from", &url, "--check", "--json"], PASSWORD);
+        import(&fleet, &["orders", "--from", &url, "--check", "--json"], password);
     let look: Value = serde_json::from_str(&look).expect("a look");
     assert_eq!((code, &look["chosen"]["method"]), (Some(0), &"base".into()), "{look}");
     assert_eq!(fleet.json(&["list"]).as_array().map(Vec::len), Some(0), "a look makes nothing");
     // All of its server, with a standby.
     let (code, said, told) =
-        import(&fleet, &["orders", "--from", &url, "--plan", "ha", "--timeout", "300"], PASSWORD);
+        import(&fleet, &["orders", "--from", &url, "--plan", "ha", "--timeout", "300"], password);
     assert_eq!(code, Some(0), "{said}{told}\n{}", fleet.log());
     assert!(said.contains("imported  by base from postgres@127.0.0.1"), "{said}");
     assert!(told.contains("copying the source's files: ") && told.contains(" MiB"), "{told}");
     // One of its databases.
     let dump = ["lists", "--from", &url, "--method", "dump", "--timeout", "300"];
-    let (code, said, told) = import(&fleet, &dump, PASSWORD);
+    let (code, said, told) = import(&fleet, &dump, password);
     assert_eq!(code, Some(0), "{said}{told}\n{}", fleet.log());
     assert!(told.contains("reading the source's database: "), "{told}");
     foreign.is_unharmed(writer.end());
@@ -274,10 +275,10 @@ fn a_foreign_server_is_imported_while_it_is_written_to() {
     fleet.ok(&["switchover", "orders"]);
     assert_eq!(rows(), before);
     let journal = fleet.ok(&["journal", "--subject", "orders", "--limit", "1000"]);
-    assert!(journal.contains("imports by base: ") && !journal.contains(PASSWORD), "{journal}");
+    assert!(journal.contains("imports by base: ") && !journal.contains(password), "{journal}");
     ends.store(true, Ordering::Relaxed);
     assert_eq!(arguments.join().expect("it looked"), Vec::<String>::new());
-    assert_eq!(holding(&fleet), Vec::<String>::new());
+    assert_eq!(holding(&fleet, password), Vec::<String>::new());
 }
 
 /// Whether a host is reading a source's database.
@@ -293,13 +294,14 @@ fn what_stops_an_import_is_told_and_ended() {
     }
     let fleet = Fleet::start("unimported", &[]);
     let foreign = Foreign::start("unimported");
+    let password = foreign.password.as_str();
     let url = foreign.url();
     let closed = format!("postgres://postgres@127.0.0.1:{}/shop", free_port());
-    for (name, from, password, words) in [
+    for (name, from, given, words) in [
         ("a", &url, "wrong", "refuses the password of role postgres"),
-        ("b", &closed, PASSWORD, "is not reached"),
+        ("b", &closed, password, "is not reached"),
     ] {
-        let (code, _, told) = import(&fleet, &[name, "--from", from], password);
+        let (code, _, told) = import(&fleet, &[name, "--from", from], given);
         assert!(code == Some(1) && told.contains(words), "{code:?}: {told}");
         let show = fleet.show(name);
         assert!(show["import"]["failed"].as_str().is_some_and(|why| why.contains(words)), "{show}");
@@ -307,15 +309,15 @@ fn what_stops_an_import_is_told_and_ended() {
         fleet.ok(&["terminate", name, "--confirm", name]);
         until(SOON, "it is gone", || fleet.state(name) == "gone");
     }
-    let with = url.replace("postgres@", &format!("postgres:{PASSWORD}@"));
+    let with = url.replace("postgres@", &format!("postgres:{password}@"));
     let (code, _, told) = import(&fleet, &["c", "--from", &with], "");
     assert!(
-        code == Some(2) && told.contains("--password-file") && !told.contains(PASSWORD),
+        code == Some(2) && told.contains("--password-file") && !told.contains(password),
         "{told}"
     );
     // Its agent dies half way: it is begun again, and ends well.
     let (code, _, told) =
-        import(&fleet, &["d", "--from", &url, "--method", "dump", "--no-wait"], PASSWORD);
+        import(&fleet, &["d", "--from", &url, "--method", "dump", "--no-wait"], password);
     assert_eq!(code, Some(0), "{told}");
     let host = fleet.host_of("d");
     until(SOON, "its data is being read", || is_read(&fleet, &host));
@@ -323,11 +325,11 @@ fn what_stops_an_import_is_told_and_ended() {
     fleet.until_state(SOON * 2, "d", "available");
     is_whole(&fleet, "d");
     // Ended by order while it goes on, it is soon gone.
-    import(&fleet, &["e", "--from", &url, "--method", "dump", "--no-wait"], PASSWORD);
+    import(&fleet, &["e", "--from", &url, "--method", "dump", "--no-wait"], password);
     let host = fleet.host_of("e");
     until(SOON, "its data is being read", || is_read(&fleet, &host));
     fleet.ok(&["terminate", "e", "--confirm", "e"]);
     until(SOON, "it is gone", || fleet.state("e") == "gone");
     foreign.is_unharmed(0);
-    assert_eq!(holding(&fleet), Vec::<String>::new());
+    assert_eq!(holding(&fleet, password), Vec::<String>::new());
 }

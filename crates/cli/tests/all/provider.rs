@@ -138,7 +138,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> Option<()> {
     match mode {
         Mode::Hangs => {
             // Longer than anybody's patience.
-            thread::sleep(Duration::from_secs(60));
+            thread::sleep(Duration::from_secs(600));
             None
         }
         Mode::Breaks => answer("500 Internal Server Error"),

@@ -27,10 +27,20 @@ pub enum Level {
 /// A disk, by its member's agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
-    /// How large it is, in bytes.
+    /// How large it is, in bytes: what is used and what may still be. Blocks that a file system keeps for others
+    /// are neither.
     pub total: u64,
     /// What is free, in bytes.
     pub free: u64,
+}
+
+impl Room {
+    /// The share that is free, in hundredths.
+    #[must_use]
+    pub fn free_percent(self) -> u64 {
+        let percent = u128::from(self.free) * 100 / u128::from(self.total.max(1));
+        u64::try_from(percent).unwrap_or(u64::MAX)
+    }
 }
 
 /// When each level is reached.

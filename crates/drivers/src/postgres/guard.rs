@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use evenkeel_core::backup::guard::{Level, Limits, Room};
+use evenkeel_core::backup::guard::{Level, Limits};
 use evenkeel_core::driver::{Error, Process};
 use evenkeel_core::goal::Goal;
 
@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::replication::{self, within};
 use super::{backup, server, session};
 use crate::Setup;
-use crate::files::fault;
+use crate::files::{fault, room};
 use crate::sql::connect;
 
 /// Such a question is answered within this, or not at all.
@@ -27,17 +27,10 @@ const END: &str = "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(pid))
     WHERE backend_type = 'client backend' AND backend_xid IS NOT NULL \
     AND usename NOT LIKE 'evenkeel%' AND wait_event IS DISTINCT FROM 'SyncRep'";
 
-/// The disk that a directory is on; nothing is known of one that cannot be asked.
-pub fn room(directory: &Path) -> Option<Room> {
-    let stat = rustix::fs::statvfs(directory).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Some(Room { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
-}
-
 /// Whether so many bytes more leave the servers of a disk what they need to go on taking writes: what is
 /// restored beside them is never what stops them.
 pub fn leaves_room(directory: &Path, more: u64) -> Result<(), Error> {
-    let Some(room) = room(directory) else { return Ok(()) };
+    let Ok(room) = room(directory) else { return Ok(()) };
     let kept = Limits::default().bytes(Level::ReadOnly, room.total);
     if room.free.saturating_sub(more) >= kept {
         return Ok(());

@@ -34,7 +34,7 @@ use evenkeel_core::promise::Position;
 
 use crate::Setup;
 use crate::backup::command;
-use crate::files::{fault, sync_parent, write_synced};
+use crate::files::{fault, room, sync_parent, write_synced};
 use layout::{Layout, Marker};
 
 /// Log that waits longer than this is behind: a push takes a fraction of a second.
@@ -272,7 +272,7 @@ impl Driver for Postgres {
             refused: last.iter().flat_map(|last| last.refused.clone()).collect(),
             trouble: last.and_then(|last| last.error).filter(|_| bytes > 0),
             missed: crate::backup::missed::all(&layout.archive),
-            room: guard::room(&layout.data),
+            room: room(&layout.data).ok(),
         })
     }
 

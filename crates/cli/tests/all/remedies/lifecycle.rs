@@ -59,6 +59,8 @@ fn what_the_lifecycle_sees_is_healed_and_refused() {
     assert!(page.contains("remedy crash-loop is refused its claim"), "{page}");
     let said = journal(&fleet, "loop");
     assert!(said.contains("remedy restart: its agent starts it again"), "{said}");
+    // Its standby is back before anything may be done about it.
+    until_whole(&fleet, "web");
     brake(&fleet, "off");
     for (service, remedy) in
         [("loop", "crash-loop"), ("stuck", "hung"), ("pay", "failover"), ("pay", "rejoin")]

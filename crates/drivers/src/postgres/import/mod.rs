@@ -24,11 +24,10 @@ use evenkeel_core::driver::Error;
 use evenkeel_core::goal::Goal;
 use evenkeel_core::import::{Import, Method, Secret, Stage, Told};
 
-use super::guard::room;
 use super::layout::Layout;
 use super::{image, server};
 use crate::Setup;
-use crate::files::{fault, remove_file, write_synced};
+use crate::files::{fault, remove_file, room, write_synced};
 use look::{Here, Look};
 use tale::Tale;
 use tools::Tools;
@@ -113,7 +112,8 @@ fn has_room(layout: &Layout, look: &Look, method: Method) -> Result<(), Error> {
         Method::Auto | Method::Dump => (look.found.size, 22),
     };
     let need = bytes / 10 * tenths;
-    let Some(free) = room(&layout.root).map(|room| room.free).filter(|free| *free < need) else {
+    let Some(free) = room(&layout.root).ok().map(|room| room.free).filter(|free| *free < need)
+    else {
         return Ok(());
     };
     let what = format!(
