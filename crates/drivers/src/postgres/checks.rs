@@ -9,7 +9,7 @@ use evenkeel_core::goal::Goal;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use super::prepare::identifier;
-use super::session::{Session, config, ready};
+use super::session::{Kept, Session, config, ready};
 use crate::Setup;
 use crate::sql::{connect, in_words, runtime};
 
@@ -101,14 +101,25 @@ fn on_session(
 ) -> Result<Vec<Reading>, Error> {
     let (kept, config) = (session.lend(), config(setup, goal, "evenkeel_probe", "evenkeel"));
     let asked = within(patience, async {
-        let client = ready(kept, config).await?;
+        let mut kept = ready(kept, config).await?;
         // What is refused ends no connection.
-        let rows = client.simple_query(&message(LIMITS, questions)).await;
-        Ok((client, rows))
+        let rows = on_kept(&mut kept, questions).await;
+        Ok((kept, rows))
     });
-    let (client, rows) = asked?;
-    session.put_back(client);
+    let (kept, rows) = asked?;
+    session.put_back(kept);
     each(&rows.map_err(|error| Error::Failed(in_words(&error)))?, questions.len())
+}
+
+async fn on_kept(
+    kept: &mut Kept,
+    questions: &[&str],
+) -> Result<Vec<SimpleQueryMessage>, tokio_postgres::Error> {
+    let mut run = Vec::new();
+    for question in questions {
+        run.push(kept.execute(question).await?);
+    }
+    kept.client.simple_query(&message(LIMITS, &run)).await
 }
 
 /// Names of the databases that are looked into.
@@ -160,7 +171,8 @@ fn as_owner(
 }
 
 /// Questions in one message, and so in one transaction, with what limits them before.
-fn message(limits: &str, questions: &[&str]) -> String {
+fn message(limits: &str, questions: &[impl AsRef<str>]) -> String {
+    let questions: Vec<&str> = questions.iter().map(AsRef::as_ref).collect();
     format!("{limits}; {}", questions.join("; "))
 }
 

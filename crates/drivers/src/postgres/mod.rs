@@ -207,7 +207,7 @@ impl Driver for Postgres {
         {
             return answer;
         }
-        if write && session::greet(&self.setup, goal) == Answer::Silent {
+        if write && self.session.is_ignored(&self.setup, goal) {
             return Answer::Silent;
         }
         let answer = self.session.probe(&self.setup, goal, write);

@@ -418,3 +418,16 @@ pub fn a_round_is_asked_together(place: &mut Place) {
         reading.number("n") == Some(0)
     });
 }
+
+/// The server plans a question once on a connection.
+pub fn a_question_is_planned_once(place: &mut Place) {
+    let (mut driver, goal, _) = place.serving();
+    let known = "SELECT count(*)::text AS n FROM pg_prepared_statements";
+    let mut ask = |question: &str| {
+        let reading = driver.read(&goal, question, Where::Server).expect("answered");
+        reading.text("n").to_owned()
+    };
+    assert_eq!([ask(known), ask(known)], ["1", "1"]);
+    assert_eq!(ask("SELECT 'another' AS n"), "another");
+    assert_eq!(ask(known), "2");
+}

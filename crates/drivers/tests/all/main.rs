@@ -302,6 +302,7 @@ real!(
 real!(scripts_keep_their_contract, scripts::scripts_keep_their_contract);
 real!(bundled_procedures_do_what_they_are_for, scripts::bundled_procedures_do_what_they_are_for);
 real!(a_round_is_asked_together, checks::a_round_is_asked_together);
+real!(a_question_is_planned_once, checks::a_question_is_planned_once);
 real!(
     every_question_is_answered_by_who_may_look_at_statistics_only,
     checks::every_question_is_answered_by_who_may_look_at_statistics_only

@@ -59,8 +59,9 @@ fn what_the_lifecycle_sees_is_healed_and_refused() {
     assert!(page.contains("remedy crash-loop is refused its claim"), "{page}");
     let said = journal(&fleet, "loop");
     assert!(said.contains("remedy restart: its agent starts it again"), "{said}");
-    // Its standby is back before anything may be done about it.
+    // Its standby is back, and nothing is wanted any more, before anything may be done about it.
     until_whole(&fleet, "web");
+    until(SOON, "commits of web need nothing", || held(&fleet, "web").is_empty());
     brake(&fleet, "off");
     for (service, remedy) in
         [("loop", "crash-loop"), ("stuck", "hung"), ("pay", "failover"), ("pay", "rejoin")]
