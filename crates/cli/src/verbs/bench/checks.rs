@@ -28,8 +28,7 @@ const SCALE: u32 = 1;
 /// Measures and prints.
 pub fn run(services: usize, pairs: usize, phase: Duration) -> Result<(), Failure> {
     if services == 0 || pairs == 0 || phase < Duration::from_secs(1) {
-        let text =
-            "a service, a pair and a second are needed: --services 200 --pairs 5 --for 60s";
+        let text = "a service, a pair and a second are needed: --services 200 --pairs 5 --for 60s";
         return Err(Failure::new(Kind::Usage, text));
     }
     on_stage("bench-checks", &[], |stage| Bench::begin(stage, services)?.measure(pairs, phase))
