@@ -43,7 +43,7 @@ e2e:
 
 SEEDS ?= 2000
 sim:
-	$(CARGO) run --release --locked --bin evenkeel -- sim --seeds $(SEEDS)
+	$(CARGO) run --release --locked --bin evenkeel -- sim swarm --seeds $(SEEDS)
 
 bench: target/release/evenkeel
 	target/release/evenkeel bench engine --services 100000

@@ -14,6 +14,7 @@ mod model;
 mod mutation;
 mod predict;
 mod prng;
+pub mod report;
 pub mod scenario;
 mod swarm;
 mod world;

@@ -10,7 +10,7 @@ use evenkeel_core::automation::Pinned;
 use evenkeel_core::remedy::Level;
 use evenkeel_core::time::Span;
 use evenkeel_core::{journal, view};
-use evenkeel_sim::scenario::{self, Script};
+use evenkeel_sim::scenario::{self, How, Script};
 
 use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
@@ -370,7 +370,7 @@ fn test(context: &Context, path: &std::path::Path, against: &str) -> Result<(), 
         let text = super::sim::text_of(against)?;
         let script = Script::parse(against, &text)
             .map_err(|error| Failure::new(Kind::Usage, chain(&error)))?;
-        let run = script.run_under(all);
+        let run = script.run_how(How { remedies: Some(all), ..How::default() });
         let of = |line: &&str| line.contains(&needle) || line.contains("FAILED");
         let lines: Vec<String> =
             run.transcript.lines().filter(of).map(|line| line.trim().to_owned()).collect();

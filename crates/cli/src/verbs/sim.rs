@@ -1,57 +1,44 @@
 //! `sim`: the real decisions in a modelled world.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use evenkeel_sim::Plan;
-use evenkeel_sim::scenario::{self, Script};
+use evenkeel_core::digest::Digest;
+use evenkeel_sim::report::Report;
+use evenkeel_sim::scenario::{self, How, Script};
+use evenkeel_sim::{Plan, Summary};
+use serde::Serialize;
 
 use crate::failure::{Failure, Kind, chain};
 use crate::find::Context;
 use crate::print::{self, Progress};
+use crate::{lasting, rules};
 
 /// Run the simulator: real cells and agents' minds, modelled servers, everything that can break.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:
-  evenkeel sim                        # a swarm of 100 seeds
-  evenkeel sim --seed 42              # one run again, byte for byte
-  evenkeel sim --from 1000 --seeds 5000
-  evenkeel sim --plan \"7 on 2 hosts for 9000 ms: 100 create orders, 5000 kill-server 17\"
   evenkeel sim list                   # the bundled scenarios
-  evenkeel sim scenario lost-host     # one of them, told as it happens
-  evenkeel sim scenario ./mine.toml   # your own
+  evenkeel sim run lost-host          # one of them, told as it happens, with what it came to
+  evenkeel sim run ./mine.toml --policy ./policy.toml --json
+  evenkeel sim swarm --seeds 1000     # random fleets and faults, until one shows a mistake
+  evenkeel sim swarm --for 10m --save ./failures
+  evenkeel sim swarm --seed 42        # one run again, byte for byte
   evenkeel sim incidents              # how well incidents are told apart
   evenkeel sim outages                # how long writes are out after each fault, as it predicts")]
 pub struct Sim {
     #[command(subcommand)]
-    verb: Option<Verb>,
-    /// One run of this seed.
-    #[arg(long, conflicts_with_all = ["seeds", "from"])]
-    seed: Option<u64>,
-    /// One run of this plan, as a failure prints it.
-    #[arg(long, conflicts_with_all = ["seed", "seeds", "from"])]
-    plan: Option<Plan>,
-    /// How many seeds.
-    #[arg(long, default_value_t = 100)]
-    seeds: u64,
-    /// The first of them.
-    #[arg(long, default_value_t = 0)]
-    from: u64,
+    verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// The bundled scenarios.
     List,
-    /// Run a scenario and print everything that happens.
-    Scenario {
-        /// A bundled one's name, or a file.
-        scenario: String,
-        /// Print the script instead of running it, to begin one's own with.
-        #[arg(long)]
-        script: bool,
-    },
+    /// Run a scenario: everything that happens, and what it came to. Fails if something did not hold.
+    Run(Run),
+    /// Run random fleets and faults under every checker; a run that fails is shrunk and kept as a file.
+    Swarm(Swarm),
     /// How well incidents are told apart: fleets with a cause or two and noise, grouped by the real function.
     Incidents {
         /// Fleets of each cause.
@@ -66,41 +53,94 @@ enum Verb {
     },
 }
 
+/// What `sim run` takes.
+#[derive(Debug, Args)]
+struct Run {
+    /// A bundled scenario's name, or a file.
+    scenario: String,
+    /// All chance comes from it: the same seed gives the same run.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Run it under this policy instead of the scenario's own.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Print the script instead of running it, to begin one's own with.
+    #[arg(long, conflicts_with_all = ["seed", "policy"])]
+    script: bool,
+}
+
+/// What `sim swarm` takes.
+#[derive(Debug, Args)]
+struct Swarm {
+    /// One run of this seed.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// One run of this plan: the file that a failure was kept in, or the text it printed.
+    #[arg(long, value_name = "FILE|TEXT", conflicts_with_all = ["seed", "seeds", "from", "lasts"])]
+    plan: Option<String>,
+    /// How many seeds [default: 100, or as many as there is time for].
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// No seed is begun after this.
+    #[arg(long = "for", value_name = "TIME", value_parser = lasting::parse)]
+    lasts: Option<Duration>,
+    /// Where the plan of a run that fails is kept.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    save: PathBuf,
+}
+
 impl Sim {
     /// Does it.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         match &self.verb {
-            Some(Verb::List) => list(context),
-            Some(Verb::Scenario { scenario, script }) => run_scenario(scenario, *script, context),
-            Some(Verb::Outages { trials }) => outages(*trials, context),
-            Some(Verb::Incidents { seeds }) => incidents(*seeds, context),
-            None => self.swarm(context),
+            Verb::List => list(context),
+            Verb::Run(run) => run.run(context),
+            Verb::Swarm(swarm) => swarm.run(context),
+            Verb::Outages { trials } => outages(*trials, context),
+            Verb::Incidents { seeds } => incidents(*seeds, context),
         }
     }
+}
 
-    fn swarm(&self, context: &Context) -> Result<(), Failure> {
-        let seeds = match self.seed {
-            Some(seed) => seed..seed.saturating_add(1),
-            None => self.from..self.from.saturating_add(self.seeds),
+/// Seeds of a swarm for which nothing was said.
+const SEEDS: u64 = 100;
+
+/// How far a swarm is.
+#[derive(Default)]
+struct Tally {
+    runs: u64,
+    steps: u64,
+    writes: u64,
+    trace: Option<Digest>,
+    progress: Progress,
+}
+
+impl Tally {
+    fn count(&mut self, summary: &Summary) {
+        self.runs += 1;
+        self.steps += summary.steps;
+        self.writes += summary.writes;
+        self.trace = Some(summary.trace);
+        if self.runs.is_multiple_of(100) {
+            let (runs, writes) = (self.runs, self.writes);
+            self.progress.show(&format!("{runs} seeds, {writes} acknowledged writes"));
+        }
+    }
+}
+
+impl Swarm {
+    fn run(&self, context: &Context) -> Result<(), Failure> {
+        let mut tally = Tally::default();
+        let result = match self.plan()? {
+            Some(plan) => evenkeel_sim::rerun(&plan).map(|summary| tally.count(&summary)),
+            None => self.seeds(&mut tally),
         };
-        let (mut runs, mut steps, mut writes) = (0_u64, 0, 0);
-        let mut progress = Progress::default();
-        let mut trace = None;
-        let mut each = |summary: &evenkeel_sim::Summary| {
-            runs += 1;
-            steps += summary.steps;
-            writes += summary.writes;
-            trace = Some(summary.trace);
-            if runs.is_multiple_of(100) {
-                progress.show(&format!("{runs} seeds, {writes} acknowledged writes"));
-            }
-        };
-        let result = match &self.plan {
-            Some(plan) => evenkeel_sim::rerun(plan).map(|summary| each(&summary)),
-            None => evenkeel_sim::swarm(seeds, each),
-        };
-        progress.end();
-        result.map_err(|failure| Failure::new(Kind::Unwell, failure.to_string()))?;
+        tally.progress.end();
+        result.map_err(|failure| self.keep(&failure))?;
+        let Tally { runs, steps, writes, trace, .. } = tally;
         if context.json {
             return print::json(&serde_json::json!({
                 "seeds": runs, "events": steps, "acknowledged_writes": writes, "last_trace": trace,
@@ -113,6 +153,50 @@ impl Sim {
             print::line(&format!("trace: {trace}"));
         }
         Ok(())
+    }
+
+    fn seeds(&self, tally: &mut Tally) -> Result<(), evenkeel_sim::Failure> {
+        let began = Instant::now();
+        let (from, count) = match (self.seed, self.seeds, self.lasts) {
+            (Some(seed), ..) => (seed, 1),
+            (None, Some(seeds), _) => (self.from, seeds),
+            (None, None, Some(_)) => (self.from, u64::MAX),
+            (None, None, None) => (self.from, SEEDS),
+        };
+        for seed in from..from.saturating_add(count) {
+            if self.lasts.is_some_and(|lasts| began.elapsed() >= lasts) {
+                break;
+            }
+            evenkeel_sim::swarm(seed..seed + 1, |summary| tally.count(summary))?;
+        }
+        Ok(())
+    }
+
+    /// The plan to run again.
+    fn plan(&self) -> Result<Option<Plan>, Failure> {
+        let Some(given) = &self.plan else { return Ok(None) };
+        let is_file = Path::new(given).is_file();
+        let text = if is_file { std::fs::read_to_string(given)? } else { given.clone() };
+        text.trim().parse().map(Some).map_err(|error| {
+            let text = format!("--plan {given} is no file and no plan: {error}");
+            Failure::new(Kind::Usage, text)
+        })
+    }
+
+    /// Keeps the plan of a failure where it is run again from.
+    fn keep(&self, failure: &evenkeel_sim::Failure) -> Failure {
+        if self.plan.is_some() {
+            return Failure::new(Kind::Unwell, failure.to_string());
+        }
+        let file = self.save.join(format!("seed-{}.plan", failure.plan.seed));
+        let kept = std::fs::create_dir_all(&self.save)
+            .and_then(|()| std::fs::write(&file, format!("{}\n", failure.plan)));
+        let file = file.display();
+        let told = match kept {
+            Ok(()) => format!("  kept:  evenkeel sim swarm --plan {file}"),
+            Err(error) => format!("  {file} cannot be written: {error}"),
+        };
+        Failure::new(Kind::Unwell, format!("{failure}\n{told}"))
     }
 }
 
@@ -195,26 +279,87 @@ pub fn text_of(scenario: &str) -> Result<String, Failure> {
     })
 }
 
-fn run_scenario(scenario: &str, print_script: bool, context: &Context) -> Result<(), Failure> {
-    let text = text_of(scenario)?;
-    if print_script {
-        print::line(text.trim_end());
-        return Ok(());
+/// What `sim run --json` prints.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    title: &'a str,
+    held: bool,
+    failed: Option<&'a String>,
+    wall_seconds: f64,
+    rss_bytes: u64,
+    transcript: Vec<&'a str>,
+}
+
+impl Run {
+    fn run(&self, context: &Context) -> Result<(), Failure> {
+        let text = text_of(&self.scenario)?;
+        if self.script {
+            print::line(text.trim_end());
+            return Ok(());
+        }
+        let mut script =
+            Script::parse(&self.scenario, &text).map_err(|error| unreadable(&error))?;
+        if let Some(file) = &self.policy {
+            script.policy = rules::read_policy(file)?;
+        }
+        let began = Instant::now();
+        let run = script.run_how(How { seed: self.seed, ..How::default() });
+        if context.json {
+            let answer = Answer {
+                report: &run.report,
+                title: &script.title,
+                held: run.held.is_ok(),
+                failed: run.held.as_ref().err(),
+                wall_seconds: began.elapsed().as_secs_f64(),
+                rss_bytes: peak_bytes(),
+                transcript: run.transcript.lines().collect(),
+            };
+            print::json(&answer)?;
+        } else {
+            print::heading(&script.title);
+            print::line(&format!("\n{}\n", script.story.trim()));
+            print::line(run.transcript.trim_end());
+            print::line("");
+            print::table(&rows(&run.report));
+        }
+        run.held.map_err(|what| Failure::new(Kind::Unwell, what))
     }
-    let script = Script::parse(scenario, &text).map_err(|error| unreadable(&error))?;
-    let run = script.run();
-    if context.json {
-        let transcript: Vec<&str> = run.transcript.lines().collect();
-        print::json(&serde_json::json!({
-            "title": script.title, "held": run.held.is_ok(), "failed": run.held.as_ref().err(),
-            "transcript": transcript,
-        }))?;
-    } else {
-        print::heading(&script.title);
-        print::line(&format!("\n{}\n", script.story.trim()));
-        print::line(run.transcript.trim_end());
-    }
-    run.held.map_err(|what| Failure::new(Kind::Unwell, what))
+}
+
+/// What a run came to, for people.
+fn rows(report: &Report) -> Vec<Vec<String>> {
+    let seconds = |all: f64| format!("{all:.1} s");
+    let held = report.assertions.iter().filter(|assertion| assertion.held).count();
+    let looks: u64 = report.invariants.values().map(|all| all.checked).sum();
+    let broken: Vec<String> = report
+        .invariants
+        .iter()
+        .filter(|(_, all)| all.broken > 0)
+        .map(|(invariant, _)| format!("not so: {invariant}"))
+        .collect();
+    let broken = if broken.is_empty() { "all held".to_owned() } else { broken.join(", ") };
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    vec![
+        row("simulated", format!("{} s, {} turns", report.sim_seconds, report.turns)),
+        row("recorded", report.transitions.to_string()),
+        row("assertions", format!("{held} of {} held", report.assertions.len())),
+        row("invariants", format!("{looks} looks, {broken}")),
+        row("lost writes", report.lost_acknowledged_writes.to_string()),
+        row("unavailable", seconds(report.unavailable_service_seconds)),
+        row("recovered", format!("{}, {} min saved", report.recovered, report.toil_minutes_saved)),
+        row("incidents", format!("{}, pages: {}", report.incidents, report.pages)),
+        row("digest", report.report_digest.to_string()),
+    ]
+}
+
+/// The most memory this process ever had, in bytes; 0 where the kernel does not tell.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 #[cfg(test)]
@@ -229,11 +374,37 @@ mod tests {
 
     #[test]
     fn a_swarm_a_list_and_a_scenario_are_told_apart() {
-        assert_eq!(parse(&["--seeds", "7"]).unwrap().seeds, 7);
-        assert!(matches!(parse(&["list"]).unwrap().verb, Some(Verb::List)));
-        let scenario = parse(&["scenario", "create", "--script"]).unwrap().verb;
-        assert!(matches!(scenario, Some(Verb::Scenario { script: true, .. })));
-        assert!(parse(&["--seed", "7", "list"]).is_err());
+        let swarm = parse(&["swarm", "--seeds", "7", "--for", "10m"]).unwrap().verb;
+        let Verb::Swarm(swarm) = swarm else { panic!("it is a swarm") };
+        assert_eq!((swarm.seeds, swarm.lasts), (Some(7), Some(Duration::from_secs(600))));
+        assert!(matches!(parse(&["list"]).unwrap().verb, Verb::List));
+        let scenario = parse(&["run", "create", "--script"]).unwrap().verb;
+        assert!(matches!(scenario, Verb::Run(Run { script: true, .. })));
+        assert!(parse(&["swarm", "--seed", "7", "--from", "1"]).is_err());
+    }
+
+    #[test]
+    fn a_failures_plan_is_kept_where_it_is_run_again_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan: Plan = "7 on 2 hosts for 9000 ms: 100 create orders".parse().unwrap();
+        let wrong = evenkeel_sim::Wrong::Broken("orders: it is gone".to_owned());
+        let failure = evenkeel_sim::Failure {
+            plan: Box::new(plan.clone()),
+            wrong,
+            journal: vec![],
+            shrunk: None,
+        };
+        let save = dir.path().join("failures").display().to_string();
+        let swarm =
+            |arguments: &[&str]| match parse(&[&["swarm"], arguments].concat()).unwrap().verb {
+                Verb::Swarm(swarm) => swarm,
+                other => panic!("{other:?}"),
+            };
+        let told = swarm(&["--save", &save]).keep(&failure).to_string();
+        let file = format!("{save}/seed-7.plan");
+        assert!(told.ends_with(&format!("evenkeel sim swarm --plan {file}")), "{told}");
+        assert_eq!(swarm(&["--plan", &file]).plan().unwrap(), Some(plan));
+        assert_eq!(swarm(&["--plan", "nonsense"]).plan().unwrap_err().code(), 2);
     }
 
     #[test]

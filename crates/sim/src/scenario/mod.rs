@@ -20,6 +20,7 @@ use std::sync::Arc;
 use evenkeel_core::remedy::Remedies;
 
 use crate::mutation::Mutation;
+use crate::report::Report;
 pub use script::{Error, Script, Step};
 
 /// A scenario that comes with Evenkeel.
@@ -68,27 +69,33 @@ pub struct Run {
     pub transcript: String,
     /// Whether everything was as it must be, and otherwise the first thing that was not.
     pub held: Result<(), String>,
+    /// What it came to, in figures.
+    pub report: Report,
+}
+
+/// How a scenario is run where it is not run as it is.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// All chance comes from it.
+    pub seed: u64,
+    /// A rule that is broken on purpose.
+    pub mutation: Option<Mutation>,
+    /// Remedies of one's own.
+    pub remedies: Option<Arc<Remedies>>,
 }
 
 impl Script {
     /// Runs it.
     #[must_use]
     pub fn run(&self) -> Run {
-        self.run_with(None)
+        self.run_how(How::default())
     }
 
-    /// The same under remedies of one's own.
+    /// Runs it otherwise.
     #[must_use]
-    pub fn run_under(&self, remedies: Arc<Remedies>) -> Run {
-        let (transcript, held) = stage::Stage::new(self, None, remedies).play();
-        Run { transcript, held }
-    }
-
-    /// The same, with a rule broken on purpose.
-    #[must_use]
-    pub fn run_with(&self, mutation: Option<Mutation>) -> Run {
-        let (transcript, held) = stage::Stage::new(self, mutation, bundled_remedies()).play();
-        Run { transcript, held }
+    pub fn run_how(&self, how: How) -> Run {
+        let remedies = how.remedies.unwrap_or_else(bundled_remedies);
+        stage::Stage::new(self, how.seed, how.mutation, remedies).play()
     }
 }
 
@@ -124,7 +131,7 @@ impl Bundled {
     pub fn page_of(&self, run: &Run) -> Result<String, Error> {
         let (script, name) = (self.script()?, self.name);
         let mut page = format!(
-            "# {}\n\nRendered by running it; do not edit. `evenkeel sim scenario {name}` runs it.\n\n",
+            "# {}\n\nRendered by running it; do not edit. `evenkeel sim run {name}` runs it.\n\n",
             script.title
         );
         let _ = write!(page, "{}\n\n", script.story.trim());
@@ -157,7 +164,7 @@ Rendered from the scenarios themselves; do not edit.
 
 Each page is a small fleet in the simulator: the script, and a transcript of everything that happened.
 The decisions are the real ones; hosts, servers, clients and the network are modelled. Read in this
-order they are a tutorial. `evenkeel sim scenario FILE.toml` runs a scenario of your own.
+order they are a tutorial. `evenkeel sim run FILE.toml` runs a scenario of your own.
 
 Times in a transcript are seconds since the fleet was up. The sign in front says whose word it is:
 

@@ -26,7 +26,7 @@ const SPAN_MAX: Span = Span::mins(24 * 60);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is no scenario.
-    #[error("{name} is no scenario; `evenkeel sim scenario create --script` prints one that is")]
+    #[error("{name} is no scenario; `evenkeel sim run create --script` prints one that is")]
     Form {
         /// Its name.
         name: String,
@@ -48,6 +48,9 @@ pub enum Error {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
+    /// Its name: a file's, or a bundled one's.
+    #[serde(skip)]
+    pub name: String,
     /// One line.
     pub title: String,
     /// What it shows, for people.
@@ -389,7 +392,7 @@ impl Script {
     /// # Errors
     /// [`Error`] says what is wrong, and where.
     pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
-        let script: Self = toml::from_str(text)
+        let mut script: Self = toml::from_str(text)
             .map_err(|error| Error::Form { name: name.to_owned(), source: Box::new(error) })?;
         let bounds = |what: String| Err(Error::Bounds { name: name.to_owned(), what });
         if script.hosts == 0 || script.hosts > HOSTS_MAX {
@@ -405,7 +408,40 @@ impl Script {
         if script.steps.is_empty() || script.steps.len() > STEPS_MAX {
             return bounds(format!("{} steps; write 1 to {STEPS_MAX}", script.steps.len()));
         }
+        name.clone_into(&mut script.name);
         Ok(script)
+    }
+}
+
+impl Step {
+    /// Whether it says what must be so, and does nothing.
+    #[must_use]
+    pub const fn is_expected(&self) -> bool {
+        matches!(
+            self,
+            Self::Expect(_)
+                | Self::Stays(_)
+                | Self::ExpectHost(_)
+                | Self::Incident(_)
+                | Self::Posture(_)
+                | Self::Journal(_)
+                | Self::Silence(_)
+                | Self::Archived(_)
+        )
+    }
+}
+
+impl End {
+    /// What it says of a service, in words.
+    #[must_use]
+    pub fn of(&self, name: &str) -> String {
+        let mut text = format!("at the end {name} is {}", self.state);
+        let mut more = |what: Option<String>| text.extend(what);
+        more(self.starts.map(|starts| format!(", started {starts} times")));
+        more(self.pages.map(|pages| format!(", people were told of it {pages} times")));
+        more(self.disk_max_percent.map(|most| format!(", no disk was over {most} % full")));
+        more(self.outage_max.map(|most| format!(", its clients waited {} at most", most.0)));
+        text
     }
 }
 

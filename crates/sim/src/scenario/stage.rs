@@ -3,15 +3,19 @@
 use std::fmt::Write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use evenkeel_core::digest::Digest;
 use evenkeel_core::order::{Keys, Order};
 use evenkeel_core::remedy::Remedies;
 use evenkeel_core::service::State;
 use evenkeel_core::time::{Span, Time};
 
+use super::Run;
 use super::script::{Archived, End, Expect, Point, Says, Script, Silence, Step};
 use crate::model::SEGMENT_ROWS;
 use crate::mutation::Mutation;
+use crate::report::{Assertion, Report};
 use crate::world::{BEGIN, Fault, Line, Options, Process, Weather, World};
 
 /// A fleet that was just started has dialled in and settled after this.
@@ -23,15 +27,22 @@ const GAP_STEP: Span = Span::secs(1);
 /// A world, what it is put through, and what is written down.
 pub struct Stage<'a> {
     script: &'a Script,
+    seed: u64,
     world: World,
     transcript: String,
+    assertions: Vec<Assertion>,
 }
 
 impl<'a> Stage<'a> {
     /// The fleet, settled.
-    pub fn new(script: &'a Script, mutation: Option<Mutation>, remedies: Arc<Remedies>) -> Self {
+    pub fn new(
+        script: &'a Script,
+        seed: u64,
+        mutation: Option<Mutation>,
+        remedies: Arc<Remedies>,
+    ) -> Self {
         let mut world = World::new(Options {
-            seed: 0,
+            seed,
             hosts: script.hosts,
             weather: Weather::Steady,
             policy: script.policy.clone(),
@@ -47,21 +58,26 @@ impl<'a> Stage<'a> {
         });
         world.run(BEGIN + SETTLED);
         world.told.clear();
-        Self { script, world, transcript: String::new() }
+        Self { script, seed, world, transcript: String::new(), assertions: Vec::new() }
     }
 
     /// Everything from the first step to the last word; the transcript, and what was not so.
-    pub fn play(mut self) -> (String, Result<(), String>) {
+    pub fn play(mut self) -> Run {
         let script = self.script;
         let played = script.steps.iter().try_for_each(|step| self.step(step));
         let ended = played.and_then(|()| {
             self.close();
-            script.end.iter().try_for_each(|(name, end)| self.hold(name, end))
+            script.end.iter().try_for_each(|(name, end)| {
+                let held = self.hold(name, end);
+                self.assertions.push(Assertion { text: end.of(name), held: held.is_ok() });
+                held
+            })
         });
         if let Err(what) = &ended {
             self.line(self.world.now, "FAILED", what);
         }
-        (self.transcript, ended)
+        let report = self.report();
+        Run { transcript: self.transcript, held: ended, report }
     }
 
     fn line(&mut self, at: Time, mark: &str, text: &str) {
@@ -88,6 +104,9 @@ impl<'a> Stage<'a> {
     /// One step; what must never happen and did is told before what it kept from happening.
     fn step(&mut self, step: &Step) -> Result<(), String> {
         let stepped = self.do_step(step);
+        if step.is_expected() {
+            self.assertions.push(Assertion { text: step.to_string(), held: stepped.is_ok() });
+        }
         self.catch_up();
         self.world.check_ledger();
         self.world.broken.take().map_or(stepped, Err)
@@ -277,6 +296,32 @@ impl<'a> Stage<'a> {
             let _ = writeln!(self.transcript, "{:>14} {text}", "-");
         }
         Ok(())
+    }
+
+    /// What it came to, in figures.
+    fn report(&self) -> Report {
+        let world = &self.world;
+        let saved = world.toil().map(|page| page.saved).unwrap_or_default();
+        let mut report = Report {
+            scenario: self.script.name.clone(),
+            seed: self.seed,
+            services: world.services().len() as u64,
+            sim_seconds: world.now.since(BEGIN).0 / 1000,
+            turns: world.counts.turns,
+            transitions: world.counts.transitions,
+            invariants: world.counts.invariants.clone(),
+            assertions: self.assertions.clone(),
+            pages: world.pages(),
+            incidents: world.incidents(true).len() as u64,
+            recovered: saved.iter().map(|row| row.times).sum(),
+            lost_acknowledged_writes: world.lost_rows(),
+            unavailable_service_seconds: Duration::from_millis(world.unavailable().0).as_secs_f64(),
+            recoveries_per_second_peak: world.counts.peak(),
+            toil_minutes_saved: saved.iter().map(|row| row.minutes).sum(),
+            report_digest: world.trace,
+        };
+        report.report_digest = Digest::of_json(&report);
+        report
     }
 
     /// Writes down how everything ended.

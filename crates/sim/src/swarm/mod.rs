@@ -99,7 +99,7 @@ impl fmt::Display for Failure {
             let (now, left) = (plan.hosts, plan.acts.len());
             writeln!(f, "  shrunk from {acts} acts on {hosts} hosts to {left} acts on {now}")?;
         }
-        write!(f, "  again: evenkeel sim --plan \"{plan}\"")
+        write!(f, "  again: evenkeel sim swarm --plan \"{plan}\"")
     }
 }
 

@@ -13,6 +13,7 @@ use evenkeel_core::time::Span;
 use super::clients::loss_of;
 use super::{Event, Weather, World};
 use crate::model::{Asking, Log};
+use crate::report::Invariant;
 
 /// How long a script takes.
 const SCRIPT: Span = Span::millis(200);
@@ -125,10 +126,11 @@ impl World {
         if matches!(call.action, Action::Remove | Action::Discard | Action::Rejoin) {
             self.hold_to_last_copy(call.goal.identity.service);
         }
+        self.check(Invariant::CallsAreSound);
         let host = &mut self.hosts[n];
         if let Some(what) = host.machine.broken.take() {
             let text = format!("{}: {what} ({})", host.name, call.member);
-            return self.fail(text);
+            return self.fail(Invariant::CallsAreSound, text);
         }
         if let Outcome::Started(pid) = outcome
             && host.machine.is_doomed(call.member)

@@ -17,6 +17,7 @@ use super::clients::beyond;
 use super::{Event, Process, World};
 use crate::model::{Condition, Log, Progress, Repositories, Work, open};
 use crate::prng::Prng;
+use crate::report::Invariant;
 
 /// Between two rounds of the archivers.
 const ROUND: Span = Span::secs(1);
@@ -27,7 +28,7 @@ pub const REPOSITORIES: [&str; 3] = ["north", "south", "west"];
 
 impl World {
     /// The repositories, for one look or change.
-    fn repositories<T>(&self, with: impl FnOnce(&mut Repositories) -> T) -> T {
+    pub(super) fn repositories<T>(&self, with: impl FnOnce(&mut Repositories) -> T) -> T {
         with(&mut open(&self.repositories))
     }
 
@@ -115,6 +116,7 @@ impl World {
     pub(super) fn watch_disk(&mut self, n: usize) {
         let now = self.now;
         self.hosts[n].machine.now = now;
+        self.check(Invariant::DisksNeverFull);
         let room = self.hosts[n].machine.room();
         let parts = u128::from(room.free) * 100 / u128::from(room.total.max(1));
         let full = 100 - u64::try_from(parts).unwrap_or(100);
@@ -123,7 +125,7 @@ impl World {
             let host = &self.hosts[n];
             if !host.was_away(now, UNGUARDED) {
                 let text = format!("{}: {member} died of a full disk", host.name);
-                self.fail(text);
+                self.fail(Invariant::DisksNeverFull, text);
             }
             self.mourn(n, member);
         }
@@ -131,8 +133,9 @@ impl World {
 
     /// What repositories saw that must never be.
     fn hold_to_archives(&mut self) {
+        self.check(Invariant::ArchivesAreSound);
         if let Some(what) = self.repositories(|all| all.broken.take()) {
-            self.fail(what);
+            self.fail(Invariant::ArchivesAreSound, what);
         }
     }
 
@@ -227,8 +230,9 @@ impl World {
     pub(super) fn hold_to_last_copy(&mut self, id: ServiceId) {
         let known = self.clients.get(&id).map(|clients| clients.name.clone());
         let Some(name) = known.filter(|_| !self.is_ended(id)) else { return };
+        self.check(Invariant::LastCopyKept);
         if self.places(id, None).is_empty() {
-            self.fail(format!("{name}: the last copy is gone"));
+            self.fail(Invariant::LastCopyKept, format!("{name}: the last copy is gone"));
         }
     }
 

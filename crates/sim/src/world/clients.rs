@@ -10,6 +10,7 @@ use evenkeel_core::time::{Span, Time};
 
 use super::{Event, World};
 use crate::model::{Asking, Log, Server};
+use crate::report::Invariant;
 
 /// Between two looks of those who stream logs and of those who wait for acknowledgements; what is
 /// written is streamed at once.
@@ -251,10 +252,12 @@ impl World {
             clients.newest = clients.newest.max(Some((*history, w.member)));
         }
         self.writes += safe.len() as u64;
+        self.check(Invariant::OneWriter);
         if let Some((member, history, newest)) =
             wrong.filter(|wrong| !self.is_unfenced(id, wrong.0))
         {
-            self.fail(format!("{member} of {history} acknowledged after {newest:?} did"));
+            let text = format!("{member} of {history} acknowledged after {newest:?} did");
+            self.fail(Invariant::OneWriter, text);
         }
         let through = safe.iter().any(|(w, _)| !w.beside);
         if through {
@@ -290,6 +293,7 @@ impl World {
             let gap = Span(now.since(last).0.saturating_sub(every.0));
             clients.longest = clients.longest.max(gap);
             if was {
+                self.counts.outage(gap, now);
                 let text = format!("clients of {name}: writes are acknowledged again after {gap}");
                 self.tell(|_| text);
             }
@@ -302,12 +306,7 @@ impl World {
     /// since the last one. What one round of writes takes is not counted.
     pub fn longest_outage(&self, name: &str) -> Span {
         let of = self.clients.values().filter(|clients| clients.name == name);
-        let every = self.options.write_every;
-        let open = |clients: &Clients| match clients.last {
-            Some(last) if clients.failing => Span(self.now.since(last).0.saturating_sub(every.0)),
-            _ => Span(0),
-        };
-        of.map(|clients| clients.longest.max(open(clients))).max().unwrap_or_default()
+        of.map(|clients| clients.longest.max(self.open_outage(clients))).max().unwrap_or_default()
     }
 
     /// From now on only what comes counts for [`World::longest_outage`].
@@ -315,31 +314,62 @@ impl World {
         self.clients.values_mut().for_each(|clients| clients.longest = Span(0));
     }
 
+    /// Rows that clients were told are safe, of services that may lose none, and that are nowhere.
+    pub fn lost_rows(&self) -> u64 {
+        let lost = |(id, clients): (&ServiceId, &Clients)| {
+            if self.is_ended(*id) || self.losses.get(id).copied().flatten().is_some() {
+                return 0;
+            }
+            let servers = self.hosts.iter().flat_map(|host| host.machine.servers.values());
+            let mut rows: BTreeSet<u64> = servers.flat_map(|server| server.log.rows()).collect();
+            if let Ok(log) = self.repositories(|all| all.restorable(*id, None)) {
+                rows.extend(log.rows());
+            }
+            clients.acknowledged.keys().filter(|row| !rows.contains(row)).count() as u64
+        };
+        self.clients.iter().map(lost).sum()
+    }
+
+    /// Outages that still last, and those that are over, all added up.
+    pub fn unavailable(&self) -> Span {
+        let open = self.clients.values().map(|clients| self.open_outage(clients));
+        Span(self.counts.unavailable.0 + open.map(|one| one.0).sum::<u64>())
+    }
+
+    /// For how long clients of a service could not write by now.
+    fn open_outage(&self, clients: &Clients) -> Span {
+        let every = self.options.write_every;
+        match clients.last {
+            Some(last) if clients.failing => Span(self.now.since(last).0.saturating_sub(every.0)),
+            _ => Span(0),
+        }
+    }
+
     /// Every acknowledged row is with whoever takes writes now, unless its end was ordered.
     pub fn check_ledger(&mut self) {
         let Some(cell) = &self.cell else { return };
         let away = self.hosts.iter().map(|host| host.away_max(self.now)).max().unwrap_or_default();
         for service in cell.services(self.now) {
+            self.counts.check(Invariant::AcknowledgedWritesKept);
             let Some(clients) = self.clients.get(&service.id) else { continue };
             if self.is_ended(service.id) {
                 continue;
             }
             let goes = service.operation.as_ref().is_some_and(|o| o.name == "archive");
             if goes {
+                self.counts.check(Invariant::LastCopyKept);
                 // Its members are on their way out: what it acknowledged is in one of them still, or in
                 // its archive.
                 if self.places(service.id, None).is_empty() {
                     let text = format!("{}: the last copy is gone", service.name);
-                    self.broken.get_or_insert(text);
-                    return;
+                    return self.fail(Invariant::LastCopyKept, text);
                 }
                 continue;
             }
             if service.state == State::Archived {
                 if let Some(text) = self.unarchived(service.id) {
                     let text = format!("{}: its archive has {text}", service.name);
-                    self.broken.get_or_insert(text);
-                    return;
+                    return self.fail(Invariant::AcknowledgedWritesKept, text);
                 }
                 continue;
             }
@@ -350,8 +380,7 @@ impl World {
             let lost = clients.acknowledged.iter().filter(|(row, _)| !rows.contains(row));
             if let Some(text) = beyond(lost, loss_of(&service.kind, &service.plan), away) {
                 let text = format!("{}: {primary} has {text}", service.name);
-                self.broken.get_or_insert(text);
-                return;
+                return self.fail(Invariant::AcknowledgedWritesKept, text);
             }
         }
     }

@@ -8,10 +8,12 @@ use evenkeel_core::order::Order;
 use evenkeel_core::report::ToAgent;
 use evenkeel_core::route::ToGateway;
 use evenkeel_core::time::Span;
+use evenkeel_core::toil;
 use evenkeel_core::view;
 use evenkeel_store::Store;
 
 use super::{CELL, Event, Fault, Line, Process, World};
+use crate::report::Invariant;
 
 /// What supervises the controller starts it again after this.
 const RESTART: Span = Span::secs(2);
@@ -21,12 +23,14 @@ impl World {
     pub(super) fn turn(&mut self, inbox: &[Entry]) {
         let Some(cell) = self.cell.as_mut() else { return };
         let turn = cell.turn(self.now, inbox);
+        self.counts.turns += 1;
         self.trace = evenkeel_core::digest::Digest::of_json(&(self.trace, self.now, &turn));
         if !turn.writes.is_empty() {
             if self.crash_next == Some(Fault::KillBeforeRecord) {
                 return self.kill_controller();
             }
             self.store.commit(CELL, &turn.writes).expect("memory does not fail");
+            self.counts.transitions += turn.writes.journal.len() as u64;
             for entry in &turn.writes.journal {
                 self.note(|| Line::Journal(entry.clone()));
             }
@@ -72,10 +76,12 @@ impl World {
     fn hold_to_promise(&mut self, message: &ToAgent) {
         let ToAgent::Goals { goals, .. } = message else { return };
         for goal in goals {
+            self.check(Invariant::GoalsAreSettled);
             let key = (goal.member, goal.term, goal.revision);
             let known = *self.sent.entry(key).or_insert_with(|| goal.digest());
             if known != goal.digest() {
-                self.fail(format!("{} has two goals {}/{}", goal.member, goal.term, goal.revision));
+                let text = format!("{} has two goals {}/{}", goal.member, goal.term, goal.revision);
+                self.fail(Invariant::GoalsAreSettled, text);
             }
             let name = goal.identity.name.as_str();
             // A member whose place another has taken goes too.
@@ -84,7 +90,8 @@ impl World {
             if goal.want == Want::Removed && !ordered && !replaced {
                 // A retired service's disks go when its archive has everything.
                 if let Some(why) = self.unarchived(goal.identity.service) {
-                    self.fail(format!("{name}: it is removed and nobody ordered it ({why})"));
+                    let text = format!("{name}: it is removed and nobody ordered it ({why})");
+                    self.fail(Invariant::GoalsAreSettled, text);
                 }
             }
         }
@@ -96,11 +103,11 @@ impl World {
         for route in changed {
             let Some(target) = route.leads_to() else { continue };
             let follows = self.hosts.iter().any(|host| host.machine.follows(target.port));
+            self.check(Invariant::OneWriter);
             if follows {
-                self.fail(format!(
-                    "clients of {} are led to {}, a standby",
-                    route.name, target.member
-                ));
+                let text =
+                    format!("clients of {} are led to {}, a standby", route.name, target.member);
+                self.fail(Invariant::OneWriter, text);
             }
         }
     }
@@ -109,6 +116,7 @@ impl World {
         if self.cell.is_some() {
             return;
         }
+        self.check(Invariant::ControllersGoOn);
         let rows = self.store.load_cell(CELL).expect("memory does not fail");
         let setup = Setup {
             cell: CELL,
@@ -123,7 +131,10 @@ impl World {
                 cell.equip(evenkeel_kinds::procedures::bundled());
                 self.cell = Some(cell);
             }
-            Err(error) => self.fail(format!("what was recorded cannot be loaded: {error}")),
+            Err(error) => {
+                let text = format!("what was recorded cannot be loaded: {error}");
+                self.fail(Invariant::ControllersGoOn, text);
+            }
         }
         self.tell(|_| "a controller begins, with what is recorded".to_owned());
         self.turn(&[Entry::Chain(self.pager.chain())]);
@@ -176,6 +187,11 @@ impl World {
     /// Hosts as people see them; none while there is no controller.
     pub fn hosts(&self) -> Vec<view::Host> {
         self.cell.as_ref().map(|cell| cell.hosts(self.now)).unwrap_or_default()
+    }
+
+    /// The toil ledger; none while there is no controller.
+    pub fn toil(&self) -> Option<toil::Page> {
+        self.cell.as_ref().map(|cell| cell.toil(self.now))
     }
 
     /// Why a service is as it is; nobody knows while there is no controller.

@@ -39,6 +39,7 @@ use evenkeel_store::memory::Memory;
 use crate::model::{Machine, Shared, Work, open, row_at};
 use crate::mutation::Mutation;
 use crate::prng::Prng;
+use crate::report::{Counts, Invariant};
 
 pub use crate::model::Condition;
 pub use archives::REPOSITORIES;
@@ -282,6 +283,8 @@ pub struct World {
     busy: u64,
     /// Rows that clients were told are safe.
     pub writes: u64,
+    /// What a report tells.
+    pub counts: Counts,
     /// Rows that clients wrote.
     rows: u64,
 }
@@ -323,6 +326,7 @@ impl World {
             steps: 0,
             busy: 0,
             writes: 0,
+            counts: Counts::default(),
             rows: 1,
             options,
         };
@@ -401,7 +405,10 @@ impl World {
             self.steps += 1;
             self.busy += 1;
             if self.busy > BUSY_MAX {
-                self.fail(format!("a storm: more than {BUSY_MAX} events a second, now {event:?}"));
+                self.fail(
+                    Invariant::ControllersGoOn,
+                    format!("a storm: more than {BUSY_MAX} events a second, now {event:?}"),
+                );
             }
             self.happen(event);
         }
@@ -464,7 +471,14 @@ impl World {
         }
     }
 
-    fn fail(&mut self, what: String) {
+    /// What must never be otherwise is looked at.
+    fn check(&mut self, invariant: Invariant) {
+        self.counts.check(invariant);
+    }
+
+    /// It is otherwise.
+    fn fail(&mut self, invariant: Invariant, what: String) {
+        self.counts.broke(invariant);
         self.broken.get_or_insert(what);
     }
 

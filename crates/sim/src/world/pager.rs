@@ -12,6 +12,7 @@ use evenkeel_core::view;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, World};
+use crate::report::Invariant;
 
 /// A channel answers after this.
 const ANSWERS: Span = Span::millis(200);
@@ -103,15 +104,20 @@ impl World {
     pub(super) fn alert(&mut self, delivery: Delivery) {
         let Delivery { number, channel, notice } = delivery;
         let (id, purpose) = (notice.incident, notice.purpose);
+        self.check(Invariant::PeopleAreTold);
         if purpose == Purpose::Raise && self.pager.acknowledged.contains(&id) {
-            self.fail(format!("{id}: people are told again of what they acknowledged"));
+            self.fail(
+                Invariant::PeopleAreTold,
+                format!("{id}: people are told again of what they acknowledged"),
+            );
         }
         if purpose == Purpose::Raise && self.pager.raised.insert(id) {
             self.hold_to_limits(id);
         }
         let known = self.pager.channels.iter().find(|known| known.step.channel == channel);
         let Some(answers) = known.map(|known| known.answers) else {
-            return self.fail(format!("{channel} is told of {id}, and there is no such channel"));
+            let text = format!("{channel} is told of {id}, and there is no such channel");
+            return self.fail(Invariant::PeopleAreTold, text);
         };
         let what = match purpose {
             Purpose::Raise => format!("{id}: {}", notice.title),
@@ -155,10 +161,12 @@ impl World {
     pub(super) fn check_reached(&mut self, id: IncidentId, channel: Label, since: Time) {
         let known = self.pager.channels.iter().find(|known| known.step.channel == channel);
         let worked = known.is_some_and(|c| c.answers == Answers::Works && c.since <= since);
+        self.check(Invariant::PeopleAreTold);
         let Some(cell) = self.cell.as_ref() else { return };
         let waits = cell.incident(id, self.now).is_some_and(|incident| incident.next.is_some());
         if worked && waits && !self.pager.reached.contains(&id) {
-            self.fail(format!("{id}: nobody was told, though {channel} works all the time"));
+            let text = format!("{id}: nobody was told, though {channel} works all the time");
+            self.fail(Invariant::PeopleAreTold, text);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use evenkeel_sim::scenario::{self, BUNDLED, Script};
+use evenkeel_sim::scenario::{self, BUNDLED, How, Script};
 
 fn folder(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -96,4 +96,23 @@ fn a_scenario_runs_by_its_own_rules() {
     let patient = format!("policy = {{ down_after = 60000 }}\n{text}");
     let held = Script::parse("patient", &patient).expect("a good script").run().held;
     assert!(held.expect_err("down later").contains("orders is unavailable: not within 15 s"));
+}
+
+#[test]
+fn a_report_adds_up_and_is_the_same_for_the_same_seed() {
+    let script = scenario::bundled("lost-primary").expect("it is there").script().expect("good");
+    let seeded = |seed| script.run_how(How { seed, ..How::default() }).report;
+    let report = seeded(7);
+    assert_eq!(report, seeded(7));
+    assert_ne!(report.report_digest, seeded(8).report_digest, "the seed is part of it");
+    assert_eq!((report.scenario.as_str(), report.seed, report.services), ("lost-primary", 7, 1));
+    assert!(report.assertions.iter().all(|assertion| assertion.held), "{report:?}");
+    assert_eq!(report.assertions.len(), 7);
+    assert!(report.invariants.values().all(|all| all.checked > 0 && all.broken == 0), "{report:?}");
+    // A failover, and the old primary came back.
+    assert_eq!((report.recovered, report.lost_acknowledged_writes, report.pages), (2, 0, 0));
+    assert!(report.toil_minutes_saved > 0 && report.turns > report.transitions);
+    let outage = report.unavailable_service_seconds;
+    assert!(outage > 1.0 && outage < 4.0, "{outage}");
+    assert_eq!(report.recoveries_per_second_peak, 1);
 }
