@@ -131,7 +131,8 @@ pub struct Report {
     pub incidents: u64,
     /// Operations of remedies that ended well.
     pub recovered: u64,
-    /// Rows that clients were told are safe and that are nowhere, beyond what plans may lose.
+    /// Rows that clients were told are safe and that whoever has their service now has not: of services whose
+    /// plan may lose none.
     pub lost_acknowledged_writes: u64,
     /// For how long clients of services could not write, all added up, in seconds.
     pub unavailable_service_seconds: f64,

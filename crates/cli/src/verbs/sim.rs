@@ -58,7 +58,7 @@ enum Verb {
 struct Run {
     /// A bundled scenario's name, or a file.
     scenario: String,
-    /// All chance comes from it: the same seed gives the same run.
+    /// All chance comes from it: the same seed gives the same run. Scenarios leave little to chance.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Run it under this policy instead of the scenario's own.

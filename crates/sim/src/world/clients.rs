@@ -7,6 +7,7 @@ use evenkeel_core::id::{MemberId, ServiceId, Term};
 use evenkeel_core::kind::Loss;
 use evenkeel_core::service::State;
 use evenkeel_core::time::{Span, Time};
+use evenkeel_core::view;
 
 use super::{Event, World};
 use crate::model::{Asking, Log, Server};
@@ -314,20 +315,33 @@ impl World {
         self.clients.values_mut().for_each(|clients| clients.longest = Span(0));
     }
 
-    /// Rows that clients were told are safe, of services that may lose none, and that are nowhere.
+    /// Rows that clients were told are safe and that are not with whoever has their service now: its first
+    /// member, or its archive. Services whose plan may lose some are left out, as are those whose end was ordered.
     pub fn lost_rows(&self) -> u64 {
-        let lost = |(id, clients): (&ServiceId, &Clients)| {
-            if self.is_ended(*id) || self.losses.get(id).copied().flatten().is_some() {
+        let lost = |service: &view::Service| {
+            let keeps = loss_of(&service.kind, &service.plan).is_none();
+            let Some(clients) = self.clients.get(&service.id).filter(|_| keeps) else { return 0 };
+            if self.is_ended(service.id) {
                 return 0;
             }
-            let servers = self.hosts.iter().flat_map(|host| host.machine.servers.values());
-            let mut rows: BTreeSet<u64> = servers.flat_map(|server| server.log.rows()).collect();
-            if let Ok(log) = self.repositories(|all| all.restorable(*id, None)) {
-                rows.extend(log.rows());
-            }
+            let rows: BTreeSet<u64> = if service.state == State::Archived {
+                let log = self.repositories(|all| all.restorable(service.id, None));
+                log.map(|log| log.rows().collect()).unwrap_or_default()
+            } else {
+                self.rows_of_primary(service)
+            };
             clients.acknowledged.keys().filter(|row| !rows.contains(row)).count() as u64
         };
-        self.clients.iter().map(lost).sum()
+        self.services().iter().map(lost).sum()
+    }
+
+    /// What the member has that takes a service's writes.
+    fn rows_of_primary(&self, service: &view::Service) -> BTreeSet<u64> {
+        let servers = |member: &view::Member| {
+            self.hosts.iter().find_map(|host| host.machine.servers.get(&member.id))
+        };
+        let server = service.members.first().and_then(servers);
+        server.map(|server| server.log.rows().collect()).unwrap_or_default()
     }
 
     /// Outages that still last, and those that are over, all added up.
@@ -373,10 +387,8 @@ impl World {
                 }
                 continue;
             }
-            let primary = service.members.first().map(|member| member.id);
-            let Some(primary) = primary else { continue };
-            let server = self.hosts.iter().find_map(|h| h.machine.servers.get(&primary));
-            let rows: BTreeSet<u64> = server.map(|s| s.log.rows().collect()).unwrap_or_default();
+            let Some(primary) = service.members.first().map(|member| member.id) else { continue };
+            let rows = self.rows_of_primary(&service);
             let lost = clients.acknowledged.iter().filter(|(row, _)| !rows.contains(row));
             if let Some(text) = beyond(lost, loss_of(&service.kind, &service.plan), away) {
                 let text = format!("{}: {primary} has {text}", service.name);
