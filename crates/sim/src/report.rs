@@ -99,6 +99,27 @@ impl Counts {
         *self.ended.entry(ended.0 / 1000).or_default() += 1;
     }
 
+    /// Outages that ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.ended.values().sum()
+    }
+
+    /// Adds what another counted.
+    pub fn add(&mut self, other: &Self) {
+        self.turns += other.turns;
+        self.transitions += other.transitions;
+        self.unavailable.0 += other.unavailable.0;
+        for (invariant, checked) in &other.invariants {
+            let own = self.invariants.entry(*invariant).or_default();
+            own.checked += checked.checked;
+            own.broken += checked.broken;
+        }
+        for (second, count) in &other.ended {
+            *self.ended.entry(*second).or_default() += count;
+        }
+    }
+
     /// Most outages that ended within one second.
     #[must_use]
     pub fn peak(&self) -> u64 {

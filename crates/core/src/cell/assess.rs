@@ -199,7 +199,7 @@ impl Cell {
         Some(knowing::verdict(doubt, zone, zones.len(), now, down_after, &self.setup.policy))
     }
 
-    /// How long evidence against a service's primary must last, and how often it is sought.
+    /// How long evidence against a service's primary must last, and how often it is sought at first.
     pub(super) fn pace(&self, service: &Service) -> (Span, Span) {
         let policy = &self.setup.policy;
         if goals::plan(&self.setup, &service.row).1.fast {
@@ -207,6 +207,12 @@ impl Cell {
         } else {
             (policy.down_after, policy.ask_every)
         }
+    }
+
+    /// How often witnesses are asked about a service's primary now.
+    pub(super) fn asks_every(&self, service: &Service, now: Time) -> Span {
+        let at_first = self.pace(service).1;
+        service.doubt.as_ref().map_or(at_first, |doubt| doubt.every(at_first, now))
     }
 
     /// Hosts that are heard, with their zones.

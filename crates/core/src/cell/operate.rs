@@ -107,8 +107,8 @@ impl Cell {
         }
         let of = self.witnesses(service);
         self.ask(id, &of, work);
-        let again = work.now + self.state.services.get(&id).map_or(Span(0), |s| self.pace(s).1);
-        self.state.timers.insert((again, Due::Service(id)));
+        let every = self.state.services.get(&id).map_or(Span(0), |s| self.asks_every(s, work.now));
+        self.state.timers.insert((work.now + every, Due::Service(id)));
     }
 
     /// Whom to ask about a service's primary; nobody while there is no doubt.
@@ -439,7 +439,8 @@ impl Cell {
     }
 
     fn ask(&mut self, id: ServiceId, of: &[HostId], work: &mut Work) {
-        let Some(every) = self.state.services.get(&id).map(|s| self.pace(s).1) else { return };
+        let Some(service) = self.state.services.get(&id) else { return };
+        let every = self.asks_every(service, work.now);
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(doubt) = service.doubt.as_mut() else { return };
         if doubt.asked.is_some_and(|asked| work.now.since(asked) < every) {

@@ -11,6 +11,7 @@
 
 mod bits;
 pub mod chain;
+pub mod fold;
 mod domain;
 mod grouping;
 

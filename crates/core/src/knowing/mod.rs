@@ -13,6 +13,12 @@ use crate::time::{Span, Time};
 
 /// Witnesses asked about one member at a time, at most; others' answers add nothing.
 pub const WITNESSES_MAX: usize = 4;
+/// A doubt is looked into again after this part of the time that it has lasted already, at most after
+/// [`EVERY_MAX`]: what was down for an hour is hardly up a second later, and thousands of members are down
+/// when a zone is.
+const EVERY_PART: u64 = 32;
+/// Longest wait between two questions in one doubt.
+pub const EVERY_MAX: Span = Span::secs(15);
 
 /// One vantage point's view of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +67,17 @@ impl Doubt {
         Self { since, first: 0, asked: None, sightings: Vec::new() }
     }
 
+    /// When witnesses are asked again, where the policy says how often at first.
+    #[must_use]
+    pub fn every(&self, at_first: Span, now: Time) -> Span {
+        at_first.max(Span(now.since(self.since).0 / EVERY_PART).min(EVERY_MAX))
+    }
+
+    /// An answer older than this is no evidence: some of those asked may have missed two questions.
+    fn stale_after(&self, policy: &Policy, now: Time) -> Span {
+        policy.answer_stale_after.max(self.every(Span(0), now).times(3))
+    }
+
     /// Takes one sighting in.
     pub fn saw(&mut self, vantage: HostId, sight: Sight, now: Time) {
         let fresh = Sighting { vantage, sight, since: now, last: now };
@@ -96,7 +113,7 @@ pub fn verdict<'a>(
     let fresh: Vec<Sighting> = doubt
         .sightings
         .iter()
-        .filter(|s| now.since(s.last) <= policy.answer_stale_after)
+        .filter(|s| now.since(s.last) <= doubt.stale_after(policy, now))
         .copied()
         .collect();
     let against: Vec<&Sighting> = fresh.iter().filter(|s| negative(s.sight)).collect();
@@ -190,6 +207,25 @@ mod tests {
         let seen = [(1, Refused), (2, Refused), (3, Answered)];
         assert!(matches!(judge(&seen, 60, 3), Verdict::Disputed(_)));
         assert!(matches!(judge(&[(3, Answered)], 60, 3), Verdict::Reached(_)));
+    }
+
+    #[test]
+    fn a_doubt_that_lasts_is_looked_into_less_often_and_its_answers_count_longer() {
+        let mut doubt = Doubt::new(Time(0));
+        let every = |doubt: &Doubt, at| doubt.every(Span::millis(100), Time(at));
+        assert_eq!(every(&doubt, 1_000), Span::millis(100), "as the policy says");
+        assert_eq!(every(&doubt, 64_000), Span::secs(2));
+        assert_eq!(every(&doubt, 10_000_000), EVERY_MAX);
+        let asked = 10_000_000 - 2 * EVERY_MAX.0;
+        for vantage in [1, 2] {
+            doubt.saw(HostId(vantage), Sight::Silent, Time(asked - 60_000));
+            doubt.saw(HostId(vantage), Sight::Silent, Time(asked));
+        }
+        let policy = Policy::default();
+        let weigh = |at| verdict(&doubt, |_| "a", 1, Time(at), Span::secs(10), &policy);
+        assert!(matches!(weigh(10_000_000), Verdict::Down(_)), "two questions ago is fresh");
+        let long_ago = 10_000_000 + 2 * EVERY_MAX.0;
+        assert!(matches!(weigh(long_ago), Verdict::Unknown(_)), "five are not");
     }
 
     #[test]

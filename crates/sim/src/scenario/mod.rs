@@ -21,6 +21,7 @@ use evenkeel_core::remedy::Remedies;
 
 use crate::mutation::Mutation;
 use crate::report::Report;
+pub(crate) use script::Lasting;
 pub use script::{Error, Script, Step};
 
 /// A scenario that comes with Evenkeel.

@@ -65,7 +65,7 @@ impl Waiting {
 }
 
 /// What a plan may lose.
-pub(super) fn loss_of(kind: &str, plan: &str) -> Option<Loss> {
+pub(crate) fn loss_of(kind: &str, plan: &str) -> Option<Loss> {
     let kind = evenkeel_kinds::KINDS.iter().find(|known| known.name() == kind)?;
     kind.plan(plan)?.loss
 }

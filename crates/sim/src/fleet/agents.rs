@@ -1,0 +1,792 @@
+//! Agents: the real mind for members that are not quiet, and what it would say of those that are.
+//!
+//! A member falls asleep when its mind has had nothing to say for a while: what it keeps on disk stays. It is
+//! woken by a goal that asks for more than a job, by the death of its server, and with its host. A mind that is
+//! woken looks at its members first, as after a restart of its agent, before it is told what happened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use evenkeel_core::agent::{self, Action, Brain, Call, Config, Input, JobCall, Output, Stored};
+use evenkeel_core::backup::job::{self, Backup, Done, Proof, What};
+use evenkeel_core::backup::lineage::BackupId;
+use evenkeel_core::cell::Entry;
+use evenkeel_core::driver::Process;
+use evenkeel_core::goal::{Goal, Role, Want};
+use evenkeel_core::id::{MemberId, Term};
+use evenkeel_core::member::State;
+use evenkeel_core::moment::Moment;
+use evenkeel_core::promise::Position;
+use evenkeel_core::report::{self, FromAgent, ToAgent};
+use evenkeel_core::time::{Span, Time};
+
+use super::host::{Awake, Host, Member, Slot};
+use super::ledger::{Ledger, Service};
+use super::seat::{Event, Seat, TICK};
+use super::server::{Io, Server};
+use super::{REPOSITORY, UNREACHABLE};
+use crate::report::Invariant;
+
+/// A mind that has had nothing to say for so long falls asleep.
+const CALM: Span = Span::secs(6);
+/// Looks of a mind that is woken for what happens now were taken in the time before.
+const BEFORE: Span = Span::secs(2);
+const BEFORE_STEP: Span = Span::millis(20);
+/// How long a backup takes at least, and by how much longer than that at most.
+const BACKUP: Span = Span::secs(20);
+const BACKUP_MORE: Span = Span::secs(100);
+/// Until a job has found that storage gives no answer.
+const GIVES_UP: Span = Span::secs(15);
+/// Bytes of a database.
+const BYTES: u64 = 64 << 20;
+
+/// How long a driver call takes.
+fn takes(action: &Action) -> Span {
+    match action {
+        Action::Initialize => Span::secs(3),
+        Action::Rejoin => Span::secs(8),
+        Action::Start => Span::millis(150),
+        Action::Stop(_) => Span::millis(300),
+        Action::Promote => Span::millis(80),
+        _ => Span::millis(10),
+    }
+}
+
+/// Whether a call changes nothing that anybody but its mind would notice.
+const fn only_looks(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Look
+            | Action::Probe { .. }
+            | Action::Replication
+            | Action::Archived
+            | Action::Confirm
+            | Action::Check(_)
+            | Action::EndOfLog
+            | Action::Configure
+            | Action::Prepare
+            | Action::Guard(_)
+            | Action::Open
+            | Action::Flush
+    )
+}
+
+/// Whether a goal asks for no more than the one before it but another job.
+fn only_job(old: &Goal, settings: &BTreeMap<String, String>, new: &Goal) -> bool {
+    old.term == new.term
+        && old.want == new.want
+        && old.role == new.role
+        && old.incarnation == new.incarnation
+        && old.restarts == new.restarts
+        && old.port == new.port
+        && old.image == new.image
+        && old.flush == new.flush
+        && old.ends_soon == new.ends_soon
+        && old.fence == new.fence
+        && old.seed == new.seed
+        && old.import == new.import
+        && old.script == new.script
+        && old.stop == new.stop
+        && old.archive == new.archive
+        && old.identity == new.identity
+        && *settings == new.settings
+}
+
+impl Seat {
+    fn config(&self, host: &Host) -> Config {
+        Config {
+            hello: super::seat::hello(host, self.number),
+            data_dirs: "/members/{}/data".to_owned(),
+            policy: self.setup.policy.clone(),
+            kinds: evenkeel_kinds::KINDS,
+            host_checks: &[],
+        }
+    }
+
+    /// One map for all whose settings are these.
+    fn shared(&mut self, settings: BTreeMap<String, String>) -> Arc<BTreeMap<String, String>> {
+        if let Some(known) = self.settings.get(&settings) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(settings);
+        self.settings.insert(Arc::clone(&new));
+        new
+    }
+
+    /// Goals arrive at a host.
+    pub fn take_goals(&mut self, n: usize, goals: Vec<Goal>) {
+        let mut quiet = Vec::new();
+        let mut awake: BTreeMap<Slot, Vec<Goal>> = BTreeMap::new();
+        let mut woken = Vec::new();
+        for goal in goals {
+            self.note_service(&goal);
+            let Some(member) = self.member(goal.member) else {
+                match self.making && is_plain(&goal) {
+                    true => quiet.push(self.move_in(n, goal)),
+                    false => woken.push(goal),
+                }
+                continue;
+            };
+            let old = &member.stored.applied.goal;
+            let version = (old.term, old.revision);
+            let same = only_job(old, &member.settings, &goal) && old.job == goal.job;
+            match (member.mind, only_job(old, &member.settings, &goal)) {
+                (Some(slot), _) => awake.entry(slot).or_default().push(goal),
+                (None, true) => {
+                    self.hold_to_goal(&goal, version, same);
+                    quiet.push(self.take_quietly(goal));
+                }
+                (None, false) => woken.push(goal),
+            }
+        }
+        self.report(n, &quiet);
+        for (slot, goals) in awake {
+            self.think(n, slot, &[Input::Message(ToAgent::Goals { whole: false, goals })]);
+        }
+        if !woken.is_empty() {
+            let ids: Vec<MemberId> = woken.iter().map(|goal| goal.member).collect();
+            for goal in &woken {
+                if self.member(goal.member).is_none() {
+                    self.enroll(n, goal.clone(), Server::default());
+                }
+            }
+            let slot = self.wake(n, &ids, true);
+            let message = ToAgent::Goals { whole: false, goals: woken };
+            self.think(n, slot, &[Input::Message(message)]);
+        }
+    }
+
+    /// Notes which members a service has.
+    fn note_service(&mut self, goal: &Goal) {
+        let id = goal.identity.service.0 as usize;
+        if self.services.len() <= id {
+            self.services.resize_with(id + 1, || None);
+        }
+        let now = self.now;
+        let new = || Service { members: Vec::new(), down: None, served: false, ledger: None };
+        let service = self.services[id].get_or_insert_with(new);
+        service.members = goal.identity.members.iter().map(|(member, _)| *member).collect();
+        if goal.has_siblings() && service.ledger.is_none() {
+            let identity = &goal.identity;
+            let loss = crate::world::loss_of(&identity.kind, &identity.plan);
+            service.ledger = Some(Box::new(Ledger::new(now, loss)));
+        }
+    }
+
+    fn enroll(&mut self, n: usize, mut goal: Goal, server: Server) {
+        let (id, port) = (goal.member, goal.port);
+        let settings = self.shared(std::mem::take(&mut goal.settings));
+        let stored = Stored::first(goal);
+        let member = Member {
+            host: n,
+            stored,
+            settings,
+            server,
+            job: None,
+            replication: None,
+            mind: None,
+        };
+        let at = id.0 as usize;
+        if self.members.len() <= at {
+            self.members.resize_with(at + 1, || None);
+        }
+        self.members[at] = Some(member);
+        self.ports.insert(port, id);
+        let host = &mut self.hosts[n];
+        if let Err(at) = host.members.binary_search(&id) {
+            host.members.insert(at, id);
+        }
+        self.settle_disk(n);
+    }
+
+    /// A member of a fleet that is being made is simply there.
+    fn move_in(&mut self, n: usize, goal: Goal) -> MemberId {
+        let id = goal.member;
+        let service = goal.identity.service;
+        self.pid += 1;
+        let server = Server::serving(&goal, self.pid);
+        self.enroll(n, goal, server);
+        if let Some(member) = self.member_mut(id) {
+            (member.stored.made, member.stored.primary) = (true, true);
+        }
+        self.begin_job(id);
+        self.felt(service);
+        id
+    }
+
+    /// A quiet member takes a goal that has another job, or none.
+    fn take_quietly(&mut self, mut goal: Goal) -> MemberId {
+        let id = goal.member;
+        goal.settings.clear();
+        if let Some(member) = self.member_mut(id) {
+            let job = goal.job.as_ref().map(|job| job.id);
+            member.job.take_if(|told| Some(told.id) != job);
+            member.stored.applied.pledged = member.stored.applied.pledged.max(goal.term);
+            member.stored.applied.goal = goal;
+        }
+        self.begin_job(id);
+        id
+    }
+
+    fn begin_job(&mut self, id: MemberId) {
+        let Some(member) = self.member(id) else { return };
+        let known = member.job.as_ref().map(|told| told.id);
+        let Some(job) = member.stored.applied.goal.job.as_deref() else { return };
+        if known == Some(job.id) {
+            return;
+        }
+        let (number, fast) = (job.id, matches!(job.what, What::GiveUp));
+        let took = match (self.making || fast, self.storage.up) {
+            (true, _) => Span::secs(1),
+            (false, true) => BACKUP + Span(self.chance.below(BACKUP_MORE.0)),
+            (false, false) => GIVES_UP,
+        };
+        let up = self.storage.up;
+        self.at(took, Event::Worked(id, number, up));
+    }
+
+    /// A quiet member's job is over.
+    pub fn worked(&mut self, id: MemberId, number: u32, began_up: bool) {
+        let (now, up) = (self.now, self.storage.up);
+        let Some(member) = self.member_mut(id) else { return };
+        let goal = &member.stored.applied.goal;
+        let Some(job) = goal.job.as_deref().filter(|job| job.id == number) else { return };
+        if member.mind.is_some() {
+            return;
+        }
+        let outcome = outcome(&job.what, number, began_up && up, now);
+        member.job = Some(Box::new(job::Told { id: number, outcome }));
+        let host = member.host;
+        self.report(host, &[id]);
+    }
+
+    /// Wakes a mind for some members, with what it knew before.
+    pub fn wake(&mut self, n: usize, ids: &[MemberId], looked: bool) -> Slot {
+        let mut stored = Vec::new();
+        for id in ids {
+            let Some(member) = self.member(*id) else { continue };
+            let mut kept = member.stored.clone();
+            kept.applied.goal.settings = (*member.settings).clone();
+            // Of one that nothing was done for yet there is only the goal.
+            if kept.made || member.server.process != Process::None {
+                stored.push(kept);
+            }
+        }
+        let config = self.config(&self.hosts[n]);
+        let brain = Brain::new(config, stored, Vec::new(), None);
+        self.lives += 1;
+        let awake = Awake {
+            brain,
+            members: ids.to_vec(),
+            life: self.lives,
+            wake: None,
+            calls: 0,
+            said: self.now,
+        };
+        let minds = &mut self.hosts[n].minds;
+        let slot = minds.iter().position(Option::is_none).unwrap_or(minds.len());
+        if slot == minds.len() {
+            minds.push(None);
+        }
+        minds[slot] = Some(awake);
+        for id in ids {
+            if let Some(member) = self.member_mut(*id) {
+                member.mind = Some(slot);
+            }
+        }
+        if looked {
+            self.recall(n, slot);
+        } else {
+            let inputs = self.greetings(n);
+            self.think(n, slot, &inputs);
+        }
+        slot
+    }
+
+    /// What a mind is told of the stream that is open.
+    fn greetings(&self, n: usize) -> Vec<Input> {
+        let host = &self.hosts[n];
+        if host.link.is_none() {
+            return Vec::new();
+        }
+        let welcome = host.welcome.as_deref().cloned().map(Input::Message);
+        std::iter::once(Input::Opened).chain(welcome).collect()
+    }
+
+    /// A mind knows what it would know if it had been awake: its looks were taken before.
+    fn recall(&mut self, n: usize, slot: Slot) {
+        let mut now = Time(self.now.0 - BEFORE.0);
+        let mut inputs = self.greetings(n);
+        let real = self.now;
+        while now < real {
+            let Some(awake) = self.hosts[n].minds[slot].as_mut() else { return };
+            let out = awake.brain.turn(now, &inputs);
+            inputs.clear();
+            for call in out.calls {
+                let (number, member) = (call.number, call.member);
+                if !only_looks(&call.action) {
+                    // It is made as soon as it is awake.
+                    self.begin_call(n, slot, call);
+                    continue;
+                }
+                let outcome = self.perform(n, &call);
+                inputs.push(Input::Outcome { member, number, outcome });
+            }
+            now = if inputs.is_empty() { now + BEFORE_STEP } else { now };
+            if inputs.is_empty() && out.wake_at.is_none_or(|at| at >= real) {
+                break;
+            }
+        }
+        // What is left of it comes now.
+        if !inputs.is_empty() {
+            self.think(n, slot, &inputs);
+        }
+    }
+
+    pub fn think_of(&mut self, n: usize, slot: Slot, life: u64, inputs: Vec<Input>) {
+        let alive = self.hosts[n].minds.get(slot).and_then(Option::as_ref);
+        if alive.is_some_and(|awake| awake.life == life) {
+            self.think(n, slot, &inputs);
+        }
+    }
+
+    /// A mind wanted to be woken.
+    pub fn woken(&mut self, n: usize, slot: Slot, life: u64) {
+        let now = self.now;
+        let Some(awake) = self.hosts[n].minds.get_mut(slot).and_then(Option::as_mut) else { return };
+        if awake.life != life || awake.wake.is_none_or(|at| at > now) {
+            return;
+        }
+        awake.wake = None;
+        if self.fall_asleep(n, slot) {
+            return;
+        }
+        self.think(n, slot, &[]);
+    }
+
+    /// Every mind of a host is told something.
+    pub fn tell_minds(&mut self, n: usize, input: &Input) {
+        for slot in 0..self.hosts[n].minds.len() {
+            if self.hosts[n].minds[slot].is_some() {
+                self.think(n, slot, std::slice::from_ref(input));
+            }
+        }
+    }
+
+    /// One turn of a mind, and what it wants done.
+    fn think(&mut self, n: usize, slot: Slot, inputs: &[Input]) {
+        let now = self.now;
+        let Some(awake) = self.hosts[n].minds[slot].as_mut() else { return };
+        self.tally.thoughts += 1;
+        let Output { save, calls, jobs, send, wake_at, .. } = awake.brain.turn(now, inputs);
+        let life = awake.life;
+        for (id, mut stored) in save {
+            let settings = self.shared(std::mem::take(&mut stored.applied.goal.settings));
+            if let Some(member) = self.member_mut(id) {
+                (member.stored, member.settings) = (stored, settings);
+            }
+        }
+        for call in calls {
+            self.begin_call(n, slot, call);
+        }
+        for JobCall { member, number, job, .. } in jobs {
+            let up = self.storage.up;
+            let outcome = outcome(&job.what, job.id, up, now).map_err(|why| why.clone());
+            let took = if up { BACKUP + Span(self.chance.below(BACKUP_MORE.0)) } else { GIVES_UP };
+            self.at(took, Event::Told(n, slot, life, Input::Job { member, number, outcome }));
+        }
+        for message in send {
+            match message {
+                FromAgent::Members { members, .. } if !members.is_empty() => {
+                    self.said(n, slot, members);
+                }
+                FromAgent::Beat { number, answer: true, .. }
+                    if self.hosts[n].welcome.is_some() && self.cell.is_some() =>
+                {
+                    let heard = Input::Message(ToAgent::Heard { number });
+                    self.at(TICK, Event::Told(n, slot, life, heard));
+                }
+                _ => {}
+            }
+        }
+        if let Some(at) = wake_at
+            && let Some(awake) = self.hosts[n].minds[slot].as_mut()
+        {
+            let at = at.max(now + Span(1));
+            if awake.wake.is_none_or(|known| at < known || known <= now) {
+                awake.wake = Some(at);
+                self.at(at.since(now), Event::Wake(n, slot, life));
+            }
+        }
+    }
+
+    /// A mind reports members that changed.
+    fn said(&mut self, n: usize, slot: Slot, members: Vec<report::Member>) {
+        let now = self.now;
+        let mut news = Vec::new();
+        for report in members {
+            let id = report.member;
+            let Some(member) = self.member_mut(id) else { continue };
+            member.replication.clone_from(&report.replication);
+            member.job = report.archive.as_ref().and_then(|a| a.job.clone()).map(Box::new);
+            let mark = report::mark(&report);
+            let host = &mut self.hosts[n];
+            if host.marks.insert(id, mark) != Some(mark) {
+                host.digest = None;
+                news.push(report);
+            }
+        }
+        if news.is_empty() {
+            return;
+        }
+        if let Some(awake) = self.hosts[n].minds[slot].as_mut() {
+            awake.said = now;
+        }
+        self.send_members(n, false, news);
+    }
+
+    fn send_members(&mut self, n: usize, whole: bool, members: Vec<report::Member>) {
+        let host = &self.hosts[n];
+        if let Some(link) = host.link.filter(|_| host.on && host.agent && host.side == 0) {
+            let message = FromAgent::Members { whole, members };
+            self.tell(Entry::Agent { link, message });
+        }
+    }
+
+    /// Reports quiet members that changed.
+    pub fn report(&mut self, n: usize, ids: &[MemberId]) {
+        let now = self.now;
+        let mut news = Vec::new();
+        for id in ids {
+            let Some(member) = self.member(*id).filter(|member| member.mind.is_none()) else {
+                continue;
+            };
+            let report = member.report(&self.hosts[n].disk, REPOSITORY, now);
+            let mark = report::mark(&report);
+            let host = &mut self.hosts[n];
+            if host.marks.insert(*id, mark) != Some(mark) {
+                host.digest = None;
+                news.push(report);
+            }
+        }
+        if !news.is_empty() {
+            self.send_members(n, false, news);
+        }
+    }
+
+    /// Reports every member.
+    pub fn report_all(&mut self, n: usize) {
+        let now = self.now;
+        let mut all: BTreeMap<MemberId, report::Member> = BTreeMap::new();
+        for slot in self.hosts[n].minds.iter().flatten() {
+            all.extend(slot.brain.members().map(|report| (report.member, report)));
+        }
+        for id in &self.hosts[n].members {
+            let Some(member) = self.member(*id).filter(|member| member.mind.is_none()) else {
+                continue;
+            };
+            all.insert(*id, member.report(&self.hosts[n].disk, REPOSITORY, now));
+        }
+        let host = &mut self.hosts[n];
+        host.marks = all.iter().map(|(id, report)| (*id, report::mark(report))).collect();
+        host.digest = None;
+        self.send_members(n, true, all.into_values().collect());
+    }
+
+    fn begin_call(&mut self, n: usize, slot: Slot, call: Call) {
+        let Some(awake) = self.hosts[n].minds[slot].as_mut() else { return };
+        awake.calls += 1;
+        let life = awake.life;
+        self.at(takes(&call.action), Event::Called(n, slot, life, Box::new(call)));
+    }
+
+    /// A driver call is over.
+    pub fn called(&mut self, n: usize, slot: Slot, life: u64, call: &Call) {
+        let alive = self.hosts[n].minds.get_mut(slot).and_then(Option::as_mut);
+        let Some(awake) = alive.filter(|awake| awake.life == life) else { return };
+        awake.calls = awake.calls.saturating_sub(1);
+        let outcome = self.perform(n, call);
+        let (member, number) = (call.member, call.number);
+        self.think(n, slot, &[Input::Outcome { member, number, outcome }]);
+    }
+
+    fn perform(&mut self, n: usize, call: &Call) -> agent::Outcome {
+        let (id, service) = (call.member, call.goal.identity.service);
+        let changes = !matches!(
+            call.action,
+            Action::Look | Action::Probe { .. } | Action::Archived | Action::Check(_)
+        );
+        if changes {
+            self.count(service);
+        }
+        let copied = matches!(call.action, Action::Initialize | Action::Rejoin)
+            .then(|| self.upstream_of_goal(&call.goal))
+            .flatten();
+        self.hold_to_last_copy(call);
+        let now = self.now;
+        let archived = self.hosts[n].disk.archived(id, REPOSITORY, now);
+        let flushes = self.storage.up && archived.pending_bytes == 0;
+        self.pid += 1;
+        let pid = self.pid;
+        let Some(member) = self.member_mut(id) else {
+            let why = "it is not there".to_owned();
+            return agent::Outcome::Failed(evenkeel_core::driver::Error::Failed(why));
+        };
+        let server = &mut member.server;
+        let mut io = Io { server, now, pid, upstream: copied, archived, flushes, broken: None };
+        let outcome = agent::perform(&mut io, &call.goal, &call.action, &[]);
+        let broken = io.broken;
+        let ready = member.server.ready;
+        self.tally.check(Invariant::CallsAreSound);
+        if let Some(what) = broken {
+            self.tally.broke(Invariant::CallsAreSound, format!("{id}: {what}"));
+        }
+        if call.action == Action::Promote && matches!(outcome, agent::Outcome::Done) {
+            self.tally.promotions += 1;
+            self.hold_to_promise(id);
+        }
+        if changes {
+            self.stir(service);
+        }
+        if call.action == Action::Start {
+            self.tally.starts += 1;
+            self.at(ready.since(now) + Span(1), Event::Felt(service));
+        }
+        outcome
+    }
+
+    /// Where the log ends of the member that a goal's directory is made from.
+    fn upstream_of_goal(&self, goal: &Goal) -> Option<(u64, Term)> {
+        let Role::Standby { upstream } = &goal.role else { return None };
+        let up = self.member(upstream.copy.member)?;
+        let part = up.server.part.as_deref()?;
+        let serves = !part.standby && part.copy == upstream.copy && up.server.runs(self.now);
+        let own = self.member(goal.member).map(|member| &self.hosts[member.host]);
+        let reached = own.is_none_or(|own| own.side == self.hosts[up.host].side);
+        (serves && reached && self.hosts[up.host].on).then_some((part.end, part.history))
+    }
+
+    /// What a call destroys is not the last copy.
+    fn hold_to_last_copy(&mut self, call: &Call) {
+        if !matches!(call.action, Action::Remove | Action::Rejoin) {
+            return;
+        }
+        let id = call.goal.identity.service;
+        self.tally.check(Invariant::LastCopyKept);
+        let Some(service) = self.services.get(id.0 as usize).and_then(Option::as_ref) else { return };
+        let Some(ledger) = service.ledger.as_deref() else { return };
+        let has = |member: &&MemberId| {
+            self.member(**member)
+                .and_then(|member| member.server.part.as_deref())
+                .is_some_and(|part| part.end >= ledger.acked)
+        };
+        let mut others = service.members.iter().filter(|member| **member != call.member);
+        if !others.any(|member| has(&member)) && call.goal.want != Want::Removed {
+            let text = format!("{id}: what {} has is nowhere else, and is destroyed", call.member);
+            self.tally.broke(Invariant::LastCopyKept, text);
+        }
+    }
+
+    /// A mind that has had nothing to say for a while falls asleep; whether it did.
+    fn fall_asleep(&mut self, n: usize, slot: Slot) -> bool {
+        let now = self.now;
+        let Some(awake) = self.hosts[n].minds[slot].as_ref() else { return true };
+        if awake.calls > 0 || now.since(awake.said) < CALM {
+            return false;
+        }
+        let calm = awake.members.iter().all(|id| {
+            let Some(member) = self.member(*id) else { return true };
+            let goal = &member.stored.applied.goal;
+            let runs = member.server.runs(now);
+            let standby = member.server.part.as_deref().is_some_and(|part| part.standby);
+            match &goal.role {
+                Role::Primary { .. } => runs && !standby && member.stored.applied.goal.job.is_none(),
+                Role::Standby { .. } => {
+                    runs && member.server.part.as_deref().is_some_and(|part| part.streaming)
+                }
+                Role::Recruit => false,
+            }
+        });
+        let reports: Vec<report::Member> = awake.brain.members().collect();
+        let settled = reports.iter().all(|report| {
+            matches!(report.state, State::Ready | State::Following) && report.trouble.is_none()
+        });
+        if !calm || !settled {
+            return false;
+        }
+        let awake = self.hosts[n].minds[slot].take();
+        let ids = awake.map(|awake| awake.members).unwrap_or_default();
+        for id in &ids {
+            if let Some(member) = self.member_mut(*id) {
+                member.mind = None;
+            }
+        }
+        self.report(n, &ids);
+        true
+    }
+
+    /// A server dies.
+    pub fn die(&mut self, id: MemberId) {
+        let Some(member) = self.member(id) else { return };
+        let (n, slot) = (member.host, member.mind);
+        let service = member.stored.applied.goal.identity.service;
+        if !self.hosts[n].on || member.server.process == Process::None {
+            return;
+        }
+        let slot = match slot {
+            None if self.hosts[n].agent => Some(self.wake(n, &[id], true)),
+            slot => slot,
+        };
+        self.count(service);
+        if let Some(member) = self.member_mut(id) {
+            member.server.die();
+        }
+        self.tally.deaths += 1;
+        self.stir(service);
+        if let Some(slot) = slot.filter(|_| self.hosts[n].agent) {
+            self.think(n, slot, &[Input::Died { member: id }]);
+        }
+    }
+
+    /// A host loses its power, or has it back.
+    pub fn power(&mut self, n: usize, on: bool) {
+        if self.hosts[n].on == on {
+            return;
+        }
+        let ids = self.hosts[n].members.clone();
+        let services: Vec<_> = ids
+            .iter()
+            .filter_map(|id| Some(self.member(*id)?.stored.applied.goal.identity.service))
+            .collect();
+        services.iter().for_each(|service| self.count(*service));
+        self.hosts[n].on = on;
+        if on {
+            self.tally.hosts_back += 1;
+            self.hosts[n].boots += 1;
+            self.start_agent(n);
+        } else {
+            self.tally.hosts_lost += 1;
+            self.stop_agent(n);
+            for id in &ids {
+                if let Some(member) = self.member_mut(*id) {
+                    member.server.die();
+                }
+            }
+        }
+        services.into_iter().for_each(|service| self.stir(service));
+    }
+
+    /// A host is on one side of a partition from now on. Nobody is told: what is not heard is silence.
+    pub fn part(&mut self, n: usize, side: u8) {
+        if self.hosts[n].side == side {
+            return;
+        }
+        let ids = self.hosts[n].members.clone();
+        let of = |id: &MemberId| {
+            let goal = &self.member(*id)?.stored.applied.goal;
+            Some((*id, goal.identity.service, goal.fence.is_some()))
+        };
+        let all: Vec<_> = ids.iter().filter_map(of).collect();
+        all.iter().for_each(|(_, service, _)| self.count(*service));
+        self.hosts[n].side = side;
+        // Who must stop by itself when it hears nobody is awake to notice.
+        for (id, _, _) in all.iter().filter(|(_, _, fences)| *fences) {
+            self.rouse(*id);
+        }
+        self.lose(n);
+        for (_, service, _) in &all {
+            self.stir(*service);
+        }
+    }
+
+    /// A mind wakes for a member, if there is one to wake.
+    pub fn rouse(&mut self, id: MemberId) {
+        let Some(member) = self.member(id) else { return };
+        let (n, host) = (member.host, &self.hosts[member.host]);
+        if member.mind.is_none() && host.on && host.agent {
+            let slot = self.wake(n, &[id], true);
+            self.think(n, slot, &[]);
+        }
+    }
+
+    /// An agent is stopped, or begins again.
+    pub fn agent(&mut self, n: usize, runs: bool) {
+        if !self.hosts[n].on || self.hosts[n].agent == runs {
+            return;
+        }
+        if runs {
+            self.start_agent(n);
+        } else {
+            // Its stream ends with its process.
+            if let Some(link) = self.hosts[n].link {
+                self.tell(Entry::AgentClosed { link });
+            }
+            self.stop_agent(n);
+        }
+    }
+
+    fn stop_agent(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        (host.agent, host.welcome) = (false, None);
+        if let Some(link) = host.link.take() {
+            self.links.remove(&link);
+        }
+        self.hosts[n].minds.clear();
+        for id in self.hosts[n].members.clone() {
+            if let Some(member) = self.member_mut(id) {
+                member.mind = None;
+            }
+        }
+    }
+
+    /// An agent begins with what it kept: every member is looked at.
+    fn start_agent(&mut self, n: usize) {
+        self.hosts[n].agent = true;
+        let ids = self.hosts[n].members.clone();
+        if !ids.is_empty() {
+            self.wake(n, &ids, false);
+        }
+        self.dial(n);
+    }
+}
+
+/// Whether a goal is that of a new service's only member.
+fn is_plain(goal: &Goal) -> bool {
+    !goal.has_siblings()
+        && goal.want == Want::Running
+        && goal.seed.is_none()
+        && goal.import.is_none()
+        && matches!(goal.role, Role::Primary { .. })
+}
+
+/// What a job comes to.
+fn outcome(what: &What, number: u32, up: bool, now: Time) -> Result<Done, String> {
+    if !up {
+        return Err(UNREACHABLE.to_owned());
+    }
+    let moment = Moment::of_millis(now.0);
+    Ok(match what {
+        What::Backup { .. } => Done::Backup(Backup {
+            id: BackupId(number),
+            begun: moment,
+            ended: moment,
+            from: Position(u64::from(number) << 24),
+            to: Position((u64::from(number) << 24) + 1),
+            timeline: 1,
+            bytes: BYTES,
+            stored: BYTES / 4,
+            repositories: vec![REPOSITORY.to_owned()],
+        }),
+        What::Prove(seed) | What::Last(seed) => Done::Proof(Proof {
+            backup: seed.backup.unwrap_or(BackupId(number)),
+            begun: moment,
+            restore_ms: 20_000,
+            canary: Some(moment),
+            relations: 1,
+            wrong: Vec::new(),
+        }),
+        What::Expire { backups, .. } => Done::Expired { objects: backups.len() as u64 },
+        What::Even => Done::Evened { objects: 0 },
+        What::GiveUp => Done::GaveUp { bytes: 0 },
+    })
+}

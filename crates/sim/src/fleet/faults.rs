@@ -1,0 +1,147 @@
+//! The timeline of a scenario: what happens when, and to whom.
+
+use std::collections::VecDeque;
+
+use evenkeel_core::time::{Span, Time};
+
+use super::outcome::Told;
+use super::script::{Script, Some as Share, Storage, What};
+use super::seat::{Event, Seat};
+use super::{Fleet, ZONES};
+
+/// What is still to come.
+pub(super) struct Timeline(VecDeque<(Time, What)>);
+
+impl Timeline {
+    pub fn new(script: &Script, began: Time) -> Self {
+        let mut all: Vec<(Time, What)> =
+            script.timeline.iter().map(|line| (began + line.at.0, line.what.clone())).collect();
+        all.sort_by_key(|(at, _)| *at);
+        Self(all.into())
+    }
+
+    pub fn next(&self) -> Option<Time> {
+        self.0.front().map(|(at, _)| *at)
+    }
+}
+
+impl Fleet<'_> {
+    /// Everything that is due happens.
+    pub(super) fn happen(&mut self) {
+        while let Some((at, what)) = self.timeline.0.front().cloned()
+            && at <= self.now
+        {
+            self.timeline.0.pop_front();
+            let text = words(&what);
+            self.told.push(Told { at: self.now.since(self.began), text });
+            self.one(&what);
+        }
+    }
+
+    fn one(&mut self, what: &What) {
+        match what {
+            What::Storage(is) => {
+                let up = *is == Storage::Up;
+                self.storage.turns(up, self.now);
+                self.crew.each(|seat| seat.storage_turns(up));
+            }
+            What::Channel { name, is } => drop(self.people.channel(name, *is)),
+            What::PowerOff(share) => self.crew.each(|seat| {
+                seat.some_hosts(share, |seat, n, at, lasts| {
+                    seat.at(at, Event::Power(n, false));
+                    seat.at(at + lasts, Event::Power(n, true));
+                });
+            }),
+            What::RestartAgents(share) => self.crew.each(|seat| {
+                seat.some_hosts(share, |seat, n, at, lasts| {
+                    seat.at(at, Event::Agent(n, false));
+                    seat.at(at + lasts, Event::Agent(n, true));
+                });
+            }),
+            What::CutOff(share) => self.crew.each(|seat| {
+                seat.some_hosts(share, |seat, n, at, lasts| {
+                    seat.at(at, Event::Side(n, 1));
+                    seat.at(at + lasts, Event::Side(n, 0));
+                });
+            }),
+            What::CutStreams(share) => self.crew.each(|seat| {
+                seat.some_hosts(share, |seat, n, at, _| seat.at(at, Event::Cut(n)));
+            }),
+            What::KillServers(share) => self.crew.each(|seat| {
+                let members: Vec<_> = seat.members.iter().flatten().map(|m| (m.id(), m.host)).collect();
+                for (id, host) in members {
+                    if let Some((at, _)) = seat.draw(share, host) {
+                        seat.at(at, Event::Die(id));
+                    }
+                }
+            }),
+            What::KillControllers { away } => {
+                let away = away.0;
+                self.crew.each(|seat| {
+                    if seat.store.is_some() {
+                        seat.kill_controller(Some(away));
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Whether one on a host is among those that are meant, after how long it begins for it, and how long it
+    /// lasts.
+    fn draw(&mut self, share: &Share, host: usize) -> Option<(Span, Span)> {
+        let zone = ZONES[self.hosts[host].zone % ZONES.len()];
+        if share.zone.as_deref().is_some_and(|wanted| wanted != zone)
+            || !self.chance.percent(share.percent)
+        {
+            return None;
+        }
+        let at = Span(self.chance.below(share.within.0.0 + 1));
+        Some((at, share.lasts.0 + Span(self.chance.below(share.and_up_to.0.0 + 1))))
+    }
+
+    fn some_hosts(&mut self, share: &Share, mut with: impl FnMut(&mut Self, usize, Span, Span)) {
+        for n in 0..self.hosts.len() {
+            if let Some((at, lasts)) = self.draw(share, n) {
+                with(self, n, at, lasts);
+            }
+        }
+    }
+}
+
+fn some(share: &Share, what: &str) -> String {
+    let zone = share.zone.as_ref().map_or_else(String::new, |zone| format!(" of zone {zone}"));
+    let within = match share.within.0.0 {
+        0 => String::new(),
+        _ => format!(", one after the other within {}", share.within.0),
+    };
+    format!("{} % of {what}{zone}{within}", share.percent)
+}
+
+/// What happens, for people.
+fn words(what: &What) -> String {
+    let lasts = |share: &Share| match (share.lasts.0.0, share.and_up_to.0.0) {
+        (_, 0) => share.lasts.0.to_string(),
+        (_, more) => format!("{} to {}", share.lasts.0, share.lasts.0 + Span(more)),
+    };
+    match what {
+        What::Storage(Storage::Down) => "object storage gives no answer any more".to_owned(),
+        What::Storage(Storage::Up) => "object storage answers again".to_owned(),
+        What::Channel { name, is } => format!("channel {name} {is}"),
+        What::PowerOff(share) => {
+            format!("{} lose their power, for {}", some(share, "hosts"), lasts(share))
+        }
+        What::KillServers(share) => format!("{} die", some(share, "servers")),
+        What::CutOff(share) => {
+            format!("{} are cut off, for {}", some(share, "hosts"), lasts(share))
+        }
+        What::RestartAgents(share) => {
+            format!("{} are restarted, each away for {}", some(share, "agents"), lasts(share))
+        }
+        What::CutStreams(share) => format!("streams of {} end", some(share, "agents")),
+        What::KillControllers { away } => {
+            format!("controllers are killed, and away for {}", away.0)
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! A fleet of a million: real cells, and the agents' real minds for every member that is not quiet, on virtual
+//! time.
+//!
+//! Purpose: an outage that meets a whole fleet is rehearsed with the decision code that would meet it. A day is
+//! simulated by turns and not by messages: beats reach a cell as one entry per window, what is written and what
+//! waits for its archive are rates, with events only where something is told, and a member that is quiet costs
+//! nothing. Cells run on threads in windows of a second; what they share (object storage, people) is exchanged
+//! between two windows, in the order of their numbers. So one seed gives one report, whatever the threads.
+//!
+//! What is modelled: hosts and zones, power, partitions, agents that are stopped, servers that die, replication
+//! and synchronous acknowledgement as positions, disks that fill with log, object storage that gives no answer or
+//! is asked for more than it bears, alert channels and a person. What is real: the cells, the kinds, remedies,
+//! claims, incidents and their chains, the agents' reconciler, their herd, their disk guard and their pace.
+
+mod agents;
+mod faults;
+mod host;
+mod ledger;
+mod outcome;
+mod page;
+mod people;
+mod script;
+mod seat;
+mod server;
+mod storage;
+mod tally;
+mod threads;
+
+use std::sync::Arc;
+
+use evenkeel_core::backup::engine::Engine;
+use evenkeel_core::backup::lineage::{Location, Repository};
+use evenkeel_core::cell::{Entry, Setup};
+use evenkeel_core::digest::Digest;
+use evenkeel_core::goal::{Password, StoreId};
+use evenkeel_core::id::{CellId, HostId};
+use evenkeel_core::order::{Keys, Order};
+use evenkeel_core::policy::Policy;
+use evenkeel_core::time::{Span, Time};
+
+pub use outcome::{Beside, Outcome, Point, Told};
+pub use page::html;
+pub use script::{Figure, Script, Shape};
+
+use crate::prng::Prng;
+use crate::scenario::Bundled;
+use crate::world::BEGIN;
+use faults::Timeline;
+use host::{Disk, Host};
+use people::People;
+use seat::Seat;
+use storage::Storage;
+use threads::Crew;
+
+/// Names of zones, in turn.
+const ZONES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+/// The one repository.
+const REPOSITORY: &str = "north";
+/// What is said of it while it gives no answer, and while it is asked for too much.
+const UNREACHABLE: &str = "repository north cannot be asked: connection timed out";
+const OVERLOADED: &str = "repository north cannot be asked: 503 Slow Down";
+/// Services that are ordered in one turn while a fleet is made.
+const BATCH: u32 = 50;
+/// What cells share is exchanged this often.
+const WINDOW: Span = Span::secs(1);
+/// After this nothing of a fleet's making is pending any more.
+const SETTLE: Span = Span::mins(40);
+/// Of so many cells one keeps what it records, and can be killed.
+const KEEPS_ONE_IN: u32 = 16;
+
+macro_rules! bundled {
+    ($($name:literal),* $(,)?) => {
+        &[$(Bundled { name: $name, text: include_str!(concat!("../../scenarios/fleet/", $name, ".toml")) }),*]
+    };
+}
+
+/// Every bundled scenario of this sort.
+pub const BUNDLED: &[Bundled] = bundled![
+    "s3-outage-2017",
+    "zone-loss",
+    "partition-2018",
+    "agent-restart-2022",
+    "network-restart-2023",
+    "controllers-away",
+];
+
+/// A bundled scenario by name.
+#[must_use]
+pub fn bundled(name: &str) -> Option<Bundled> {
+    BUNDLED.iter().copied().find(|scenario| scenario.name == name)
+}
+
+/// How a scenario is run.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// All chance comes from it.
+    pub seed: u64,
+    /// How many services, instead of what the script says.
+    pub services: Option<u32>,
+    /// Threads; 0: as many as there are cores.
+    pub threads: usize,
+    /// Nobody holds back: agents send all that waits at once, and servers start all at once.
+    pub naive: bool,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// The fleet is being made.
+    Making {
+        /// Cells that are there.
+        cells: u32,
+        /// Of these.
+        of: u32,
+    },
+    /// Time passes.
+    Running {
+        /// Since the beginning.
+        at: Span,
+        /// Until the end.
+        of: Span,
+        /// Services whose clients cannot write.
+        down: u64,
+    },
+}
+
+/// Runs a scenario.
+#[must_use]
+pub fn run(script: &Script, how: &How, progress: &mut dyn FnMut(Progress)) -> Outcome {
+    let mut fleet = Fleet::make(script, how, progress);
+    fleet.play(progress);
+    fleet.outcome()
+}
+
+/// See the module.
+struct Fleet<'a> {
+    script: &'a Script,
+    how: How,
+    crew: Crew,
+    began: Time,
+    now: Time,
+    storage: Storage,
+    people: People,
+    timeline: Timeline,
+    told: Vec<Told>,
+    points: Vec<Point>,
+    /// Since when everything is well.
+    well_since: Option<Time>,
+    /// Cells that were in a posture at some time, by its name.
+    postures: std::collections::BTreeMap<String, std::collections::BTreeSet<u32>>,
+}
+
+/// What a script's policy comes to: checks are not asked at this size, ports are as many as there are.
+fn policy(script: &Script, how: &How) -> Policy {
+    let mut policy = script.policy.clone();
+    (policy.port_first, policy.port_last) = (1_024, 65_000);
+    (policy.checks.often_seconds, policy.checks.rarely_seconds) = (0, 0);
+    if how.naive {
+        policy.host_starts_max = Some(u32::MAX);
+    }
+    policy
+}
+
+impl<'a> Fleet<'a> {
+    fn make(script: &'a Script, how: &How, progress: &mut dyn FnMut(Progress)) -> Self {
+        let shape = &script.fleet;
+        let services = how.services.unwrap_or(shape.services).max(1);
+        let cells = services.div_ceil(shape.per_cell);
+        let policy = policy(script, how);
+        let people = People::new(&script.chain(), shape.acks_after.map(|s| s.0), policy.incidents.patience);
+        let capacity = u64::from(services) * shape.storage_per_thousand / 1000;
+        let remedies = Arc::new(evenkeel_kinds::remedies::bundled());
+        let mut seats = Vec::new();
+        for number in 0..cells {
+            let setup = Setup {
+                cell: CellId(number + 1),
+                store: StoreId("sim".to_owned()),
+                policy: policy.clone(),
+                kinds: evenkeel_kinds::KINDS,
+                remedies: Arc::clone(&remedies),
+            };
+            let here = services / cells + u32::from(number < services % cells);
+            let hosts = hosts(script, how.seed, number, here);
+            let keeps = number.is_multiple_of(KEEPS_ONE_IN);
+            let mut seat = Seat::new(number, setup, hosts, how.seed, keeps);
+            seat.storage.naive = how.naive;
+            seats.push((seat, here));
+        }
+        let plans: Vec<(String, u8)> = shape.plans.clone().into_iter().collect();
+        let crew = Crew::make(seats, how.threads, people.chain(), plans, &mut |cells, of| {
+            progress(Progress::Making { cells, of });
+        });
+        let began = crew.now();
+        Self {
+            script,
+            how: how.clone(),
+            crew,
+            began,
+            now: began,
+            storage: Storage::new(capacity.max(1), how.naive),
+            people,
+            timeline: Timeline::new(script, began),
+            told: Vec::new(),
+            points: Vec::new(),
+            well_since: Some(began),
+            postures: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn play(&mut self, progress: &mut dyn FnMut(Progress)) {
+        let end = self.began + self.script.fleet.lasts.0;
+        let mut next_point = self.began;
+        while self.now < end {
+            self.happen();
+            let next = [self.timeline.next(), self.people.next(), Some(next_point)];
+            let next = next.into_iter().flatten().min().unwrap_or(end).min(self.crew.next());
+            // Never past a window, and never into what happened already.
+            let window = Time((next.0 / WINDOW.0 + 1) * WINDOW.0);
+            let until = window.max(self.now + WINDOW).min(end.max(self.now + WINDOW));
+            self.crew.run(until, self.storage.view());
+            self.now = until;
+            self.exchange();
+            if self.now >= next_point {
+                next_point = self.now + Span::secs(tally::BIN_S);
+                self.point();
+                let down = self.points.last().map_or(0, |point| point.down);
+                let at = self.now.since(self.began);
+                progress(Progress::Running { at, of: self.script.fleet.lasts.0, down });
+            }
+        }
+    }
+
+    /// What is shared: what was asked of storage, what people are told.
+    fn exchange(&mut self) {
+        let now = self.now;
+        let (mut offered, mut usual) = (0, 0);
+        let mut deliveries = Vec::new();
+        self.crew.each(|seat| {
+            offered += std::mem::take(&mut seat.offered);
+            usual += seat.usual_per_min / 60;
+            let cell = seat.setup.cell;
+            deliveries.extend(std::mem::take(&mut seat.deliveries).into_iter().map(|d| (cell, d)));
+        });
+        self.storage.second(offered, usual);
+        let mut entries: Vec<(CellId, Entry)> = Vec::new();
+        for (cell, delivery) in deliveries {
+            let pages = self.people.pages.len();
+            entries.extend(self.people.deliver(cell, delivery, now));
+            if let Some(page) = self.people.pages.get(pages) {
+                let text = format!("a person is told by {}: {}", page.channel, page.title);
+                self.told.push(Told { at: now.since(self.began), text });
+            }
+        }
+        entries.extend(self.people.due(now));
+        for (cell, entry) in entries {
+            self.crew.tell(cell, entry);
+        }
+    }
+
+    /// A point of what is drawn, and whether everything is well.
+    fn point(&mut self) {
+        let now = self.now;
+        let (mut down, mut waiting) = (0, 0);
+        let mut postures = Vec::new();
+        self.crew.each(|seat| {
+            down += seat.tally.down;
+            waiting += seat.hosts.iter().map(|host| host.disk.waits(now)).sum::<u64>();
+            let posture = seat.cell.as_ref().map(|cell| cell.posture(now).name());
+            postures.push((seat.number, posture.unwrap_or("no_controller")));
+        });
+        let mut normal = true;
+        for (cell, posture) in postures {
+            normal &= posture == "normal";
+            let new = !self.postures.contains_key(posture);
+            self.postures.entry(posture.to_owned()).or_default().insert(cell);
+            if new && posture != "normal" {
+                let text = format!("the first cell's posture is {}", posture.replace('_', "-"));
+                self.told.push(Told { at: now.since(self.began), text });
+            }
+        }
+        let well = down == 0 && waiting == 0 && normal && self.storage.up;
+        self.well_since = self.well_since.filter(|_| well).or_else(|| well.then_some(now));
+        let asked = self.storage.take_asked_percent();
+        let at = now.since(self.began);
+        self.points.push(Point { at, down, waiting, asked_percent: asked });
+    }
+}
+
+/// The hosts of a cell, as many as its members need.
+fn hosts(script: &Script, seed: u64, cell: u32, services: u32) -> Vec<Host> {
+    let shape = &script.fleet;
+    let kind = evenkeel_kinds::KINDS[0];
+    let more: u32 = shape
+        .plans
+        .iter()
+        .map(|(plan, share)| {
+            let members = kind.plan(plan).map_or(1, |plan| u32::from(plan.members));
+            services * u32::from(*share) / 100 * (members - 1)
+        })
+        .sum();
+    let hosts = (services + more).div_ceil(shape.per_host).max(u32::from(shape.zones) * 2);
+    let mut chance = Prng::new(seed, &format!("disks of cell {cell}"));
+    let total = shape.disk_gib << 30;
+    let (from, to) = shape.used_percent;
+    (0..hosts)
+        .map(|n| {
+            let used = from + chance.below(to.saturating_sub(from) + 1);
+            Host {
+                name: format!("c{}-h{}", cell + 1, n + 1),
+                zone: (n % u32::from(shape.zones)) as usize,
+                on: true,
+                agent: true,
+                side: 0,
+                link: None,
+                boots: 1,
+                beats: 0,
+                welcome: None,
+                id: HostId(0),
+                members: Vec::new(),
+                marks: std::collections::BTreeMap::new(),
+                digest: None,
+                minds: Vec::new(),
+                disk: Disk::new(total, total / 100 * used),
+            }
+        })
+        .collect()
+}
+
+impl Seat {
+    /// Makes the services of a cell, by orders as people give them.
+    fn make(&mut self, services: u32, plans: &[(String, u8)], chain: &[evenkeel_core::incident::chain::Step]) {
+        self.greet();
+        self.tell(Entry::Chain(chain.to_vec()));
+        for n in 0..self.hosts.len() {
+            self.dial(n);
+        }
+        let location = Location::Directory { path: format!("/{REPOSITORY}") };
+        let repository = Repository { name: REPOSITORY.to_owned(), location };
+        self.order(Order::AddRepository { repository });
+        self.run(self.now + seat::TICK.times(4));
+        let mut made = 0;
+        while made < services {
+            for number in made..services.min(made + BATCH) {
+                self.order(create(self.number, number, services, plans));
+            }
+            made += BATCH;
+            self.run(self.now + seat::TICK.times(3));
+        }
+        let end = BEGIN + SETTLE;
+        self.run(end.max(self.now));
+        self.making = false;
+    }
+}
+
+fn create(cell: u32, number: u32, services: u32, plans: &[(String, u8)]) -> Order {
+    // The rarer plans are spread over all, so that any share of hosts has its part of them.
+    let place = u64::from(number) * 100 / u64::from(services) + u64::from(number % 100);
+    let mut left = place % 100;
+    let plan = plans.iter().find(|(_, share)| {
+        let here = left < u64::from(*share);
+        left = left.saturating_sub(u64::from(*share));
+        here
+    });
+    let mut secret = vec![7; 80];
+    secret[..4].copy_from_slice(&number.to_be_bytes());
+    secret[4..8].copy_from_slice(&cell.to_be_bytes());
+    Order::Create {
+        name: format!("customer-{}-{number}", cell + 1),
+        kind: evenkeel_kinds::KINDS[0].name().to_owned(),
+        plan: plan.map(|(plan, _)| plan.clone()),
+        secret,
+        keys: Some(Keys {
+            key: Password("00".repeat(32)),
+            wrapped: "wrapped".to_owned(),
+            engine: Engine::Native,
+        }),
+    }
+}
+
+/// One number for what all seats recorded, in their order.
+fn digest(traces: &[u64]) -> Digest {
+    Digest::of_json(&traces)
+}

@@ -1,0 +1,316 @@
+//! A run as a page of its own: what happened, drawn, with nothing fetched from anywhere.
+
+use std::fmt::Write;
+
+use super::Outcome;
+use super::outcome::clock;
+
+/// Pixels of a plot.
+const WIDE: f64 = 920.0;
+const HIGH: f64 = 220.0;
+/// Left of it, and below.
+const LEFT: f64 = 70.0;
+const BELOW: f64 = 28.0;
+
+/// What is drawn.
+struct Plot<'a> {
+    title: &'a str,
+    unit: &'a str,
+    /// Hours, and how much.
+    points: Vec<(f64, f64)>,
+    /// A line across, and what it is.
+    limit: Option<(f64, &'a str)>,
+}
+
+/// The page of a run. `others` are runs of the same scenario with fewer services: services, wall seconds, and
+/// peak memory in bytes.
+#[must_use]
+pub fn html(outcome: &Outcome, wall_seconds: f64, rss_bytes: u64, others: &[(u64, f64, u64)]) -> String {
+    let mut page = String::new();
+    let title = escape(&outcome.title);
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n<style>{STYLE}</style>\n\
+         <h1>{title}</h1>\n<p class=\"sum\">{}</p>\n",
+        escape(&summary(outcome, wall_seconds, rss_bytes))
+    );
+    verdict(&mut page, outcome);
+    account(&mut page, outcome);
+    for plot in plots(outcome) {
+        page.push_str(&draw(&plot));
+    }
+    cost(&mut page, outcome, wall_seconds, others);
+    timeline(&mut page, outcome);
+    decisions(&mut page, outcome);
+    invariants(&mut page, outcome);
+    let _ = writeln!(
+        page,
+        "<p class=\"foot\">evenkeel sim run {} --services {} --seed {} · digest {}</p></html>",
+        escape(&outcome.report.scenario),
+        outcome.report.services,
+        outcome.report.seed,
+        outcome.report.report_digest
+    );
+    page
+}
+
+fn summary(outcome: &Outcome, wall_seconds: f64, rss_bytes: u64) -> String {
+    let report = &outcome.report;
+    format!(
+        "{} services on {} hosts in {} cells; {} of virtual time in {wall_seconds:.1} s of wall time and {} MiB. \
+         {} turns, {} recorded transitions, {} recoveries, {} pages.",
+        report.services,
+        outcome.hosts,
+        outcome.cells,
+        clock(report.sim_seconds * 1000),
+        rss_bytes >> 20,
+        report.turns,
+        report.transitions,
+        report.recovered,
+        report.pages,
+    )
+}
+
+fn verdict(page: &mut String, outcome: &Outcome) {
+    let (class, text) = match outcome.held() {
+        Ok(()) => ("held", "Everything held.".to_owned()),
+        Err(why) => ("broken", format!("Not everything held: {why}")),
+    };
+    let _ = writeln!(page, "<p class=\"{class}\">{}</p>", escape(&text));
+    page.push_str("<h2>What must be so</h2>\n<table>\n");
+    for assertion in &outcome.report.assertions {
+        let (class, word) = if assertion.held { ("held", "held") } else { ("broken", "not so") };
+        let text = escape(&assertion.text);
+        let _ = writeln!(page, "<tr><td class=\"{class}\">{word}</td><td>{text}</td></tr>");
+    }
+    page.push_str("</table>\n");
+}
+
+fn account(page: &mut String, outcome: &Outcome) {
+    if outcome.account.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<h2>Beside the public account</h2>\n<table><tr><th></th><th>public</th><th>this run</th></tr>\n",
+    );
+    for beside in &outcome.account {
+        let cells = [&beside.what, &beside.public, &beside.here].map(|text| escape(text));
+        let _ = writeln!(page, "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", cells[0], cells[1], cells[2]);
+    }
+    page.push_str("</table>\n");
+}
+
+#[allow(clippy::cast_precision_loss, reason = "pixels")]
+fn plots(outcome: &Outcome) -> Vec<Plot<'static>> {
+    let hour = |ms: u64| ms as f64 / 3_600_000.0;
+    let of = |value: fn(&super::Point) -> u64| {
+        outcome.points.iter().map(|p| (hour(p.at.0), value(p) as f64)).collect::<Vec<_>>()
+    };
+    let last = outcome.points.last().map_or(0, |point| point.at.0 / 60_000);
+    let per_minute = |minute: u64| {
+        outcome.recoveries_per_minute.get(&minute).copied().unwrap_or(0) as f64 / 60.0
+    };
+    let recoveries = (0..=last).map(|m| (m as f64 / 60.0, per_minute(m))).collect();
+    vec![
+        Plot {
+            title: "Services whose clients cannot write",
+            unit: "services",
+            points: of(|p| p.down),
+            limit: None,
+        },
+        Plot { title: "Recoveries", unit: "a second", points: recoveries, limit: None },
+        Plot {
+            title: "Log that waits for its archive",
+            unit: "segments",
+            points: of(|p| p.waiting),
+            limit: None,
+        },
+        Plot {
+            title: "Asked of object storage, of what it bears",
+            unit: "%",
+            points: of(|p| p.asked_percent),
+            limit: Some((100.0, "what it bears")),
+        },
+    ]
+    .into_iter()
+    .filter(|plot| plot.points.iter().any(|(_, value)| *value > 0.0))
+    .collect()
+}
+
+fn draw(plot: &Plot<'_>) -> String {
+    let most_x = plot.points.iter().map(|(x, _)| *x).fold(0.0, f64::max).max(1e-9);
+    let limit = plot.limit.map_or(0.0, |(at, _)| at);
+    let most_y = plot.points.iter().map(|(_, y)| *y).fold(limit, f64::max).max(1e-9) * 1.05;
+    let place = |x: f64, y: f64| {
+        (LEFT + x / most_x * (WIDE - LEFT - 10.0), (HIGH - BELOW) * (1.0 - y / most_y) + 6.0)
+    };
+    let mut path = String::new();
+    for (n, (x, y)) in plot.points.iter().enumerate() {
+        let (x, y) = place(*x, *y);
+        let _ = write!(path, "{}{x:.1} {y:.1}", if n == 0 { "M" } else { "L" });
+    }
+    let mut out = format!(
+        "<h2>{}</h2>\n<svg viewBox=\"0 0 {WIDE} {HIGH}\" role=\"img\" aria-label=\"{}\">",
+        escape(plot.title),
+        escape(plot.title)
+    );
+    for part in 0..=4 {
+        let value = most_y / 1.05 * f64::from(part) / 4.0;
+        let (x, y) = place(0.0, value);
+        let right = WIDE - 10.0;
+        let _ = write!(
+            out,
+            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+             <text class=\"y\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            LEFT - 6.0,
+            y + 4.0,
+            short(value)
+        );
+    }
+    for part in 0..=8 {
+        let at = most_x * f64::from(part) / 8.0;
+        let (x, _) = place(at, 0.0);
+        let label = if most_x >= 0.5 { format!("{at:.1} h") } else { format!("{:.0} s", at * 3600.0) };
+        let _ = write!(out, "<text class=\"x\" x=\"{x:.1}\" y=\"{}\">{label}</text>", HIGH - 4.0);
+    }
+    if let Some((at, what)) = plot.limit {
+        let (x, y) = place(0.0, at);
+        let _ = write!(
+            out,
+            "<line class=\"limit\" x1=\"{x:.1}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+             <text class=\"what\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            WIDE - 10.0,
+            WIDE - 14.0,
+            y - 4.0,
+            escape(what)
+        );
+    }
+    let _ = write!(
+        out,
+        "<path d=\"{path}\"/><text class=\"unit\" x=\"{LEFT}\" y=\"12\">{}</text></svg>\n",
+        escape(plot.unit)
+    );
+    out
+}
+
+#[allow(clippy::cast_precision_loss, reason = "pixels")]
+fn cost(page: &mut String, outcome: &Outcome, wall_seconds: f64, others: &[(u64, f64, u64)]) {
+    if others.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<h2>What it costs</h2>\n<table><tr><th>services</th><th>wall time</th><th>for a thousand services</th>\
+         <th>peak memory</th></tr>\n",
+    );
+    let all = others.iter().copied();
+    for (services, wall, rss) in all {
+        let each = wall / services.max(1) as f64 * 1000.0;
+        let _ = writeln!(
+            page,
+            "<tr><td>{services}</td><td>{wall:.2} s</td><td>{:.1} ms</td><td>{} MiB</td></tr>",
+            each * 1000.0,
+            rss >> 20
+        );
+    }
+    page.push_str("</table>\n");
+    let mut points: Vec<(f64, f64)> =
+        others.iter().map(|(services, wall, _)| (*services as f64, *wall)).collect();
+    if !others.iter().any(|(services, ..)| *services == outcome.report.services) {
+        points.push((outcome.report.services as f64, wall_seconds));
+    }
+    page.push_str(&log_log(&points));
+}
+
+/// Services against wall time, both by powers of ten, with a line of slope one through the first.
+fn log_log(points: &[(f64, f64)]) -> String {
+    let x = |value: f64| value.max(1.0).log10();
+    let y = |value: f64| value.max(0.001).log10();
+    let (left, right) = points.iter().fold((f64::MAX, f64::MIN), |(l, r), p| (l.min(x(p.0)), r.max(x(p.0))));
+    let span = (right - left).max(1e-9);
+    let low = points.iter().map(|p| y(p.1)).fold(f64::MAX, f64::min);
+    let high = points.first().map_or(low, |first| y(first.1) + span).max(low + 1e-9) + 0.2;
+    let place = |at: f64, value: f64| {
+        (
+            LEFT + (at - left) / span * (WIDE - LEFT - 10.0),
+            (HIGH - BELOW) * (1.0 - (value - low) / (high - low)) + 6.0,
+        )
+    };
+    let mut out = format!("<svg viewBox=\"0 0 {WIDE} {HIGH}\" role=\"img\" aria-label=\"cost\">");
+    if let Some(first) = points.first() {
+        let ((a, b), (c, d)) = (place(left, y(first.1)), place(right, y(first.1) + span));
+        let _ = write!(
+            out,
+            "<line class=\"limit\" x1=\"{a:.1}\" y1=\"{b:.1}\" x2=\"{c:.1}\" y2=\"{d:.1}\"/>\
+             <text class=\"what\" x=\"{:.1}\" y=\"{:.1}\">linear</text>",
+            c - 4.0,
+            d + 14.0
+        );
+    }
+    let mut path = String::new();
+    for (n, point) in points.iter().enumerate() {
+        let (px, py) = place(x(point.0), y(point.1));
+        let _ = write!(path, "{}{px:.1} {py:.1}", if n == 0 { "M" } else { "L" });
+        let _ = write!(
+            out,
+            "<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3\"/><text class=\"x\" x=\"{px:.1}\" y=\"{}\">{}</text>",
+            HIGH - 4.0,
+            short(point.0)
+        );
+    }
+    let _ = write!(out, "<path d=\"{path}\"/><text class=\"unit\" x=\"{LEFT}\" y=\"12\">seconds</text></svg>\n");
+    out
+}
+
+fn timeline(page: &mut String, outcome: &Outcome) {
+    page.push_str("<h2>What happened</h2>\n<table>\n");
+    for told in &outcome.timeline {
+        let text = escape(&told.text);
+        let _ = writeln!(page, "<tr><td>T + {}</td><td>{text}</td></tr>", clock(told.at.0));
+    }
+    page.push_str("</table>\n");
+}
+
+fn decisions(page: &mut String, outcome: &Outcome) {
+    page.push_str("<h2>What was decided, and kept, and why</h2>\n<table>\n");
+    for (text, count) in &outcome.decisions {
+        let _ = writeln!(page, "<tr><td>{count}</td><td>{}</td></tr>", escape(text));
+    }
+    page.push_str("</table>\n");
+}
+
+fn invariants(page: &mut String, outcome: &Outcome) {
+    page.push_str("<h2>What must never be otherwise</h2>\n<table><tr><th></th><th>looks</th><th>broken</th></tr>\n");
+    for (invariant, checked) in &outcome.report.invariants {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(&invariant.to_string()),
+            checked.checked,
+            checked.broken
+        );
+    }
+    page.push_str("</table>\n");
+}
+
+/// A number in the room there is beside an axis.
+fn short(value: f64) -> String {
+    match value {
+        v if v >= 1e6 => format!("{:.1} M", v / 1e6),
+        v if v >= 1e4 => format!("{:.0} k", v / 1e3),
+        v if v >= 1e3 => format!("{:.1} k", v / 1e3),
+        v if v >= 10.0 || v.fract().abs() < 1e-9 => format!("{v:.0}"),
+        v => format!("{v:.2}"),
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;\
+color:#1c2430;background:#fff}h1{font-size:1.5em}h2{font-size:1.1em;margin:1.6em 0 .4em}table{border-collapse:collapse}\
+td,th{padding:.2em .9em .2em 0;text-align:left;vertical-align:top}.held{color:#1a7f4b}.broken{color:#b3261e;\
+font-weight:600}.sum,.foot{color:#5a6675}svg{width:100%;height:auto}svg path{fill:none;stroke:#1f6feb;stroke-width:1.5}\
+svg circle{fill:#1f6feb}svg text{font-size:11px;fill:#5a6675}.y{text-anchor:end}.x{text-anchor:middle}\
+.what{text-anchor:end}.grid{stroke:#e4e8ee}.limit{stroke:#b3261e;stroke-dasharray:5 4}@media(prefers-color-scheme:dark){\
+body{background:#14181f;color:#dde3ea}.grid{stroke:#2a313c}svg text,.sum,.foot{fill:#97a3b2;color:#97a3b2}}";

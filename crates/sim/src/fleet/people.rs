@@ -1,0 +1,151 @@
+//! Channels that tell people, and a person, for all cells of a fleet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evenkeel_core::alert::{Delivery, IncidentId, Purpose, Receipt, Told};
+use evenkeel_core::cell::Entry;
+use evenkeel_core::id::CellId;
+use evenkeel_core::incident::chain::Step;
+use evenkeel_core::incident::fold::{Fold, Way};
+use evenkeel_core::order::Order;
+use evenkeel_core::time::{Span, Time};
+
+use crate::world::Answers;
+
+/// What a person was told.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    pub at: Time,
+    pub channel: String,
+    pub title: String,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct People {
+    chain: Vec<Step>,
+    answers: BTreeMap<String, Answers>,
+    fold: Fold,
+    acks_after: Option<Span>,
+    /// When a person says that they know of what.
+    acks: BTreeMap<(Time, CellId, IncidentId), ()>,
+    /// What people know.
+    known: BTreeSet<(CellId, IncidentId)>,
+    pub pages: Vec<Page>,
+    /// People were told again of what they had acknowledged.
+    pub again: Vec<String>,
+    /// When each incident was raised first.
+    pub raised: BTreeMap<(CellId, IncidentId), Time>,
+    hanging: BTreeMap<(Time, CellId, u64), ()>,
+    patience: Span,
+    pub resolved: u64,
+}
+
+impl People {
+    pub fn new(chain: &[Step], acks_after: Option<Span>, patience: Span) -> Self {
+        let answers =
+            chain.iter().map(|step| (step.channel.to_string(), Answers::Works)).collect();
+        Self { chain: chain.to_vec(), answers, acks_after, patience, ..Self::default() }
+    }
+
+    pub fn chain(&self) -> Vec<Step> {
+        self.chain.clone()
+    }
+
+    /// A channel is so from now on; whether there is one of that name.
+    pub fn channel(&mut self, name: &str, answers: Answers) -> bool {
+        self.answers.get_mut(name).map(|known| *known = answers).is_some()
+    }
+
+    /// A cell wants something delivered: what cells are told.
+    pub fn deliver(&mut self, cell: CellId, delivery: Delivery, now: Time) -> Vec<(CellId, Entry)> {
+        let (id, purpose) = ((cell, delivery.notice.incident), delivery.notice.purpose);
+        if purpose == Purpose::Raise {
+            self.raised.entry(id).or_insert(now);
+        }
+        let delivery = match self.fold.deliver(cell, delivery) {
+            Way::Waits => return Vec::new(),
+            Way::Answered(told) => return vec![(cell, Entry::Told(told))],
+            Way::Known(told) => {
+                self.known.insert(id);
+                return vec![(cell, Entry::Told(told)), acknowledge(id)];
+            }
+            Way::Out(delivery) => delivery,
+        };
+        let channel = delivery.channel.to_string();
+        let answers = self.answers.get(&channel).copied().unwrap_or(Answers::Refuses);
+        let outcome = match answers {
+            Answers::Hangs => {
+                self.hanging.insert((now + self.patience, cell, delivery.number), ());
+                return Vec::new();
+            }
+            Answers::Refuses => Err("it takes nothing now".to_owned()),
+            Answers::Works | Answers::Lies => {
+                Ok(Receipt { text: format!("message {}", delivery.number) })
+            }
+        };
+        if answers == Answers::Works {
+            match purpose {
+                Purpose::Raise => self.reach(id, &channel, &delivery, now),
+                Purpose::Resolve => self.resolved += 1,
+                Purpose::Exercise => {}
+            }
+        }
+        let told = Told { number: delivery.number, outcome };
+        let all = self.fold.told(cell, &told);
+        all.into_iter().map(|(cell, told)| (cell, Entry::Told(told))).collect()
+    }
+
+    fn reach(&mut self, id: (CellId, IncidentId), channel: &str, of: &Delivery, now: Time) {
+        let title = of.notice.title.clone();
+        if self.known.contains(&id) {
+            self.again.push(title.clone());
+        }
+        self.pages.push(Page { at: now, channel: channel.to_owned(), title });
+        if let Some(after) = self.acks_after
+            && !self.known.contains(&id)
+        {
+            self.acks.insert((now + after, id.0, id.1), ());
+        }
+    }
+
+    /// What is due by now: what cells are told.
+    pub fn due(&mut self, now: Time) -> Vec<(CellId, Entry)> {
+        let mut entries = Vec::new();
+        while let Some((&(at, cell, number), ())) = self.hanging.first_key_value()
+            && at <= now
+        {
+            self.hanging.pop_first();
+            let told = self.fold.forget(cell, number);
+            entries.extend(told.into_iter().map(|(cell, told)| (cell, Entry::Told(told))));
+        }
+        while let Some((&(at, cell, incident), ())) = self.acks.first_key_value()
+            && at <= now
+        {
+            self.acks.pop_first();
+            let others = self.fold.acknowledged(cell, incident);
+            for (cell, incident) in std::iter::once((cell, incident)).chain(others) {
+                self.known.insert((cell, incident));
+                entries.push(acknowledge((cell, incident)));
+            }
+        }
+        entries
+    }
+
+    /// When something is due.
+    pub fn next(&self) -> Option<Time> {
+        let acks = self.acks.first_key_value().map(|(&(at, ..), ())| at);
+        let hanging = self.hanging.first_key_value().map(|(&(at, ..), ())| at);
+        acks.into_iter().chain(hanging).min()
+    }
+
+    pub const fn folded(&self) -> u64 {
+        self.fold.folded()
+    }
+}
+
+/// A person says that they know.
+fn acknowledge((cell, incident): (CellId, IncidentId)) -> (CellId, Entry) {
+    let order = Order::Acknowledge { incident, note: None };
+    (cell, Entry::Order { ticket: 0, by: "a person".to_owned(), order })
+}

@@ -1,0 +1,322 @@
+//! A scenario at scale as it is written: a TOML file with a fleet, policies, a timeline of faults, what must be
+//! so, and the figures of the public account it is modelled on.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::incident::chain;
+use evenkeel_core::label::Label;
+use evenkeel_core::policy::Policy;
+use evenkeel_core::time::Span;
+use serde::Deserialize;
+
+use crate::scenario::{Error, Lasting};
+use crate::world::Answers;
+
+/// Most services of a scenario.
+const SERVICES_MAX: u32 = 4_000_000;
+/// Most services of a cell: each takes two ports or three of one range.
+const PER_CELL_MAX: u32 = 10_000;
+/// Most that is written in one file.
+const FAULTS_MAX: usize = 500;
+
+/// A script.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// Its name: a file's, or a bundled one's.
+    #[serde(skip)]
+    pub name: String,
+    /// One line.
+    pub title: String,
+    /// What it shows, for people.
+    pub story: String,
+    /// Where its figures are from.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The fleet.
+    pub fleet: Shape,
+    /// Rules that differ from the defaults, times in milliseconds.
+    #[serde(default)]
+    pub policy: Policy,
+    /// What happens, each at its time.
+    #[serde(default)]
+    pub timeline: Vec<Happening>,
+    /// What must be so.
+    #[serde(default)]
+    pub assertions: Vec<Expect>,
+    /// What the public account says, beside what this comes to.
+    #[serde(default)]
+    pub account: Vec<Figure>,
+}
+
+/// A fleet.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// How many services, unless whoever runs it says otherwise.
+    pub services: u32,
+    /// Members of a host.
+    #[serde(default = "per_host")]
+    pub per_host: u32,
+    /// Services of a cell.
+    #[serde(default = "per_cell")]
+    pub per_cell: u32,
+    /// Zones that hosts are in, in turn.
+    #[serde(default = "zones")]
+    pub zones: u8,
+    /// Of a hundred services, so many are of a plan; the rest are of `dev`.
+    #[serde(default)]
+    pub plans: BTreeMap<String, u8>,
+    /// How long it lasts, from the first fault on.
+    pub lasts: Lasting,
+    /// The time of day at which the timeline begins, for people.
+    #[serde(default)]
+    pub begins: String,
+    /// The size of each host's disk.
+    #[serde(default = "disk_gib")]
+    pub disk_gib: u64,
+    /// How much of it is used when it begins: of a hundred, from and to.
+    #[serde(default = "used")]
+    pub used_percent: (u64, u64),
+    /// Segments that object storage takes in a second, for every thousand services.
+    #[serde(default = "capacity")]
+    pub storage_per_thousand: u64,
+    /// Channels that tell people of incidents, in order.
+    #[serde(default)]
+    pub channels: Vec<Label>,
+    /// After a channel confirmed, a person has so long to acknowledge before the next one is told.
+    #[serde(default = "ack_within")]
+    pub ack_within: Lasting,
+    /// A person acknowledges what they were told of after this; never if absent.
+    #[serde(default)]
+    pub acks_after: Option<Lasting>,
+}
+
+const fn per_host() -> u32 {
+    50
+}
+const fn per_cell() -> u32 {
+    5_000
+}
+const fn zones() -> u8 {
+    3
+}
+const fn disk_gib() -> u64 {
+    1024
+}
+const fn used() -> (u64, u64) {
+    (30, 70)
+}
+const fn capacity() -> u64 {
+    60
+}
+const fn ack_within() -> Lasting {
+    Lasting(Span::mins(5))
+}
+
+/// Something happens.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Happening {
+    /// When, from the beginning.
+    pub at: Lasting,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Object storage gives no answer from now on, or answers again.
+    Storage(Storage),
+    /// An alert channel is so from now on.
+    Channel {
+        /// Which.
+        name: String,
+        /// How.
+        is: Answers,
+    },
+    /// Hosts lose their power and have it back later.
+    PowerOff(Some),
+    /// Servers die and can live again at once.
+    KillServers(Some),
+    /// Hosts are cut off from the controller and from the other hosts for a while; clients beside them are not.
+    CutOff(Some),
+    /// Agents are stopped and started again; servers run on.
+    RestartAgents(Some),
+    /// All streams of agents end, and agents dial again.
+    CutStreams(Some),
+    /// Controllers are killed, and begin again after a while.
+    KillControllers {
+        /// How long they are away.
+        away: Lasting,
+    },
+}
+
+/// How object storage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// It gives no answer.
+    Down,
+    /// It answers.
+    Up,
+}
+
+/// Some of the hosts or members.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Some {
+    /// Of a hundred.
+    #[serde(default = "all")]
+    pub percent: u64,
+    /// Only in this zone.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// It begins within this, at one for each.
+    #[serde(default)]
+    pub within: Lasting,
+    /// It lasts at least this, for each.
+    #[serde(default)]
+    pub lasts: Lasting,
+    /// And up to so much longer.
+    #[serde(default)]
+    pub and_up_to: Lasting,
+}
+
+const fn all() -> u64 {
+    100
+}
+
+/// What must be so.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expect {
+    /// Nothing that clients were told is safe is lost.
+    NothingLost,
+    /// From here on, from the beginning, every service serves and nothing waits.
+    HealthyBy(Lasting),
+    /// No service was out for longer.
+    OutageMax(Lasting),
+    /// People were told no more often.
+    PagesMax(u64),
+    /// People were told for the first time within this, from the beginning.
+    ToldWithin(Lasting),
+    /// So many primaries were replaced at most.
+    PromotionsMax(u64),
+    /// So many at least.
+    PromotionsMin(u64),
+    /// So many servers were started at most.
+    StartsMax(u64),
+    /// Of what storage bears, in hundredths, so much was asked of it at most, but for a minute after it came
+    /// back.
+    OverloadMaxS(u64),
+    /// So many cells at least were in this posture at some time, in hundredths.
+    Posture {
+        /// Which: `storage_down`, `observer_suspect`, `pager_down`.
+        is: String,
+        /// Of a hundred cells.
+        percent: u64,
+    },
+}
+
+/// A figure of the public account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    /// What.
+    pub what: String,
+    /// What the account says.
+    pub public: String,
+    /// What of this run is held against it.
+    pub here: Here,
+}
+
+/// A figure of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Here {
+    /// When everything was well again.
+    HealthyAt,
+    /// Acknowledged writes that were lost.
+    Lost,
+    /// What people would have needed, in working and calendar years.
+    YearsSaved,
+    /// How often people were told.
+    Pages,
+    /// When they were told first.
+    ToldAt,
+    /// Services.
+    Services,
+    /// How long storage was away.
+    StorageAway,
+    /// Primaries that were replaced.
+    Promotions,
+    /// Longest outage of a service.
+    WorstOutage,
+    /// Servers that were started.
+    Starts,
+}
+
+impl Script {
+    /// Whether a text is one of these, and not one with hosts that people name.
+    #[must_use]
+    pub fn is_one(text: &str) -> bool {
+        toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("fleet"))
+    }
+
+    /// The chain of its channels.
+    #[must_use]
+    pub fn chain(&self) -> Vec<chain::Step> {
+        let step =
+            |&channel: &Label| chain::Step { channel, ack_within: self.fleet.ack_within.0 };
+        self.fleet.channels.iter().map(step).collect()
+    }
+
+    /// Reads a script.
+    ///
+    /// # Errors
+    /// [`Error`] says what is wrong, and where.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
+        let mut script: Self = toml::from_str(text)
+            .map_err(|error| Error::Form { name: name.to_owned(), source: Box::new(error) })?;
+        script.name = name.to_owned();
+        script.check()?;
+        Ok(script)
+    }
+
+    /// Whether a fleet of so many services can be run.
+    ///
+    /// # Errors
+    /// [`Error::Bounds`].
+    pub fn check(&self) -> Result<(), Error> {
+        let bounds = |what: String| Err(Error::Bounds { name: self.name.clone(), what });
+        let shape = &self.fleet;
+        if !(1..=SERVICES_MAX).contains(&shape.services) {
+            return bounds(format!("services: 1 to {SERVICES_MAX}, not {}", shape.services));
+        }
+        if !(1..=PER_CELL_MAX).contains(&shape.per_cell) {
+            return bounds(format!("per_cell: 1 to {PER_CELL_MAX}, not {}", shape.per_cell));
+        }
+        if shape.per_host == 0 || shape.per_host > self.policy.host_members_max {
+            let most = self.policy.host_members_max;
+            return bounds(format!("per_host: 1 to {most}, not {}", shape.per_host));
+        }
+        let zones = super::ZONES.len();
+        if shape.zones == 0 || usize::from(shape.zones) > zones {
+            return bounds(format!("zones: 1 to {zones}, not {}", shape.zones));
+        }
+        let kind = evenkeel_kinds::KINDS[0];
+        if let Some(plan) = shape.plans.keys().find(|plan| kind.plan(plan).is_none()) {
+            return bounds(format!("plans: there is no plan {plan}"));
+        }
+        if shape.plans.values().map(|share| u32::from(*share)).sum::<u32>() > 100 {
+            return bounds("plans: more than a hundred of a hundred".to_owned());
+        }
+        if self.timeline.len() > FAULTS_MAX {
+            return bounds(format!("timeline: at most {FAULTS_MAX} lines"));
+        }
+        Ok(())
+    }
+}

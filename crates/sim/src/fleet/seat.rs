@@ -1,0 +1,481 @@
+//! A cell with its hosts: a world of its own. What it shares with others (storage, people) goes in and out
+//! between two windows of time.
+//!
+//! Everything is an event at a moment; ties are broken by the order of their making. A cell takes in what came
+//! within [`TICK`], as its shell does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use evenkeel_core::alert::Delivery;
+use evenkeel_core::agent::{Call, Input};
+use evenkeel_core::cell::{Beat, Cell, Entry, Link, Send, Setup, Turn};
+use evenkeel_core::goal::Goal;
+use evenkeel_core::id::{MemberId, Revision, ServiceId, Term};
+use evenkeel_core::journal::Topic;
+use evenkeel_core::order::Order;
+use evenkeel_core::policy::Policy;
+use evenkeel_core::report::{Answer, FromAgent, Hello, Question, Sight, ToAgent};
+use evenkeel_core::driver::Process;
+use evenkeel_core::route::{FromGateway, ToGateway};
+use evenkeel_core::time::{Span, Time};
+use evenkeel_store::Store;
+use evenkeel_store::memory::Memory;
+
+use super::host::{Host, Member, Slot};
+use super::ledger::Service;
+use super::storage::View;
+use super::tally::Tally;
+use crate::prng::Prng;
+use crate::report::Invariant;
+
+/// What comes within this comes in one turn: the controller's own window.
+pub(super) const TICK: Span = Span::millis(50);
+/// Between tries to open a stream.
+const REDIAL: Span = Span::millis(500);
+/// What supervises the controller starts it again after this.
+const RESTART: Span = Span::secs(2);
+/// The one gateway of a cell.
+pub(super) const GATEWAY: Link = Link(0);
+
+/// One thing that happens.
+pub(super) enum Event {
+    /// A driver call is over.
+    Called(usize, Slot, u64, Box<Call>),
+    /// A mind is told something.
+    Told(usize, Slot, u64, Input),
+    /// A mind wanted to be woken.
+    Wake(usize, Slot, u64),
+    /// A quiet member's job is over.
+    Worked(MemberId, u32, bool),
+    /// A message arrives at the cell.
+    ToCell(Entry),
+    /// An agent tries to open its stream.
+    Dial(usize),
+    /// Whether clients of a service can write may have changed.
+    Felt(ServiceId),
+    /// Standbys of a service receive what is new.
+    Stream(ServiceId),
+    /// A host's disk and log are looked at.
+    Survey(usize),
+    /// A host's power is off, or on again.
+    Power(usize, bool),
+    /// A host's agent is stopped, or begins again.
+    Agent(usize, bool),
+    /// A host is on one side of a partition from now on.
+    Side(usize, u8),
+    /// An agent's stream ends.
+    Cut(usize),
+    /// A mind wakes, since what its member is connected with changed.
+    Rouse(MemberId),
+    /// A server dies.
+    Die(MemberId),
+    /// The controller begins again.
+    Begin,
+}
+
+/// See the module.
+pub(super) struct Seat {
+    pub number: u32,
+    pub setup: Setup,
+    pub cell: Option<Cell>,
+    /// What it recorded, where that is kept.
+    pub store: Option<Memory>,
+    pub now: Time,
+    events: BTreeMap<(Time, u64), Event>,
+    made: u64,
+    inbox: Vec<Entry>,
+    /// When the inbox is taken in.
+    due: Option<Time>,
+    wake: Option<Time>,
+    next_beat: Time,
+    pub hosts: Vec<Host>,
+    /// By id.
+    pub members: Vec<Option<Member>>,
+    /// By id.
+    pub services: Vec<Option<Service>>,
+    pub settings: BTreeSet<Arc<BTreeMap<String, String>>>,
+    pub links: BTreeMap<Link, usize>,
+    pub ports: BTreeMap<u16, MemberId>,
+    link: u64,
+    pub pid: u32,
+    pub lives: u64,
+    /// Whether services are being made: what is new is simply there.
+    pub making: bool,
+    /// How object storage is, in this window.
+    pub storage: View,
+    /// Segments that this seat offered in this window, and those that were taken.
+    pub offered: u64,
+    /// Segments a minute of hosts whose log is taken as it is written.
+    pub usual_per_min: u64,
+    pub deliveries: Vec<Delivery>,
+    pub tally: Tally,
+    pub chance: Prng,
+}
+
+impl Seat {
+    pub fn new(number: u32, setup: Setup, hosts: Vec<Host>, seed: u64, keeps: bool) -> Self {
+        let cell = Some(fresh(&setup));
+        Self {
+            number,
+            setup,
+            cell,
+            store: keeps.then(Memory::new),
+            now: crate::world::BEGIN,
+            events: BTreeMap::new(),
+            made: 0,
+            inbox: Vec::new(),
+            due: None,
+            wake: None,
+            next_beat: crate::world::BEGIN,
+            hosts,
+            members: Vec::new(),
+            services: Vec::new(),
+            settings: BTreeSet::new(),
+            links: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            link: 0,
+            pid: 1000,
+            lives: 0,
+            making: true,
+            storage: View::default(),
+            offered: 0,
+            usual_per_min: 0,
+            deliveries: Vec::new(),
+            tally: Tally::default(),
+            chance: Prng::new(seed, &format!("cell {number}")),
+        }
+    }
+
+    pub fn policy(&self) -> &Policy {
+        &self.setup.policy
+    }
+
+    pub fn at(&mut self, after: Span, event: Event) {
+        self.made += 1;
+        self.events.insert((self.now + after, self.made), event);
+    }
+
+    /// Something for the cell, in its next turn.
+    pub fn tell(&mut self, entry: Entry) {
+        self.inbox.push(entry);
+        self.due.get_or_insert(self.now + Span(1));
+    }
+
+    /// When something happens next.
+    pub fn next(&self) -> Time {
+        let event = self.events.first_key_value().map(|(&(at, _), _)| at);
+        let times = [event, self.due, self.wake, Some(self.next_beat)];
+        times.into_iter().flatten().min().unwrap_or(Time(u64::MAX))
+    }
+
+    /// Lets time pass until a moment.
+    pub fn run(&mut self, until: Time) {
+        while let next = self.next()
+            && next <= until
+        {
+            // Ticks are the same for all, so that what is near each other comes together.
+            self.now = Time(next.0.div_ceil(TICK.0) * TICK.0).min(until).max(self.now);
+            while let Some(first) = self.events.first_entry()
+                && first.key().0 <= self.now
+            {
+                let event = first.remove();
+                self.happen(event);
+            }
+            let beats = self.beats();
+            let due = [self.due, self.wake].into_iter().flatten().any(|at| at <= self.now);
+            if due || !beats.is_empty() {
+                let mut inbox = std::mem::take(&mut self.inbox);
+                inbox.extend((!beats.is_empty()).then_some(Entry::Beats(beats)));
+                self.due = None;
+                self.turn(&inbox);
+            }
+        }
+        self.now = until;
+    }
+
+    fn happen(&mut self, event: Event) {
+        self.tally.steps += 1;
+        match event {
+            Event::Called(host, slot, life, call) => self.called(host, slot, life, &call),
+            Event::Told(host, slot, life, input) => self.think_of(host, slot, life, vec![input]),
+            Event::Wake(host, slot, life) => self.woken(host, slot, life),
+            Event::Worked(member, job, ok) => self.worked(member, job, ok),
+            Event::ToCell(entry) => {
+                self.inbox.push(entry);
+                self.due = Some(self.now);
+            }
+            Event::Dial(host) => self.dial(host),
+            Event::Felt(service) => self.felt(service),
+            Event::Stream(service) => self.stream(service),
+            Event::Survey(host) => self.survey(host),
+            Event::Power(host, on) => self.power(host, on),
+            Event::Agent(host, on) => self.agent(host, on),
+            Event::Side(host, side) => self.part(host, side),
+            Event::Cut(host) => {
+                if let Some(link) = self.hosts[host].link {
+                    self.close(link);
+                }
+            }
+            Event::Rouse(member) => self.rouse(member),
+            Event::Die(member) => self.die(member),
+            Event::Begin => self.begin(),
+        }
+    }
+
+    /// The beats of every host that reaches the controller, once an interval.
+    fn beats(&mut self) -> Vec<Beat> {
+        if self.now < self.next_beat {
+            return Vec::new();
+        }
+        self.next_beat = self.now + self.policy().beat;
+        if self.cell.is_none() {
+            return Vec::new();
+        }
+        let mut beats = Vec::with_capacity(self.hosts.len());
+        for host in &mut self.hosts {
+            let Some(link) = host.link.filter(|_| host.on && host.agent && host.side == 0) else {
+                continue;
+            };
+            if host.welcome.is_none() {
+                continue;
+            }
+            host.beats += 1;
+            let marks = &host.marks;
+            let of = || evenkeel_core::report::digest_of(marks.values().copied());
+            let digest = *host.digest.get_or_insert_with(of);
+            beats.push(Beat { link, number: host.beats, digest, answer: false });
+        }
+        beats.sort_unstable_by_key(|beat| beat.link);
+        beats
+    }
+
+    fn turn(&mut self, inbox: &[Entry]) {
+        let Some(cell) = self.cell.as_mut() else { return };
+        let Turn { writes, sends, wake_at } = cell.turn(self.now, inbox);
+        self.wake = wake_at.map(|at| at.max(self.now + TICK));
+        self.tally.turn(&writes, &sends);
+        if let Some(store) = self.store.as_mut().filter(|_| !writes.is_empty()) {
+            store.commit(self.setup.cell, &writes).expect("memory does not fail");
+        }
+        for entry in &writes.journal {
+            self.tally.recorded(self.now, entry);
+            if entry.topic == Topic::Decision {
+                self.tally.decided(&entry.text);
+            }
+        }
+        for send in sends {
+            self.carry(send);
+        }
+    }
+
+    fn carry(&mut self, send: Send) {
+        match send {
+            Send::Agent { link, message } => {
+                let Some(&host) = self.links.get(&link) else { return };
+                let reached = &self.hosts[host];
+                if reached.link == Some(link) && reached.on && reached.agent && reached.side == 0 {
+                    self.hear(host, message);
+                }
+            }
+            Send::Gateway { message, .. } => self.route(message),
+            Send::Close { link } => self.close(link),
+            Send::Alert(delivery) => self.deliveries.push(delivery),
+            Send::Reply { result, .. } => {
+                if let Err(error) = result {
+                    self.tally.refused(&error.to_string());
+                }
+            }
+        }
+    }
+
+    /// A message arrives at an agent.
+    fn hear(&mut self, host: usize, message: ToAgent) {
+        match message {
+            ToAgent::Goals { goals, .. } => self.take_goals(host, goals),
+            ToAgent::SendAll => self.report_all(host),
+            ToAgent::Ask(questions) => {
+                questions.iter().for_each(|question| self.look(host, question));
+            }
+            ToAgent::Welcome { host: id, .. } => {
+                self.hosts[host].id = id;
+                self.hosts[host].welcome = Some(Box::new(message.clone()));
+                self.tell_minds(host, &Input::Message(message));
+            }
+            ToAgent::Heard { .. } => self.tell_minds(host, &Input::Message(message)),
+            ToAgent::Poolers { .. } | ToAgent::Show { .. } | ToAgent::Refused { .. } => {}
+        }
+    }
+
+    /// A witness looks.
+    fn look(&mut self, from: usize, question: &Question) {
+        let sight = self.sight(from, question.port);
+        let took = match sight {
+            Sight::Answered | Sight::Refused => Span::millis(3),
+            Sight::Silent | Sight::Unreachable => question.patience,
+        };
+        let Some(link) = self.hosts[from].link else { return };
+        let answer = Answer { id: question.id, member: question.member, sight };
+        let message = FromAgent::Answers(vec![answer]);
+        self.at(took, Event::ToCell(Entry::Agent { link, message }));
+    }
+
+    fn sight(&self, from: usize, port: u16) -> Sight {
+        let Some(member) = self.ports.get(&port).and_then(|id| self.member(*id)) else {
+            return Sight::Refused;
+        };
+        let host = &self.hosts[member.host];
+        match member.server.process {
+            _ if !host.on => Sight::Unreachable,
+            _ if host.side != self.hosts[from].side => Sight::Silent,
+            Process::Running { .. } => Sight::Answered,
+            Process::Frozen { .. } => Sight::Silent,
+            Process::None | Process::Leftovers { .. } => Sight::Refused,
+        }
+    }
+
+    /// Routes arrive at the gateway. Clients are led to nobody who follows.
+    fn route(&mut self, message: ToGateway) {
+        let ToGateway::Routes { routes, changed, .. } = message else { return };
+        for route in &changed {
+            let Some(target) = route.leads_to() else { continue };
+            self.tally.check(Invariant::OneWriter);
+            let server = self.member(target.member).map(|member| &member.server);
+            let part = server.and_then(|server| server.part.as_deref());
+            if part.is_some_and(|part| part.standby && server.is_some_and(|s| s.runs(self.now))) {
+                let text = format!("clients of {} are led to a standby", route.name);
+                self.tally.broke(Invariant::OneWriter, text);
+            }
+        }
+        let message = FromGateway::Took { routes, failed: Vec::new() };
+        self.tell(Entry::Gateway { link: GATEWAY, message });
+    }
+
+    /// An agent opens its stream.
+    pub fn dial(&mut self, n: usize) {
+        let host = &self.hosts[n];
+        if host.link.is_some() || !host.on || !host.agent {
+            return;
+        }
+        if host.side != 0 || self.cell.is_none() {
+            return self.at(REDIAL, Event::Dial(n));
+        }
+        self.link += 1;
+        let link = Link(self.link);
+        self.links.insert(link, n);
+        let host = &mut self.hosts[n];
+        (host.link, host.beats) = (Some(link), 0);
+        let message = FromAgent::Hello(hello(host, self.number));
+        self.tell(Entry::Agent { link, message });
+        self.tell_minds(n, &Input::Opened);
+        self.report_all(n);
+    }
+
+    /// An agent's stream ended, and both sides know.
+    pub fn close(&mut self, link: Link) {
+        let Some(n) = self.links.remove(&link) else { return };
+        if self.hosts[n].link == Some(link) {
+            self.tell(Entry::AgentClosed { link });
+            self.lose(n);
+        }
+    }
+
+    /// An agent has no stream any more.
+    pub fn lose(&mut self, n: usize) {
+        if let Some(link) = self.hosts[n].link.take() {
+            self.links.remove(&link);
+            self.hosts[n].welcome = None;
+            self.tell_minds(n, &Input::Closed);
+            let jitter = Span(self.chance.below(REDIAL.0));
+            self.at(REDIAL + jitter, Event::Dial(n));
+        }
+    }
+
+    /// A person or program orders something.
+    pub fn order(&mut self, order: Order) {
+        self.tell(Entry::Order { ticket: 0, by: "somebody".to_owned(), order });
+    }
+
+    /// The controller's process ends, and begins again after a while.
+    pub fn kill_controller(&mut self, away: Option<Span>) {
+        if self.cell.take().is_none() {
+            return;
+        }
+        (self.wake, self.due) = (None, None);
+        self.inbox.clear();
+        for n in 0..self.hosts.len() {
+            self.lose(n);
+        }
+        self.at(away.unwrap_or(RESTART), Event::Begin);
+    }
+
+    /// A controller begins with what is recorded.
+    fn begin(&mut self) {
+        let Some(store) = &self.store else { return };
+        self.tally.check(Invariant::ControllersGoOn);
+        let rows = store.load_cell(self.setup.cell).expect("memory does not fail");
+        match Cell::load(self.setup.clone(), &rows) {
+            Ok(mut cell) => {
+                cell.equip(evenkeel_kinds::procedures::bundled());
+                self.cell = Some(cell);
+            }
+            Err(error) => {
+                let text = format!("what was recorded cannot be loaded: {error}");
+                self.tally.broke(Invariant::ControllersGoOn, text);
+            }
+        }
+        self.greet();
+        self.wake = Some(self.now + Span(1));
+    }
+
+    /// The gateway dials, as it does whenever a controller begins.
+    pub fn greet(&mut self) {
+        let message = FromGateway::Hello {
+            gateway: "g".to_owned(),
+            address: "127.0.0.1".to_owned(),
+            pid: 1,
+            routes: 0,
+        };
+        self.tell(Entry::Gateway { link: GATEWAY, message });
+    }
+
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.members.get(id.0 as usize)?.as_ref()
+    }
+
+    pub fn member_mut(&mut self, id: MemberId) -> Option<&mut Member> {
+        self.members.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// A goal is what it says, however often it is sent.
+    pub fn hold_to_goal(&mut self, goal: &Goal, version: (Term, Revision), same: bool) {
+        self.tally.check(Invariant::GoalsAreSettled);
+        if (goal.term, goal.revision) == version && !same {
+            let text = format!("{} has two goals {}/{}", goal.member, goal.term, goal.revision);
+            self.tally.broke(Invariant::GoalsAreSettled, text);
+        }
+    }
+}
+
+fn fresh(setup: &Setup) -> Cell {
+    let mut cell = Cell::new(setup.clone());
+    cell.equip(evenkeel_kinds::procedures::bundled());
+    cell
+}
+
+pub(super) fn hello(host: &Host, cell: u32) -> Hello {
+    Hello {
+        host: host.name.clone(),
+        zone: super::ZONES[host.zone % super::ZONES.len()].to_owned(),
+        rack: None,
+        address: "127.0.0.1".to_owned(),
+        pid: 1,
+        boot: format!("boot {cell}.{}", host.boots),
+        release: "sim".to_owned(),
+        image: Some("image".to_owned()),
+        version: None,
+        store: None,
+        checks: Vec::new(),
+        poolers: false,
+    }
+}

@@ -1,0 +1,128 @@
+//! What a seat counts while it runs; all seats' together are a report.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::cell::Send;
+use evenkeel_core::journal::{self, Topic};
+use evenkeel_core::row::Writes;
+use evenkeel_core::time::{Span, Time};
+
+use crate::report::{Counts, Invariant};
+
+/// Sorts of decisions that are told apart at most.
+const REASONS_MAX: usize = 200;
+/// What is drawn has one point for so many seconds.
+pub(super) const BIN_S: u64 = 60;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub counts: Counts,
+    pub steps: u64,
+    /// Turns of agents' minds.
+    pub thoughts: u64,
+    pub promotions: u64,
+    pub starts: u64,
+    pub deaths: u64,
+    pub hosts_lost: u64,
+    pub hosts_back: u64,
+    /// Bytes that were acknowledged and are gone.
+    pub lost: u64,
+    /// The first thing that must never be otherwise and was.
+    pub broken: Option<String>,
+    /// Services whose clients cannot write now.
+    pub down: u64,
+    /// Longest that clients of one service could not.
+    pub worst: Span,
+    /// Outages that began and ended, by [`BIN_S`].
+    pub fell: BTreeMap<u64, u64>,
+    pub rose: BTreeMap<u64, u64>,
+    /// Decisions that were noted, by their words.
+    pub decisions: BTreeMap<String, u64>,
+    pub refusals: BTreeMap<String, u64>,
+    /// Of everything that was recorded and sent, in order.
+    pub trace: u64,
+}
+
+impl Tally {
+    pub fn check(&mut self, invariant: Invariant) {
+        self.counts.check(invariant);
+    }
+
+    pub fn broke(&mut self, invariant: Invariant, what: String) {
+        self.counts.broke(invariant);
+        self.broken.get_or_insert(what);
+    }
+
+    pub fn outage(&mut self, lasted: Span, now: Time) {
+        self.counts.outage(lasted, now);
+        self.worst = self.worst.max(lasted);
+        self.down = self.down.saturating_sub(1);
+        *self.rose.entry(bin(now)).or_default() += 1;
+    }
+
+    pub fn fell(&mut self, now: Time) {
+        self.down += 1;
+        *self.fell.entry(bin(now)).or_default() += 1;
+    }
+
+    pub fn turn(&mut self, writes: &Writes, sends: &[Send]) {
+        self.counts.turns += 1;
+        self.counts.transitions += writes.journal.len() as u64;
+        for row in &writes.rows {
+            self.mix(row.key.id);
+            self.mix(row.body.as_ref().map_or(0, |body| fnv(body)));
+        }
+        self.mix(sends.len() as u64);
+    }
+
+    pub fn recorded(&mut self, now: Time, entry: &journal::Entry) {
+        self.mix(now.0);
+        self.mix(fnv(entry.text.as_bytes()));
+        self.mix(fnv(entry.subject.as_bytes()));
+        let _ = Topic::Transition;
+    }
+
+    /// A decision was noted.
+    pub fn decided(&mut self, text: &str) {
+        count(&mut self.decisions, text);
+    }
+
+    pub fn refused(&mut self, text: &str) {
+        count(&mut self.refusals, text);
+    }
+
+    fn mix(&mut self, number: u64) {
+        self.trace = (self.trace ^ number).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+    }
+}
+
+/// Counts words whose numbers do not matter.
+fn count(all: &mut BTreeMap<String, u64>, text: &str) {
+    let mut words = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '0'..='9' if words.ends_with('N') => {}
+            '0'..='9' => words.push('N'),
+            c => words.push(c),
+        }
+    }
+    if all.len() < REASONS_MAX || all.contains_key(&words) {
+        *all.entry(words).or_default() += 1;
+    }
+}
+
+fn bin(now: Time) -> u64 {
+    now.since(crate::world::BEGIN).0 / 1000 / BIN_S
+}
+
+fn fnv(bytes: &[u8]) -> u64 {
+    // Words at a time: a million rows are hashed in a second.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ bytes.len() as u64;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+    }
+    hash
+}
