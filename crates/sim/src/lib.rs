@@ -12,6 +12,7 @@
 pub mod incidents;
 mod model;
 mod mutation;
+pub mod obedient;
 mod predict;
 mod prng;
 pub mod report;
