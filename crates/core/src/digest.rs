@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex;
+
 /// A BLAKE3 digest, printed as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -42,7 +44,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -56,15 +58,10 @@ impl TryFrom<String> for Digest {
     type Error = NotADigest;
     fn try_from(text: String) -> Result<Self, NotADigest> {
         let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
+        let Some(read) = hex::decode(&text).filter(|_| text.len() == 64) else {
             return Err(NotADigest { text });
-        }
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            match u8::from_str_radix(&text[2 * i..2 * i + 2], 16) {
-                Ok(value) => *byte = value,
-                Err(_) => return Err(NotADigest { text }),
-            }
-        }
+        };
+        bytes.iter_mut().zip(read).for_each(|(byte, value)| *byte = value);
         Ok(Self(bytes))
     }
 }

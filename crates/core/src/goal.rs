@@ -4,6 +4,7 @@
 //! from its hosts; an agent acts on a goal only after [`accept`] said so and the goal is on disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -178,8 +179,8 @@ pub struct Goal {
     pub address: String,
     /// Port its server listens on.
     pub port: u16,
-    /// Server settings, as the kind's plan gives them.
-    pub settings: BTreeMap<String, String>,
+    /// Server settings, as the kind's plan gives them; one for all members of a plan.
+    pub settings: Arc<BTreeMap<String, String>>,
     /// The owner's logins.
     pub logins: Vec<Login>,
     /// Grows by one for each restart ordered; the agent restarts once per value.

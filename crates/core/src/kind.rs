@@ -1,6 +1,7 @@
 //! What a kind of service says of itself. Kinds live in their own crate, one room each.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,8 +83,8 @@ pub trait Kind: Sync {
     fn plans(&self) -> &'static [Plan];
     /// States it leaves out, and what an entry to each becomes instead.
     fn leaves_out(&self, plan: &Plan) -> BTreeMap<State, State>;
-    /// Server settings of a plan.
-    fn settings(&self, plan: &Plan) -> BTreeMap<String, String>;
+    /// Server settings of a plan: the same for all of its members, and asked for with every goal.
+    fn settings(&self, plan: &Plan) -> Arc<BTreeMap<String, String>>;
     /// The URL scheme of its endpoints.
     fn scheme(&self) -> &'static str;
     /// What a witness sends to a port, and the first bytes any of which prove a server of this kind.

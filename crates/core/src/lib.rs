@@ -24,6 +24,7 @@ pub mod digest;
 pub mod drill;
 pub mod driver;
 pub mod goal;
+pub mod hex;
 pub mod host;
 pub mod id;
 pub mod import;

@@ -4,11 +4,11 @@ use crate::id::HostId;
 
 /// A host as placement sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct Candidate<'a> {
     /// The host.
     pub host: HostId,
     /// Its zone.
-    pub zone: String,
+    pub zone: &'a str,
     /// Members it holds.
     pub members: u32,
     /// Whether it may take members at all: up, not draining, with an image.
@@ -53,15 +53,26 @@ fn reasons(closed: &[(HostId, Closed)]) -> String {
 ///
 /// # Errors
 /// [`Nowhere`] with every host's reason.
-pub fn place(candidates: &[Candidate], taken: &[String]) -> Result<HostId, Nowhere> {
-    let zone_load = |zone: &str| -> u64 {
-        candidates.iter().filter(|c| c.zone == zone).map(|c| u64::from(c.members)).sum()
-    };
+pub fn place(candidates: &[Candidate<'_>], taken: &[String]) -> Result<HostId, Nowhere> {
+    // Zones are few; each is summed up once.
+    let mut zones: Vec<(&str, u64, bool)> = Vec::new();
+    let mut zone_of = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let at = zones.iter().position(|(name, ..)| *name == candidate.zone);
+        let at = at.unwrap_or_else(|| {
+            let is_taken = taken.iter().any(|zone| zone == candidate.zone);
+            zones.push((candidate.zone, 0, is_taken));
+            zones.len() - 1
+        });
+        zones[at].1 += u64::from(candidate.members);
+        zone_of.push(at);
+    }
     candidates
         .iter()
-        .filter(|c| c.open.is_ok())
-        .min_by_key(|c| (taken.contains(&c.zone), zone_load(&c.zone), c.members, c.host))
-        .map(|c| c.host)
+        .zip(zone_of)
+        .filter(|(c, _)| c.open.is_ok())
+        .min_by_key(|&(c, zone)| (zones[zone].2, zones[zone].1, c.members, c.host))
+        .map(|(c, _)| c.host)
         .ok_or_else(|| {
             Nowhere(candidates.iter().filter_map(|c| Some((c.host, c.open.err()?))).collect())
         })
@@ -71,8 +82,8 @@ pub fn place(candidates: &[Candidate], taken: &[String]) -> Result<HostId, Nowhe
 mod tests {
     use super::*;
 
-    fn host(id: u32, zone: &str, members: u32) -> Candidate {
-        Candidate { host: HostId(id), zone: zone.into(), members, open: Ok(()) }
+    fn host(id: u32, zone: &str, members: u32) -> Candidate<'_> {
+        Candidate { host: HostId(id), zone, members, open: Ok(()) }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod incidents;
 mod model;
 mod mutation;
+pub mod obedient;
 mod predict;
 mod prng;
 pub mod report;

@@ -1,6 +1,7 @@
 //! A controller as far as an agent can tell: one port, streams, what it says and hears.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
         image: String::new(),
         address: "127.0.0.1".to_owned(),
         port: 21001,
-        settings: BTreeMap::new(),
+        settings: Arc::default(),
         logins: Vec::new(),
         restarts: 0,
         stop: StopMode::Fast,

@@ -1,6 +1,7 @@
 //! Goals: kept before they are acted on, enforced, refused when they are old.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::goal::{Refusal, Want};
@@ -169,7 +170,7 @@ fn a_driver_that_panics_takes_nothing_with_it() {
     let agent = host.agent();
     let mut stream = controller.welcome();
     let mut bad = goal(1, 0, Want::Running);
-    bad.settings.insert("toy".to_owned(), "panic".to_owned());
+    Arc::make_mut(&mut bad.settings).insert("toy".to_owned(), "panic".to_owned());
     stream.goals(&[bad, goal(2, 0, Want::Running)]);
     let broken = stream.member(1, "trouble", |m| m.trouble.is_some());
     assert!(broken.trouble.unwrap().contains("broke off"));

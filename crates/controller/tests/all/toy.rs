@@ -1,6 +1,7 @@
 //! A kind for tests: one plan, no checks, a secret that shows what it was packed from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use evenkeel_core::check::Check;
 use evenkeel_core::kind::{Kind, Plan};
@@ -36,8 +37,8 @@ impl Kind for Toy {
     fn leaves_out(&self, _: &Plan) -> BTreeMap<State, State> {
         BTreeMap::new()
     }
-    fn settings(&self, _: &Plan) -> BTreeMap<String, String> {
-        BTreeMap::new()
+    fn settings(&self, _: &Plan) -> Arc<BTreeMap<String, String>> {
+        Arc::default()
     }
     fn scheme(&self) -> &'static str {
         "toy"

@@ -3,6 +3,26 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::{MemberId, ServiceId};
+
+/// A key that is drawn as a sequence number: where it is, is nearly known.
+pub trait Dense: Ord + Copy {
+    /// The number.
+    fn number(self) -> u32;
+}
+
+impl Dense for ServiceId {
+    fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl Dense for MemberId {
+    fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// A map in order of key, in one stretch of memory that grows by an eighth.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -14,9 +34,25 @@ impl<K, V> Default for Sorted<K, V> {
     }
 }
 
-impl<K: Ord + Copy, V> Sorted<K, V> {
+impl<K: Dense, V> Sorted<K, V> {
+    /// Where a key is, or would be. Numbers rise by one at least from place to place: a key is no further
+    /// from either end than its number is, and where nothing was taken out both name one place.
     fn find(&self, key: &K) -> Result<usize, usize> {
-        self.0.binary_search_by_key(key, |(known, _)| *known)
+        let (Some((first, _)), Some((last, _))) = (self.0.first(), self.0.last()) else {
+            return Err(0);
+        };
+        if key < first {
+            return Err(0);
+        }
+        if key > last {
+            return Err(self.0.len());
+        }
+        let apart = |low: K, high: K| usize::try_from(high.number() - low.number());
+        let end = self.0.len() - 1;
+        let from = end.saturating_sub(apart(*key, *last).unwrap_or(end));
+        let to = apart(*first, *key).unwrap_or(end).min(end);
+        let found = self.0[from..=to].binary_search_by_key(key, |(known, _)| *known);
+        found.map(|at| from + at).map_err(|at| from + at)
     }
 
     /// The value of a key.
@@ -147,14 +183,30 @@ mod tests {
 
     #[test]
     fn a_sorted_map_keeps_order_however_it_is_filled() {
+        let id = ServiceId;
         let mut map = Sorted::default();
-        [5, 1, 3, 9, 3].into_iter().for_each(|n| map.insert(n, n * 10));
-        assert_eq!(map.keys().collect::<Vec<_>>(), [1, 3, 5, 9]);
-        assert_eq!(map.remove(&3), Some(30));
-        assert_eq!((map.get(&3), map.get(&5), map.contains(&9)), (None, Some(&50), true));
+        [5, 1, 3, 9, 3].into_iter().for_each(|n| map.insert(id(n), n * 10));
+        assert_eq!(map.keys().collect::<Vec<_>>(), [1, 3, 5, 9].map(id));
+        assert_eq!(map.remove(&id(3)), Some(30));
+        let of = |n| map.get(&id(n)).copied();
+        assert_eq!((of(3), of(5), map.contains(&id(9))), (None, Some(50), true));
         let json = serde_json::to_string(&map).unwrap();
-        let back: Sorted<i32, i32> = serde_json::from_str(&json).unwrap();
+        let back: Sorted<ServiceId, u32> = serde_json::from_str(&json).unwrap();
         assert_eq!(back.values().copied().collect::<Vec<_>>(), [10, 50, 90]);
+    }
+
+    #[test]
+    fn every_key_is_found_whatever_was_taken_out() {
+        for gaps in 0..256_u32 {
+            let (mut map, mut plain) = (Sorted::default(), std::collections::BTreeMap::new());
+            (0..8).filter(|bit| gaps & (1 << bit) != 0).for_each(|n| {
+                map.insert(ServiceId(n * 2 + 3), n);
+                plain.insert(n * 2 + 3, n);
+            });
+            for n in 0..24 {
+                assert_eq!(map.get(&ServiceId(n)), plain.get(&n), "{gaps:b} {n}");
+            }
+        }
     }
 
     #[test]

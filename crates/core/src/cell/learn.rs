@@ -108,6 +108,7 @@ impl Cell {
     /// A host's agent speaks on this stream from now on.
     pub(super) fn attach(&mut self, id: HostId, link: Link, hello: &Hello, work: &mut Work) {
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
+        let first = host.heard.is_none();
         if let Some(old) = host.link.replace(link) {
             self.state.links.remove(&old);
             work.sends.push(Send::Close { link: old });
@@ -133,10 +134,18 @@ impl Cell {
             work.record_host(id);
         }
         self.learn_version(hello.image.as_deref(), hello.version.as_deref(), work);
-        if moved && !self.recovers() {
+        if (moved || first) && !self.recovers() {
             let services: BTreeSet<_> = self.services_on(id).collect();
-            services.iter().for_each(|&service| self.settle(service, work));
-            work.routes.extend(services);
+            // A newer release may want more of members than the one that wrote the rows.
+            let ordered = |id: &ServiceId| {
+                self.state.services.get(id).is_some_and(|s| s.row.primary().revision.0 > 0)
+            };
+            let settled: Vec<_> =
+                services.iter().copied().filter(|id| moved || ordered(id)).collect();
+            settled.into_iter().for_each(|service| self.settle(service, work));
+            if moved {
+                work.routes.extend(services);
+            }
         }
         self.heard(id, work);
     }

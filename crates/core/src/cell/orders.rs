@@ -236,7 +236,7 @@ impl Cell {
     }
 
     /// Hosts as placement sees them.
-    fn candidates(&self) -> Vec<Candidate> {
+    fn candidates(&self) -> Vec<Candidate<'_>> {
         let max = usize::try_from(self.setup.policy.host_members_max).unwrap_or(usize::MAX);
         let open = |host: &state::Host| {
             let image = host.hello.as_ref().is_some_and(|hello| hello.image.is_some());
@@ -248,13 +248,13 @@ impl Cell {
                 _ => Err(Closed::NotUp),
             }
         };
-        let candidate = |host: &state::Host| Candidate {
+        let all = self.state.hosts.values().map(|host| Candidate {
             host: host.row.id,
-            zone: host.row.zone.clone(),
+            zone: &host.row.zone,
             members: u32::try_from(host.members.len()).unwrap_or(u32::MAX),
             open: open(host),
-        };
-        self.state.hosts.values().map(candidate).collect()
+        });
+        all.collect()
     }
 
     /// A refusal of placement, with hosts by name.

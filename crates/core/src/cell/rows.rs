@@ -176,7 +176,7 @@ pub struct Service {
     /// Its members; the first takes writes.
     pub members: SmallVec<[Member; 1]>,
     /// The owner's packed secret.
-    #[serde(with = "hex")]
+    #[serde(with = "crate::hex")]
     pub secret: Secret,
     /// The operation under way.
     pub operation: Option<Box<Operation>>,
@@ -324,27 +324,5 @@ impl Service {
     #[must_use]
     pub fn is_bare(&self) -> bool {
         self.archive.as_ref().is_some_and(|archive| archive.bare)
-    }
-}
-
-/// Bytes as hexadecimal text, so that rows stay readable in a dump.
-mod hex {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &super::Secret, to: S) -> Result<S::Ok, S::Error> {
-        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        to.serialize_str(&text)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<super::Secret, D::Error> {
-        let text = String::deserialize(from)?;
-        if !text.is_ascii() || text.len() % 2 != 0 {
-            return Err(D::Error::custom("not an even number of hexadecimal digits"));
-        }
-        (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).map_err(D::Error::custom))
-            .collect()
     }
 }

@@ -24,7 +24,7 @@ use crate::knowing::Doubt;
 use crate::member;
 use crate::pooler;
 use crate::procedure::Procedure;
-use crate::promise::Copy;
+use crate::promise::{self, Copy, Promise};
 use crate::report::{self, Hello};
 use crate::time::Time;
 use crate::toil::Ledger;
@@ -293,6 +293,25 @@ impl Service {
     pub fn of(row: rows::Service) -> Self {
         let seen = row.members.iter().map(|_| None).collect();
         Self { row, seen, doubt: None, routed: 0, holds: false, lacks: None, decided: 0 }
+    }
+}
+
+impl Service {
+    /// Whether all it does is serve: nothing is under way with it, nobody was told of it or asked about it,
+    /// and nothing is planned. What it needs next, its hosts say.
+    pub fn is_quiet(&self) -> bool {
+        let row = &self.row;
+        let steady = |promise: &Promise| promise.phase == promise::Phase::Steady;
+        row.needs_nobody()
+            && row.operation.is_none()
+            && !row.paged
+            && !row.failed_over
+            && row.incident.is_none()
+            && row.people.is_none()
+            && row.upkeep.is_none()
+            && row.promise.as_deref().is_none_or(steady)
+            && row.archive.as_ref().is_none_or(|archive| archive.job.is_none() && !archive.bare)
+            && self.doubt.is_none()
     }
 }
 

@@ -123,21 +123,24 @@ impl Cell {
         self.finish(work)
     }
 
-    /// First turn of a controller: everything stored is looked at once.
+    /// First turn of a controller: every host, and every service that is not quiet, is looked at.
+    ///
+    /// Nothing is missed by leaving out quiet ones ([`Service::is_quiet`]). Every host is awaited now: it is
+    /// heard, or silent once the grace is over, and either has all services on it looked at
+    /// ([`Cell::host_event`]); until then there is nothing to do for one that served when its row was written,
+    /// as whatever is due by the clock is done by its members' agents. Goals, which a newer release may want
+    /// otherwise than the one that wrote the rows, are settled when their host's stream opens
+    /// ([`Cell::attach`]), which is before they can go anywhere.
     fn begin(&mut self, work: &mut Work) {
         self.state.began = work.now;
-        work.services.extend(self.state.services.keys());
+        let services = self.state.services.values().filter(|service| !service.is_quiet());
+        work.services.extend(services.map(|service| service.row.id));
         work.hosts.extend(self.state.hosts.keys().copied());
         self.end_cut_drills(work);
         self.note_drill_rules(work);
         if self.recovers() {
             return;
         }
-        // A newer release may want more of members than the one that wrote the rows.
-        let services = self.state.services.values();
-        let ordered = services.filter(|service| service.row.primary().revision.0 > 0);
-        let ids: Vec<ServiceId> = ordered.map(|service| service.row.id).collect();
-        ids.into_iter().for_each(|id| self.settle(id, work));
         work.incidents = true;
         self.send_again(work);
     }

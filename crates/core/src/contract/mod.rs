@@ -15,6 +15,7 @@ mod archives;
 mod replication;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::driver::{Answer, Directory, Driver, Error, Process};
 use crate::goal::{Goal, StopMode};
@@ -38,7 +39,7 @@ pub trait Bench: Clock {
     /// What is wanted of the member: running, of incarnation 1, on a port that nobody holds.
     fn goal(&self) -> Goal;
     /// Settings other than the goal's, which a server takes while it runs.
-    fn other_settings(&self) -> BTreeMap<String, String>;
+    fn other_settings(&self) -> Arc<BTreeMap<String, String>>;
     /// The driver.
     fn driver(&mut self) -> &mut dyn Driver;
     /// Another driver in its place, as after an agent's restart.

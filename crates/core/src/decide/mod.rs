@@ -24,6 +24,7 @@ use crate::knowing::Verdict;
 use crate::member;
 use crate::operation::{self, Kind};
 use crate::promise::Missing;
+use crate::remedy::guard::Asked;
 use crate::remedy::{Condition, Facts, Found, Level, Remedies, Remedy, Spent};
 use crate::service::{Health, Phase};
 use crate::time::{Span, Time};
@@ -437,11 +438,34 @@ pub fn applies(input: &Input<'_>, remedy: &str) -> bool {
 }
 
 /// Every remedy that is not switched off, in order, with what its guard says.
-fn asked<'a>(
-    input: &Input<'a>,
+fn asked<'a, 'b>(
+    input: &'b Input<'a>,
+    condition: Condition,
+    findings: &'b BTreeMap<String, Found>,
+) -> impl Iterator<Item = (&'a Remedy, Result<bool, String>)> + use<'a, 'b> {
+    let automation = input.automation;
+    // What guards are asked about is put together when the first needs more than a glance.
+    let mut asked = None;
+    let remedies = automation.remedies().iter();
+    remedies.filter(move |remedy| automation.level(remedy) != Level::Off).map(move |remedy| {
+        if !remedy.guard.may_hold(condition, findings) {
+            return (remedy, Ok(false));
+        }
+        let asked = asked.get_or_insert_with(|| facts(input, condition, findings));
+        let holds = match asked {
+            Ok(asked) => remedy.guard.holds_of(asked),
+            Err(why) => Err(why.clone()),
+        };
+        (remedy, holds)
+    })
+}
+
+/// A service as guards are asked about it.
+fn facts(
+    input: &Input<'_>,
     condition: Condition,
     findings: &BTreeMap<String, Found>,
-) -> impl Iterator<Item = (&'a Remedy, Result<bool, String>)> {
+) -> Result<Asked, String> {
     let automation = input.automation;
     let (kind, plan) = automation.offer();
     let facts = Facts {
@@ -458,15 +482,7 @@ fn asked<'a>(
         redundant: input.redundancy.as_ref().is_some_and(|r| r.safe.is_ok()),
         findings,
     };
-    let asked = facts.asked();
-    let remedies = automation.remedies().iter();
-    remedies.filter(move |remedy| automation.level(remedy) != Level::Off).map(move |remedy| {
-        let holds = match &asked {
-            Ok(asked) => remedy.guard.holds_of(asked),
-            Err(why) => Err(why.clone()),
-        };
-        (remedy, holds)
-    })
+    facts.asked()
 }
 
 fn guard_fails(remedy: &Remedy, why: String) -> Reason {

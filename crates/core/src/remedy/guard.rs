@@ -127,6 +127,19 @@ pub const NAMES: [&str; 8] =
 pub struct Guard {
     text: Arc<str>,
     program: Arc<Program>,
+    /// What it begins with, where that is a plain question: most guards say no by it alone.
+    gates: Arc<[Gate]>,
+    /// Everything in quotes in it: names of checks among them.
+    quoted: Arc<[Box<str>]>,
+}
+
+/// A part of a guard that it is false without, and that always has an answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Gate {
+    /// `condition == '...'`.
+    At(Box<str>),
+    /// `'...' in findings`.
+    Found(Box<str>),
 }
 
 /// What is wrong with an expression.
@@ -181,7 +194,8 @@ impl Guard {
         if let Some(name) = unknown {
             return Err(Error::Unknown { text: owned(), name: name.to_owned() });
         }
-        let guard = Self { text: text.into(), program: Arc::new(program) };
+        let (gates, quoted) = (gates(text).into(), quoted(text).into());
+        let guard = Self { text: text.into(), program: Arc::new(program), gates, quoted };
         // What may fail only where there are findings is found by its author's tests.
         let none = BTreeMap::new();
         for condition in Condition::ALL {
@@ -220,11 +234,16 @@ impl Guard {
     /// Whether it asks for a finding of this check.
     #[must_use]
     pub fn names(&self, check: &str) -> bool {
-        let quoted = |quote: char| {
-            let mut parts = self.text.split(quote).skip(1).step_by(2);
-            parts.any(|part| part == check)
-        };
-        quoted('\'') || quoted('"')
+        self.quoted.iter().any(|name| **name == *check)
+    }
+
+    /// Whether it may hold: a no is certain, and needs no language to say it.
+    #[must_use]
+    pub fn may_hold(&self, condition: Condition, findings: &BTreeMap<String, Found>) -> bool {
+        self.gates.iter().all(|gate| match gate {
+            Gate::At(name) => **name == *condition.as_str(),
+            Gate::Found(check) => findings.contains_key(&**check),
+        })
     }
 
     /// Whether it holds.
@@ -246,6 +265,61 @@ impl Guard {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// What stands in single or double quotes.
+fn quoted(text: &str) -> Vec<Box<str>> {
+    let mut all = Vec::new();
+    for quote in ['\'', '"'] {
+        all.extend(text.split(quote).skip(1).step_by(2).map(Box::from));
+    }
+    all
+}
+
+/// The plain questions that an expression begins with, if it is nothing but parts that must all be so.
+///
+/// The parts before the first that is no plain question are asked before all others, cannot fail, and make the
+/// whole false when one of them is: whoever skips the others then says what the language would say.
+fn gates(text: &str) -> Vec<Gate> {
+    let mut parts = Vec::new();
+    let (mut depth, mut inside, mut from) = (0_i32, None, 0);
+    for (at, sign) in text.char_indices() {
+        match (inside, sign) {
+            (_, '\\') => return Vec::new(),
+            (Some(quote), _) => inside = (quote != sign).then_some(quote),
+            (None, '\'' | '"') => inside = Some(sign),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth -= 1,
+            // An alternative, or a comment.
+            (None, '?' | '/') => return Vec::new(),
+            (None, '|') if depth == 0 => return Vec::new(),
+            (None, '&') if depth == 0 && text[at..].starts_with("&&") => {
+                parts.push(&text[from..at]);
+                from = at + 2;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[from..]);
+    parts.into_iter().map_while(gate).collect()
+}
+
+/// One part, if it is a plain question.
+fn gate(part: &str) -> Option<Gate> {
+    let literal = |text: &str| {
+        let text = text.trim();
+        let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
+        (!inner.contains(['\'', '"'])).then(|| Box::from(inner))
+    };
+    let part = part.trim();
+    if let Some((name, value)) = part.split_once("==")
+        && name.trim() == "condition"
+    {
+        return literal(value).map(Gate::At);
+    }
+    let check = part.strip_suffix("findings")?.trim_end().strip_suffix("in")?;
+    literal(check).map(Gate::Found)
 }
 
 /// Facts as guards are asked about them.
@@ -334,6 +408,31 @@ mod tests {
             assert_eq!(at.holds(&facts(condition, &none)), Ok(true));
             others.for_each(|other| assert_eq!(at.holds(&facts(other, &none)), Ok(false)));
         }
+    }
+
+    #[test]
+    fn what_a_guard_begins_with_says_no_as_the_whole_would() {
+        let begins = |text: &str| gates(text);
+        let (at, found) = (Gate::At("none".into()), Gate::Found("disk-space".into()));
+        let both = begins("condition == 'none' && \"disk-space\" in findings && members > 1");
+        assert_eq!(both, [at, found]);
+        // Whatever is not all of it, or comes after what may fail, is left to the language.
+        for text in [
+            "members > 1 && condition == 'none'",
+            "condition == 'none' || members > 1",
+            "condition == 'none' ? true : false",
+            "!(condition == 'none')",
+            "condition == 'no\\'ne'",
+            "condition == 'none' + 'x'",
+            "'x' + 'y' in findings",
+            "('x' in findings) == false",
+        ] {
+            assert_eq!(begins(text), [], "{text}");
+        }
+        assert_eq!(begins("condition == 'none' && (members > 1 || redundant)").len(), 1);
+        let none = BTreeMap::new();
+        let guard = Guard::new("condition == 'hung' && members > 1").expect("sound");
+        assert!(guard.may_hold(Condition::Hung, &none) && !guard.may_hold(Condition::None, &none));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The agent's mind against a driver that may fail at any call, in any order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use evenkeel_core::agent::reconcile::{self, Next};
 use evenkeel_core::agent::{Action, Brain, Call, Config, Input, Outcome, Stored};
@@ -67,7 +68,7 @@ pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
         image: String::new(),
         address: "127.0.0.1".into(),
         port: 21001,
-        settings: BTreeMap::new(),
+        settings: Arc::default(),
         logins: Vec::new(),
         restarts,
         stop: StopMode::Fast,

@@ -1,6 +1,7 @@
 //! Goals are fenced: every relation of (incarnation, term, revision, content) has one answer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use evenkeel_core::goal::{
     Accept, Applied, Goal, Identity, Refusal, RestartBudget, Role, StopMode, StoreId, Want, accept,
@@ -32,7 +33,7 @@ fn goal(term: u32, revision: u32) -> Goal {
         image: "i".into(),
         address: "127.0.0.1".into(),
         port: 21001,
-        settings: BTreeMap::new(),
+        settings: Arc::default(),
         logins: Vec::new(),
         restarts: 0,
         stop: StopMode::Fast,

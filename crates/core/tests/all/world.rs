@@ -70,8 +70,8 @@ impl Kind for Toy {
         let out = (!plan.archives()).then_some((State::Archived, State::Retired));
         out.into_iter().collect()
     }
-    fn settings(&self, _: &Plan) -> BTreeMap<String, String> {
-        BTreeMap::new()
+    fn settings(&self, _: &Plan) -> Arc<BTreeMap<String, String>> {
+        Arc::default()
     }
     fn scheme(&self) -> &'static str {
         "toy"

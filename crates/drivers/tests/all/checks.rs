@@ -80,7 +80,7 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn new(place: &Place) -> Stage<'_> {
         let (mut driver, mut goal) = (place.driver(), place.goal(1, 1));
-        goal.settings.insert("max_prepared_transactions".into(), "2".into());
+        Arc::make_mut(&mut goal.settings).insert("max_prepared_transactions".into(), "2".into());
         driver.initialize(&goal).expect("initialised");
         let mut stage = Stage { place, driver, goal, limits: Thresholds::default() };
         stage.start();

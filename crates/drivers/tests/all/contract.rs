@@ -50,9 +50,9 @@ impl Bench for Real<'_> {
     fn goal(&self) -> Goal {
         self.place.goal(1, 1)
     }
-    fn other_settings(&self) -> BTreeMap<String, String> {
+    fn other_settings(&self) -> Arc<BTreeMap<String, String>> {
         let mut settings = self.goal().settings;
-        settings.insert("log_min_duration_statement".to_owned(), "12345".to_owned());
+        Arc::make_mut(&mut settings).insert("log_min_duration_statement".to_owned(), "12345".to_owned());
         settings
     }
     fn driver(&mut self) -> &mut dyn Driver {

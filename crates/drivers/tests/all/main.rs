@@ -13,6 +13,7 @@ mod scripts;
 mod storage;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -485,7 +486,7 @@ real!(a_taken_port_is_told_and_left_alone, |place| {
 real!(a_setting_it_cannot_take_is_told_in_the_servers_words, |place| {
     let (mut driver, mut goal) = (place.driver(), place.goal(1, 1));
     driver.initialize(&goal).expect("initialised");
-    goal.settings = BTreeMap::from([("shared_buffers".to_owned(), "1PB".to_owned())]);
+    goal.settings = Arc::new(BTreeMap::from([("shared_buffers".to_owned(), "1PB".to_owned())]));
     driver.configure(&goal).expect("written");
     let Err(Error::Failed(words)) = driver.start(&goal) else { panic!("it must not start") };
     assert!(words.contains("shared_buffers"), "{words}");
@@ -505,7 +506,7 @@ real!(missing_software_and_long_sockets_are_told_with_the_fix, |place| {
 /// The same member with one setting of its own.
 fn with_work_mem(goal: &Goal, revision: u32, value: &str) -> Goal {
     let mut goal = Goal { revision: Revision(revision), ..goal.clone() };
-    goal.settings.insert("work_mem".into(), value.into());
+    Arc::make_mut(&mut goal.settings).insert("work_mem".into(), value.into());
     goal
 }
 

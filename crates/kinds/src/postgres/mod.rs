@@ -36,6 +36,7 @@ mod vacuum_held_back;
 mod wraparound;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use evenkeel_core::backup::retention::Keep;
 use evenkeel_core::check::Check;
@@ -168,7 +169,7 @@ impl Kind for Postgres {
         left_out.into_iter().collect()
     }
 
-    fn settings(&self, plan: &Plan) -> BTreeMap<String, String> {
+    fn settings(&self, plan: &Plan) -> Arc<BTreeMap<String, String>> {
         settings::of(plan)
     }
 

@@ -1,6 +1,7 @@
 //! The contract of drivers, played against the model.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::lineage::{Archive, Lineage, Location, Repository};
@@ -41,7 +42,7 @@ pub(super) fn goal() -> Goal {
         image: String::new(),
         address: "127.0.0.1".into(),
         port: 21_001,
-        settings: BTreeMap::new(),
+        settings: Arc::default(),
         logins: Vec::new(),
         restarts: 0,
         stop: StopMode::Fast,
@@ -69,8 +70,8 @@ impl Bench for Model {
     fn goal(&self) -> Goal {
         goal()
     }
-    fn other_settings(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("some".to_owned(), "other".to_owned())])
+    fn other_settings(&self) -> Arc<BTreeMap<String, String>> {
+        Arc::new(BTreeMap::from([("some".to_owned(), "other".to_owned())]))
     }
     fn driver(&mut self) -> &mut dyn Driver {
         &mut self.0

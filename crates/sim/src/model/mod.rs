@@ -12,6 +12,7 @@ mod log;
 mod replication;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use evenkeel_core::backup::guard::Level;
 use evenkeel_core::driver::{Directory, Error, Process};
@@ -49,7 +50,7 @@ pub struct Server {
     /// Whether the next start replays the log.
     dirty: bool,
     /// The settings that were written.
-    settings: Option<BTreeMap<String, String>>,
+    settings: Option<Arc<BTreeMap<String, String>>>,
     /// Whether it dies after every start.
     doomed: bool,
     /// How often it was started.

@@ -229,6 +229,7 @@ impl Repositories {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+use std::sync::Arc;
 
     use evenkeel_core::backup::job::{Done, Job, What};
     use evenkeel_core::backup::lineage::{Lineage, Location, Repository};
@@ -256,7 +257,7 @@ mod tests {
             engine: evenkeel_core::backup::engine::Engine::Native,
             repositories: vec![repository("north"), repository("south")],
         };
-        let goal = Goal { archive: Some(Box::new(archive)), settings: BTreeMap::new(), ..goal() };
+        let goal = Goal { archive: Some(Box::new(archive)), settings: Arc::default(), ..goal() };
         machine.initialize(&goal).expect("it is made");
         machine.configure(&goal).expect("it is set");
         machine.start(&goal).expect("it starts");
