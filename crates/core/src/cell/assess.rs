@@ -192,11 +192,40 @@ impl Cell {
         let doubt = service.doubt.as_ref()?;
         let zone = |id: HostId| self.state.hosts.get(&id).map_or("", |h| h.row.zone.as_str());
         let of = service.row.primary().host;
-        let mut zones: Vec<&str> = self.up().filter(|(id, _)| *id != of).map(|(_, z)| z).collect();
-        zones.sort_unstable();
-        zones.dedup();
+        let mut others = self.up().filter(|(id, _)| *id != of).map(|(_, zone)| zone);
+        let zones = match others.next() {
+            None => 0,
+            Some(first) => 1 + usize::from(others.any(|zone| zone != first)),
+        };
         let down_after = self.pace(service).0;
-        Some(knowing::verdict(doubt, zone, zones.len(), now, down_after, &self.setup.policy))
+        // What is seen of its host's scout is seen of it: what was seen of itself last still counts.
+        let now = match self.is_spoken_for(service) {
+            true => doubt.sightings.iter().map(|seen| seen.last).max().unwrap_or(now),
+            false => now,
+        };
+        Some(knowing::verdict(doubt, zone, zones, now, down_after, &self.setup.policy))
+    }
+
+    /// Whether nobody is asked about a service's primary itself: its host is down with all that is on it, and
+    /// one service there, the scout, is asked about for all of them. One that has standbys is asked about
+    /// itself: a failover rests on fresh answers. Without this a zone that is lost costs as many questions as
+    /// it has members, for as long as it is.
+    pub(super) fn is_spoken_for(&self, service: &Service) -> bool {
+        let row = &service.row;
+        let Some(host) = self.state.hosts.get(&row.primary().host) else { return false };
+        let rests = host.state == host::State::Down
+            && row.health == Health::Unavailable
+            && row.promise.is_none();
+        rests && self.scout(host).is_some_and(|scout| scout != row.id)
+    }
+
+    /// The first service on a host whose primary is there and should run.
+    fn scout(&self, host: &state::Host) -> Option<ServiceId> {
+        host.members.iter().find_map(|member| {
+            let id = self.state.of_member.get(member).copied()?;
+            let primary = self.state.services.get(&id)?.row.primary();
+            (primary.id == *member && primary.want == Want::Running).then_some(id)
+        })
     }
 
     /// How long evidence against a service's primary must last, and how often it is sought at first.
@@ -245,43 +274,51 @@ impl Cell {
         }
     }
 
-    /// What was learnt about a service since it was last judged, with its evidence in words.
-    pub(super) fn evidence(
+    /// What was learnt about a service since it was last judged, and the witnesses' verdict in it.
+    fn evidence(
         &self,
         service: &Service,
         now: Time,
-    ) -> Option<(health::Evidence, Vec<String>)> {
+    ) -> Option<(health::Evidence, Option<Verdict>)> {
         use health::Evidence as E;
         let primary = service.row.primary();
         let host = self.state.hosts.get(&primary.host)?;
         let verdict = self.verdict(service, now);
-        let words = |verdict: &Verdict| match verdict {
-            Verdict::Reached(s) | Verdict::Disputed(s) | Verdict::Unknown(s) | Verdict::Down(s) => {
-                s.iter().map(|s| knowing::describe(s, now)).collect::<Vec<_>>()
-            }
-        };
         if host.speaks() {
             let seen = service.seen[0].as_ref()?;
             if seen.incarnation != primary.incarnation {
                 return None;
             }
             let wanted = primary.want == Want::Running;
-            return by_agent(seen, wanted, verdict.as_ref(), &host.row.name, words);
+            return Some((by_agent(seen, wanted, verdict.as_ref())?, verdict));
         }
-        match (host.state, verdict) {
+        let evidence = match (host.state, &verdict) {
             // Suspicion asks; nothing shown changes before three beats are missing.
-            (host::State::Joining | host::State::Up | host::State::Suspect, _) => None,
-            (_, Some(verdict)) => {
-                let seen = words(&verdict);
-                Some(match verdict {
-                    Verdict::Reached(_) => (E::Reached, seen),
-                    Verdict::Disputed(_) => (E::Disputed, seen),
-                    Verdict::Down(_) => (E::ConfirmedDown, seen),
-                    Verdict::Unknown(_) => (E::Silent, seen),
-                })
-            }
-            (_, None) => Some((E::Silent, Vec::new())),
-        }
+            (host::State::Joining | host::State::Up | host::State::Suspect, _) => return None,
+            (_, Some(Verdict::Reached(_))) => E::Reached,
+            (_, Some(Verdict::Disputed(_))) => E::Disputed,
+            (_, Some(Verdict::Down(_))) => E::ConfirmedDown,
+            (_, Some(Verdict::Unknown(_)) | None) => E::Silent,
+        };
+        Some((evidence, verdict))
+    }
+
+    /// The same in words: its agent's, and what witnesses saw.
+    fn words(&self, service: &Service, verdict: Option<&Verdict>, now: Time) -> Vec<String> {
+        let seen = match verdict {
+            Some(
+                Verdict::Reached(s) | Verdict::Disputed(s) | Verdict::Unknown(s) | Verdict::Down(s),
+            ) => s.as_slice(),
+            None => &[],
+        };
+        let seen = seen.iter().map(|sighting| knowing::describe(sighting, now));
+        let host = self.state.hosts.get(&service.row.primary().host);
+        let Some(host) = host.filter(|host| host.speaks()) else { return seen.collect() };
+        let Some(said) = &service.seen[0] else { return Vec::new() };
+        let own = format!("the agent of {}: {}", host.row.name, said.state);
+        // Of a member that answers its agent, witnesses have nothing to add.
+        let hung = said.state == member::State::Hung;
+        std::iter::once(own).chain(seen.filter(|_| hung)).collect()
     }
 
     /// Judges a service's health anew and its host's state with it.
@@ -293,7 +330,19 @@ impl Cell {
             self.weigh(id, health::Evidence::ConfirmedDown, words, work);
         }
         let Some(service) = self.state.services.get(&id) else { return };
-        let Some((evidence, words)) = self.evidence(service, work.now) else { return };
+        let Some((evidence, verdict)) = self.evidence(service, work.now) else { return };
+        let host = self.state.hosts.get(&service.row.primary().host).map(|host| host.state);
+        let moves_host = matches!(
+            (evidence, host),
+            (health::Evidence::Reached, Some(host::State::Down))
+                | (health::Evidence::ConfirmedDown, Some(host::State::Uncertain))
+        );
+        // What changes nothing needs no words.
+        if !moves_host && health::Machine::next(service.row.health, evidence) == Some(service.row.health)
+        {
+            return;
+        }
+        let words = self.words(service, verdict.as_ref(), work.now);
         self.weigh(id, evidence, words, work);
     }
 
@@ -417,26 +466,18 @@ impl Cell {
 }
 
 /// What the agent's own word means; it is the nearest there is.
-fn by_agent(
-    seen: &Seen,
-    wanted: bool,
-    verdict: Option<&Verdict>,
-    host: &str,
-    words: impl Fn(&Verdict) -> Vec<String>,
-) -> Option<(health::Evidence, Vec<String>)> {
+fn by_agent(seen: &Seen, wanted: bool, verdict: Option<&Verdict>) -> Option<health::Evidence> {
     use health::Evidence as E;
     use member::State as S;
-    let said = vec![format!("the agent of {host}: {}", seen.state)];
     match seen.state {
-        S::Ready if seen.write_proven => Some((E::WriteProven, said)),
-        S::Ready => Some((E::Reached, said)),
+        S::Ready if seen.write_proven => Some(E::WriteProven),
+        S::Ready => Some(E::Reached),
         // The local agent's word that no process is left is enough.
-        S::Failed | S::CrashLooping => Some((E::ConfirmedDown, said)),
-        S::Stopped | S::Sealed | S::Gone if !wanted => Some((E::ConfirmedDown, said)),
+        S::Failed | S::CrashLooping => Some(E::ConfirmedDown),
+        S::Stopped | S::Sealed | S::Gone if !wanted => Some(E::ConfirmedDown),
         S::Hung => match verdict {
-            Some(down @ Verdict::Down(_)) => Some((E::ConfirmedDown, [said, words(down)].concat())),
-            Some(other) => Some((E::Disputed, [said, words(other)].concat())),
-            None => Some((E::Disputed, said)),
+            Some(Verdict::Down(_)) => Some(E::ConfirmedDown),
+            Some(_) | None => Some(E::Disputed),
         },
         // Coming up, or replaying its log: neither proven nor down.
         S::Stopped

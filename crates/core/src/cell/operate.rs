@@ -18,6 +18,8 @@ use crate::time::{Span, Time};
 
 /// What has findings is looked at again so often, though nothing is heard of it.
 const LOOK_STEP: Span = Span::secs(30);
+/// A service that another one on its host speaks for is looked at again after this: that one may be gone.
+const SPOKEN_FOR: Span = Span::mins(5);
 
 impl Cell {
     /// Looks at one service: assess, go on, decide. Leaves it with a timer unless it rests.
@@ -103,6 +105,10 @@ impl Cell {
     fn keep_watch(&mut self, id: ServiceId, work: &mut Work) {
         let Some(service) = self.state.services.get(&id) else { return };
         if service.doubt.is_none() {
+            return;
+        }
+        if self.is_spoken_for(service) {
+            self.state.timers.insert((work.now + SPOKEN_FOR, Due::Service(id)));
             return;
         }
         let of = self.witnesses(service);

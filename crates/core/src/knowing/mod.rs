@@ -138,16 +138,14 @@ pub fn verdict<'a>(
     }
 }
 
-/// Whom to ask: hosts of other zones than the member's first, then the lowest ids.
+/// Whom to ask: hosts of other zones than the member's first, then the lowest ids. `up` is in order of id.
 #[must_use]
 pub fn witnesses(of_host: HostId, of_zone: &str, up: &[(HostId, &str)]) -> Vec<HostId> {
-    let mut others: Vec<(bool, HostId)> = up
-        .iter()
-        .filter(|(host, _)| *host != of_host)
-        .map(|&(host, zone)| (zone == of_zone, host))
-        .collect();
-    others.sort_unstable();
-    others.into_iter().take(WITNESSES_MAX).map(|(_, host)| host).collect()
+    let others = |same: bool| {
+        let here = move |(_, zone): &&(HostId, &str)| (*zone == of_zone) == same;
+        up.iter().filter(move |(host, _)| *host != of_host).filter(here).map(|(host, _)| *host)
+    };
+    others(false).chain(others(true)).take(WITNESSES_MAX).collect()
 }
 
 /// A sighting in words.

@@ -5,7 +5,6 @@
 //! woken looks at its members first, as after a restart of its agent, before it is told what happened.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use evenkeel_core::agent::{self, Action, Brain, Call, Config, Input, JobCall, Output, Stored};
 use evenkeel_core::backup::job::{self, Backup, Done, Proof, What};
@@ -72,7 +71,7 @@ const fn only_looks(action: &Action) -> bool {
 }
 
 /// Whether a goal asks for no more than the one before it but another job.
-fn only_job(old: &Goal, settings: &BTreeMap<String, String>, new: &Goal) -> bool {
+fn only_job(old: &Goal, new: &Goal) -> bool {
     old.term == new.term
         && old.want == new.want
         && old.role == new.role
@@ -89,7 +88,7 @@ fn only_job(old: &Goal, settings: &BTreeMap<String, String>, new: &Goal) -> bool
         && old.stop == new.stop
         && old.archive == new.archive
         && old.identity == new.identity
-        && *settings == new.settings
+        && old.settings == new.settings
 }
 
 impl Seat {
@@ -101,16 +100,6 @@ impl Seat {
             kinds: evenkeel_kinds::KINDS,
             host_checks: &[],
         }
-    }
-
-    /// One map for all whose settings are these.
-    fn shared(&mut self, settings: BTreeMap<String, String>) -> Arc<BTreeMap<String, String>> {
-        if let Some(known) = self.settings.get(&settings) {
-            return Arc::clone(known);
-        }
-        let new = Arc::new(settings);
-        self.settings.insert(Arc::clone(&new));
-        new
     }
 
     /// Goals arrive at a host.
@@ -129,8 +118,8 @@ impl Seat {
             };
             let old = &member.stored.applied.goal;
             let version = (old.term, old.revision);
-            let same = only_job(old, &member.settings, &goal) && old.job == goal.job;
-            match (member.mind, only_job(old, &member.settings, &goal)) {
+            let same = only_job(old, &goal) && old.job == goal.job;
+            match (member.mind, only_job(old, &goal)) {
                 (Some(slot), _) => awake.entry(slot).or_default().push(goal),
                 (None, true) => {
                     self.hold_to_goal(&goal, version, same);
@@ -173,14 +162,12 @@ impl Seat {
         }
     }
 
-    fn enroll(&mut self, n: usize, mut goal: Goal, server: Server) {
+    fn enroll(&mut self, n: usize, goal: Goal, server: Server) {
         let (id, port) = (goal.member, goal.port);
-        let settings = self.shared(std::mem::take(&mut goal.settings));
         let stored = Stored::first(goal);
         let member = Member {
             host: n,
             stored,
-            settings,
             server,
             job: None,
             replication: None,
@@ -215,9 +202,8 @@ impl Seat {
     }
 
     /// A quiet member takes a goal that has another job, or none.
-    fn take_quietly(&mut self, mut goal: Goal) -> MemberId {
+    fn take_quietly(&mut self, goal: Goal) -> MemberId {
         let id = goal.member;
-        goal.settings.clear();
         if let Some(member) = self.member_mut(id) {
             let job = goal.job.as_ref().map(|job| job.id);
             member.job.take_if(|told| Some(told.id) != job);
@@ -265,8 +251,7 @@ impl Seat {
         let mut stored = Vec::new();
         for id in ids {
             let Some(member) = self.member(*id) else { continue };
-            let mut kept = member.stored.clone();
-            kept.applied.goal.settings = (*member.settings).clone();
+            let kept = member.stored.clone();
             // Of one that nothing was done for yet there is only the goal.
             if kept.made || member.server.process != Process::None {
                 stored.push(kept);
@@ -380,10 +365,9 @@ impl Seat {
         self.tally.thoughts += 1;
         let Output { save, calls, jobs, send, wake_at, .. } = awake.brain.turn(now, inputs);
         let life = awake.life;
-        for (id, mut stored) in save {
-            let settings = self.shared(std::mem::take(&mut stored.applied.goal.settings));
+        for (id, stored) in save {
             if let Some(member) = self.member_mut(id) {
-                (member.stored, member.settings) = (stored, settings);
+                member.stored = stored;
             }
         }
         for call in calls {

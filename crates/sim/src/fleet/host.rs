@@ -2,7 +2,6 @@
 //! mind is there for those that are not.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use evenkeel_core::agent::{Brain, Stored};
 use evenkeel_core::backup::guard::{Level, Limits, Room};
@@ -40,10 +39,8 @@ pub(super) type Slot = usize;
 pub(super) struct Member {
     /// On which host.
     pub host: usize,
-    /// What its agent keeps on disk; without its settings, which are those of many.
+    /// What its agent keeps on disk.
     pub stored: Stored,
-    /// The settings of its goal.
-    pub settings: Arc<BTreeMap<String, String>>,
     /// Its server.
     pub server: Server,
     /// What came of its job.

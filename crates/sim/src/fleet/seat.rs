@@ -4,8 +4,7 @@
 //! Everything is an event at a moment; ties are broken by the order of their making. A cell takes in what came
 //! within [`TICK`], as its shell does.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use evenkeel_core::alert::Delivery;
 use evenkeel_core::agent::{Call, Input};
@@ -94,7 +93,6 @@ pub(super) struct Seat {
     pub members: Vec<Option<Member>>,
     /// By id.
     pub services: Vec<Option<Service>>,
-    pub settings: BTreeSet<Arc<BTreeMap<String, String>>>,
     pub links: BTreeMap<Link, usize>,
     pub ports: BTreeMap<u16, MemberId>,
     link: u64,
@@ -131,7 +129,6 @@ impl Seat {
             hosts,
             members: Vec::new(),
             services: Vec::new(),
-            settings: BTreeSet::new(),
             links: BTreeMap::new(),
             ports: BTreeMap::new(),
             link: 0,
