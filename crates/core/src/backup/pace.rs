@@ -2,12 +2,14 @@
 //!
 //! The story: every server of a host has log to store. While their repository fails, one of them tries, at
 //! growing intervals, and the others are told at once what it found: nobody waits out the same timeout
-//! twice, and other repositories are not kept waiting. When it answers again, one file is on its way, then
-//! two: as many more as get through, up to a limit, and half as many once one does not (additive increase,
-//! multiplicative decrease; Chiu and Jain 1989). A server whose disk cannot wait asks for no leave, unless
+//! twice, and other repositories are not kept waiting. When it answers again, one file is on its way, and one
+//! more each [`GROW_STEP`] in which all get through, up to a limit; half as many once one does not (additive
+//! increase, multiplicative decrease; Chiu and Jain 1989). The step is long beside a file's way: thousands of
+//! hosts that come back at once know nothing of each other, and each of them that takes more with every file
+//! would together ask for ten times what the repository bears (`evenkeel sim run s3-outage-2017`). A server whose disk cannot wait asks for no leave, unless
 //! nothing gets through at all. Within a server the log goes in its own order.
 //!
-//! Invariants: at most one tries what failed last; more is on its way only after as much got through; a
+//! Invariants: at most one tries what failed last; more is on its way only after a while without a failure; a
 //! repository that answers again is asked again within [`WAIT_MAX`] and its jitter.
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,8 @@ use crate::time::{Span, Time};
 
 /// Most files of a host that are on their way to one repository at once.
 pub const WIDTH_MAX: u16 = 8;
+/// After so long without a failure one more is on its way.
+pub const GROW_STEP: Span = Span::secs(10);
 /// What failed is tried again after this, doubled with each failure in a row.
 const WAIT_MIN: Span = Span::secs(1);
 /// Longest such wait.
@@ -27,6 +31,9 @@ pub const WAIT_MAX: Span = Span::secs(15);
 pub struct Pace {
     /// How many may be on their way at once.
     width: u16,
+    /// When that grew last.
+    #[serde(default)]
+    grown: Time,
     /// How many failed in a row.
     failures: u16,
     /// When the next may try, while they fail.
@@ -37,7 +44,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { width: WIDTH_MAX, failures: 0, again: Time(0), why: String::new() }
+        Self { width: WIDTH_MAX, grown: Time(0), failures: 0, again: Time(0), why: String::new() }
     }
 }
 
@@ -74,9 +81,14 @@ impl Pace {
     }
 
     /// One got through.
-    pub fn stored(&mut self) {
-        self.width =
-            if self.failures > 0 { 1 } else { self.width.saturating_add(1).min(WIDTH_MAX) };
+    pub fn stored(&mut self, now: Time) {
+        // A clock that was put back must not keep it small.
+        let long = now.since(self.grown) >= GROW_STEP || self.grown > now;
+        (self.width, self.grown) = match self.failures {
+            0 if long => (self.width.saturating_add(1).min(WIDTH_MAX), now),
+            0 => (self.width, self.grown),
+            _ => (1, now),
+        };
         (self.failures, self.again) = (0, Time(0));
         self.why.clear();
     }
@@ -121,9 +133,13 @@ mod tests {
     fn what_answers_again_is_asked_for_more_and_more() {
         let mut pace = Pace::default();
         pace.failed("full", 0, NOW);
+        let mut now = NOW;
         let widths: Vec<Leave> = std::iter::repeat_with(|| {
-            pace.stored();
-            pace.leave(Level::Fine, NOW)
+            // Any number of files that get through within a step are one step.
+            (0..5).for_each(|_| pace.stored(now));
+            let leave = pace.leave(Level::Fine, now);
+            now = now + GROW_STEP;
+            leave
         })
         .take(10)
         .collect();

@@ -97,7 +97,7 @@ impl Cell {
         if !(granted && self.quiet(service, work.now))
             || self.begin_planned(id, &planned, because, work).is_err()
         {
-            self.state.timers.insert((work.now + WAIT_STEP, Due::Service(id)));
+            self.look_each(id, WAIT_STEP, work.now);
         }
     }
 

@@ -18,6 +18,8 @@ use crate::time::{Span, Time};
 
 /// What has findings is looked at again so often, though nothing is heard of it.
 const LOOK_STEP: Span = Span::secs(30);
+/// Looks of this much time come in one turn.
+const GRAIN: Span = Span::millis(100);
 /// A service that another one on its host speaks for is looked at again after this: that one may be gone.
 const SPOKEN_FOR: Span = Span::mins(5);
 
@@ -55,11 +57,13 @@ impl Cell {
             Decision::Hold(
                 decide::Reason::ClaimRefused(_)
                 | decide::Reason::Unclaimed { .. }
-                | decide::Reason::FleetShare { .. }
-                | decide::Reason::PostureForbids { .. },
+                | decide::Reason::FleetShare { .. },
             ) => {
-                let again = work.now + self.setup.policy.ask_every;
-                self.state.timers.insert((again, Due::Service(id)));
+                self.look_each(id, self.setup.policy.ask_every, work.now);
+            }
+            // A posture lasts; a whole fleet that waits for its end is not looked at each second.
+            Decision::Hold(decide::Reason::PostureForbids { .. }) => {
+                self.look_each(id, LOOK_STEP, work.now);
             }
             Decision::Hold(reason) if reason.needs_a_person() => {
                 self.page(id, reason, work);
@@ -92,12 +96,19 @@ impl Cell {
             self.setup.remedies.iter().any(|remedy| remedy.guard.names(finding.check))
         };
         if self.known_findings(service, work.now).iter().any(asked) {
-            // Looks within one step share one timer, and services do not look all at once.
-            let own = Span(u64::from(id.0).wrapping_mul(7_919) % LOOK_STEP.0);
-            let steps = work.now.since(Time(0) + own).0 / LOOK_STEP.0 + 1;
-            let at = Time(0) + own + LOOK_STEP.times(steps);
-            self.state.timers.insert((at, Due::Service(id)));
+            self.look_each(id, LOOK_STEP, work.now);
         }
+    }
+
+    /// A service is looked at again within a step, and with each step for as long as each look says so. Looks
+    /// within one step share one timer: one of its own for each of them would give ever more looks. And
+    /// services do not look all at once.
+    pub(super) fn look_each(&mut self, id: ServiceId, step: Span, now: Time) {
+        let step = Span(step.0.max(1));
+        let own = u64::from(id.0).wrapping_mul(7_919) % step.0;
+        let own = Span(own / GRAIN.0 * GRAIN.0);
+        let steps = now.since(Time(0) + own).0 / step.0 + 1;
+        self.state.timers.insert((Time(0) + own + step.times(steps), Due::Service(id)));
     }
 
     /// While in doubt witnesses are asked again and again, whatever is decided: a verdict rests on
@@ -108,13 +119,15 @@ impl Cell {
             return;
         }
         if self.is_spoken_for(service) {
-            self.state.timers.insert((work.now + SPOKEN_FOR, Due::Service(id)));
-            return;
+            return self.look_each(id, SPOKEN_FOR, work.now);
         }
         let of = self.witnesses(service);
         self.ask(id, &of, work);
-        let every = self.state.services.get(&id).map_or(Span(0), |s| self.asks_every(s, work.now));
-        self.state.timers.insert((work.now + every, Due::Service(id)));
+        let Some(service) = self.state.services.get(&id) else { return };
+        let asked = service.doubt.as_ref().and_then(|doubt| doubt.asked).unwrap_or(work.now);
+        // However often it is looked at meanwhile, it is one timer.
+        let again = asked + self.asks_every(service, asked);
+        self.state.timers.insert((again.max(work.now + Span(1)), Due::Service(id)));
     }
 
     /// Whom to ask about a service's primary; nobody while there is no doubt.

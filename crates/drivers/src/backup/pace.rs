@@ -75,7 +75,7 @@ impl Paced {
             }
             // It answered, whatever it said.
             _ if self.known(repository).is_full() => {}
-            _ => self.change(repository, Pace::stored),
+            _ => self.change(repository, |pace| pace.stored(now())),
         }
         sent
     }

@@ -103,7 +103,10 @@ impl Seat {
     }
 
     /// Goals arrive at a host.
-    pub fn take_goals(&mut self, n: usize, goals: Vec<Goal>) {
+    pub fn take_goals(&mut self, n: usize, whole: bool, goals: Vec<Goal>) {
+        if whole {
+            self.forget_others(n, &goals);
+        }
         let mut quiet = Vec::new();
         let mut awake: BTreeMap<Slot, Vec<Goal>> = BTreeMap::new();
         let mut woken = Vec::new();
@@ -145,6 +148,26 @@ impl Seat {
         }
     }
 
+    /// What is gone and not wanted is forgotten.
+    fn forget_others(&mut self, n: usize, goals: &[Goal]) {
+        let named = |id: &MemberId| goals.iter().any(|goal| goal.member == *id);
+        let gone = |id: &MemberId| {
+            self.member(*id).is_some_and(|member| {
+                member.mind.is_none() && member.stored.applied.goal.want == Want::Removed
+            })
+        };
+        let over: Vec<MemberId> =
+            self.hosts[n].members.iter().copied().filter(|id| !named(id) && gone(id)).collect();
+        for id in over {
+            self.members[id.0 as usize] = None;
+            let host = &mut self.hosts[n];
+            host.members.retain(|member| *member != id);
+            host.marks.remove(&id);
+            host.digest = None;
+        }
+        self.settle_disk(n);
+    }
+
     /// Notes which members a service has.
     fn note_service(&mut self, goal: &Goal) {
         let id = goal.identity.service.0 as usize;
@@ -172,6 +195,7 @@ impl Seat {
             job: None,
             replication: None,
             mind: None,
+            doing: None,
         };
         let at = id.0 as usize;
         if self.members.len() <= at {
@@ -407,10 +431,12 @@ impl Seat {
     /// A mind reports members that changed.
     fn said(&mut self, n: usize, slot: Slot, members: Vec<report::Member>) {
         let now = self.now;
-        let mut news = Vec::new();
+        let (mut news, mut stirred) = (Vec::new(), false);
         for report in members {
             let id = report.member;
             let Some(member) = self.member_mut(id) else { continue };
+            let doing = (report.state, report.pid, report.write_proven, report.applied);
+            stirred |= member.doing.replace(doing) != Some(doing);
             member.replication.clone_from(&report.replication);
             member.job = report.archive.as_ref().and_then(|a| a.job.clone()).map(Box::new);
             let mark = report::mark(&report);
@@ -420,11 +446,11 @@ impl Seat {
                 news.push(report);
             }
         }
+        if let Some(awake) = self.hosts[n].minds[slot].as_mut().filter(|_| stirred) {
+            awake.said = now;
+        }
         if news.is_empty() {
             return;
-        }
-        if let Some(awake) = self.hosts[n].minds[slot].as_mut() {
-            awake.said = now;
         }
         self.send_members(n, false, news);
     }
@@ -581,6 +607,9 @@ impl Seat {
         let calm = awake.members.iter().all(|id| {
             let Some(member) = self.member(*id) else { return true };
             let goal = &member.stored.applied.goal;
+            if goal.want != Want::Running {
+                return member.server.process == Process::None;
+            }
             let runs = member.server.runs(now);
             let standby = member.server.part.as_deref().is_some_and(|part| part.standby);
             match &goal.role {
@@ -593,7 +622,8 @@ impl Seat {
         });
         let reports: Vec<report::Member> = awake.brain.members().collect();
         let settled = reports.iter().all(|report| {
-            matches!(report.state, State::Ready | State::Following) && report.trouble.is_none()
+            let rests = matches!(report.state, State::Stopped | State::Sealed | State::Gone);
+            (report.state.serves() || rests) && report.trouble.is_none()
         });
         if !calm || !settled {
             return false;

@@ -11,8 +11,8 @@ use evenkeel_core::cell::Link;
 use evenkeel_core::check::{self, Unread};
 use evenkeel_core::digest::Digest;
 use evenkeel_core::driver::{Archived, Process};
-use evenkeel_core::goal::Role;
-use evenkeel_core::id::{HostId, MemberId};
+use evenkeel_core::goal::{Role, Want};
+use evenkeel_core::id::{HostId, MemberId, Revision, Term};
 use evenkeel_core::member::State;
 use evenkeel_core::moment::Moment;
 use evenkeel_core::report::{self, Mark, ToAgent};
@@ -49,7 +49,12 @@ pub(super) struct Member {
     pub replication: Option<Box<report::Replication>>,
     /// The mind that is awake for it.
     pub mind: Option<Slot>,
+    /// What it was doing by its newest report.
+    pub doing: Option<Doing>,
 }
+
+/// What a member is doing: its state, its process, whether it was proven, and the goal it applied.
+pub(super) type Doing = (State, Option<u32>, bool, (Term, Revision));
 
 /// A mind that is awake.
 pub(super) struct Awake {
@@ -63,7 +68,7 @@ pub(super) struct Awake {
     pub wake: Option<Time>,
     /// Driver calls under way.
     pub calls: u32,
-    /// When it had something to say last.
+    /// When one of its members was doing something else than before, last.
     pub said: Time,
 }
 
@@ -103,6 +108,8 @@ pub(super) struct Disk {
     pub at: Time,
     /// Since when the oldest of them waits.
     pub since: Option<Time>,
+    /// When some of it was taken last, while it is on its way.
+    pub taken: Time,
     /// Why none of it is taken.
     pub trouble: Option<&'static str>,
     /// What the guard does about it.
@@ -140,6 +147,7 @@ impl Disk {
             per_min: 0,
             at: Time(0),
             since: None,
+            taken: Time(0),
             trouble: None,
             level: Level::Fine,
             pace: Pace::default(),
@@ -233,7 +241,13 @@ impl Member {
             Process::Running { pid } => Some(pid),
             _ => None,
         };
-        let follows = matches!(goal.role, Role::Standby { .. });
+        let state = match (goal.want, &goal.role) {
+            (Want::Running, Role::Standby { .. }) => State::Following,
+            (Want::Running, _) => State::Ready,
+            (Want::Stopped, _) => State::Stopped,
+            (Want::Sealed, _) => State::Sealed,
+            (Want::Removed, _) => State::Gone,
+        };
         let archive = (goal.archive.is_some() || goal.job.is_some()).then(|| {
             let said = disk.archived(goal.member, repository, now);
             let face = disk.face(now);
@@ -258,11 +272,11 @@ impl Member {
             incarnation: goal.incarnation,
             pledged: self.stored.applied.pledged,
             applied: (goal.term, goal.revision),
-            state: if follows { State::Following } else { State::Ready },
+            state,
             pid,
             restarts: self.stored.restarts,
             deaths: self.stored.deaths,
-            write_proven: !follows,
+            write_proven: state == State::Ready,
             trouble: None,
             refused: None,
             port_taken: false,

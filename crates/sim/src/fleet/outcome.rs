@@ -84,7 +84,7 @@ pub struct Outcome {
     pub worst_outage_ms: u64,
     /// The most that was ever asked of storage in a second, in hundredths of what it bears.
     pub storage_worst_percent: u64,
-    /// Seconds in which more was asked of storage than it bears.
+    /// Seconds in which half again as much was asked of storage as it bears, or more.
     pub storage_overloaded_seconds: u64,
     /// Working years of 2,000 hours that people would have needed.
     pub working_years_saved: f64,
@@ -302,7 +302,8 @@ impl Fleet<'_> {
             Expect::OverloadMaxS(max) => {
                 let seconds = outcome.storage_overloaded_seconds;
                 let text = format!(
-                    "storage is asked for more than it bears for {max} s at most ({seconds} s)"
+                    "storage is asked for half again as much as it bears, or more, for {max} s at most \
+                     ({seconds} s)"
                 );
                 (text, seconds <= *max)
             }

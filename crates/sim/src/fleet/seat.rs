@@ -289,7 +289,7 @@ impl Seat {
     /// A message arrives at an agent.
     fn hear(&mut self, host: usize, message: ToAgent) {
         match message {
-            ToAgent::Goals { goals, .. } => self.take_goals(host, goals),
+            ToAgent::Goals { whole, goals } => self.take_goals(host, whole, goals),
             ToAgent::SendAll => self.report_all(host),
             ToAgent::Ask(questions) => {
                 questions.iter().for_each(|question| self.look(host, question));

@@ -16,6 +16,10 @@ const PER_WIDTH: u64 = 5;
 const SURVEY: Span = Span::secs(30);
 /// The same while log is on its way.
 const PUSH: Span = Span::secs(1);
+/// More than so much of what it bears, in hundredths, and what is asked of storage keeps it from its work.
+pub(super) const OVERLOAD_PERCENT: u64 = 150;
+/// A host that brings nothing for so long says so.
+const TROUBLED: Span = Span::secs(60);
 /// Longest wait between two tries of a host while storage gives no answer.
 const TRY_MAX: u64 = 15_000;
 
@@ -48,7 +52,7 @@ pub(super) struct Storage {
     pub worst_percent: u64,
     /// The same since somebody looked.
     recent_percent: u64,
-    /// Seconds in which more was asked of it than it bears.
+    /// Seconds in which more than [`OVERLOAD_PERCENT`] was asked of it.
     pub overloaded_s: u64,
     pub naive: bool,
     /// How long it was away, all in all, and since when it is.
@@ -108,7 +112,7 @@ impl Storage {
             true => 1000,
             // It does capacity's share of its capacity: the rest is work on what nobody waits for any more.
             false => {
-                self.overloaded_s += 1;
+                self.overloaded_s += u64::from(percent > OVERLOAD_PERCENT);
                 let share = capacity * 1000 / asked;
                 share * share / 1000
             }
@@ -153,7 +157,7 @@ impl Seat {
                     for _ in 0..6 {
                         disk.pace.failed(UNREACHABLE, jitter * 999 / TRY_MAX, now);
                     }
-                    disk.pushes = true;
+                    (disk.pushes, disk.taken) = (true, now);
                     self.at(Span(jitter), Event::Survey(n));
                 }
             }
@@ -235,10 +239,14 @@ impl Seat {
             self.offered += offered;
             disk.waiting = before - taken;
             match taken == offered {
-                true => (0..taken.min(u64::from(WIDTH_MAX))).for_each(|_| disk.pace.stored()),
+                true => disk.pace.stored(now),
                 false => disk.pace.failed(OVERLOADED, jitter, now),
             }
-            disk.trouble = (taken < offered).then_some(OVERLOADED);
+            if taken > 0 {
+                disk.taken = now;
+            }
+            // One file that is asked to come again later is no trouble yet.
+            disk.trouble = (now.since(disk.taken) >= TROUBLED).then_some(OVERLOADED);
         }
         if disk.waiting == 0 && view.up {
             (disk.since, disk.trouble, disk.pushes) = (None, None, false);

@@ -39,14 +39,14 @@ impl Cell {
             return Next::Wait(again);
         }
         if let Posture::StorageDown { .. } = self.posture(now) {
-            return Next::Wait(now + super::WAIT_STEP);
+            return Next::Again;
         }
         // A proof that nothing could follow would be for nothing. News of a host has it looked at again.
         if self.away(service).is_some() {
             return Next::Rest;
         }
         if self.gate(&service.row, Lane::Planned, (false, None), now).is_err() {
-            return Next::Wait(now + super::WAIT_STEP);
+            return Next::Again;
         }
         // Without a backup the disks are all there is.
         let seed = self.own_seed(service).filter(|seed| seed.backup.is_some());

@@ -48,6 +48,8 @@ enum Next {
     Do(What),
     /// Nothing before this.
     Wait(Time),
+    /// Nothing now, for a reason that ends at no known time.
+    Again,
     /// Nothing until something else changes.
     Rest,
 }
@@ -64,9 +66,10 @@ impl Cell {
         match self.next_job(service, work.now) {
             Next::Do(what) => {
                 if !self.begin_job(id, what, work) {
-                    self.state.timers.insert((work.now + WAIT_STEP, Due::Service(id)));
+                    self.look_each(id, WAIT_STEP, work.now);
                 }
             }
+            Next::Again => self.look_each(id, WAIT_STEP, work.now),
             Next::Wait(at) => drop(self.state.timers.insert((at, Due::Service(id)))),
             Next::Rest => {}
         }
@@ -104,7 +107,7 @@ impl Cell {
             return Next::Do(What::Backup { rate_max: self.setup.policy.backup_rate_max });
         }
         if let Posture::StorageDown { .. } = self.posture(now) {
-            return Next::Wait(now + WAIT_STEP);
+            return Next::Again;
         }
         self.due(service, archive, now)
     }

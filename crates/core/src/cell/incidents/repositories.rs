@@ -43,9 +43,14 @@ impl Cell {
         // One that was removed is nobody's cause any more.
         let repositories = &self.state.row.repositories;
         names.retain(|name| repositories.iter().any(|known| known.name == *name));
+        let waits = said.is_some_and(|said| said.behind_since.is_some());
         let failing = &mut self.state.incidents.failing;
         if names.is_empty() {
-            failing.remove(&id);
+            // While log waits that they did not take, they are still why: a fleet that brings them hours of log
+            // has one trouble, and not one for each service.
+            if !waits {
+                failing.remove(&id);
+            }
             return;
         }
         let new = || Failing { repositories: Vec::new(), since: now };
