@@ -192,11 +192,11 @@ impl Cell {
         let doubt = service.doubt.as_ref()?;
         let zone = |id: HostId| self.state.hosts.get(&id).map_or("", |h| h.row.zone.as_str());
         let of = service.row.primary().host;
-        let mut zones: Vec<&str> = self.up().filter(|(id, _)| *id != of).map(|(_, z)| z).collect();
-        zones.sort_unstable();
-        zones.dedup();
+        // Two are all it takes; which hosts there are beyond that is not looked at for every service.
+        let mut others = self.up().filter(|(id, _)| *id != of).map(|(_, zone)| zone);
+        let zones = others.next().map_or(0, |first| 1 + usize::from(others.any(|z| z != first)));
         let down_after = self.pace(service).0;
-        Some(knowing::verdict(doubt, zone, zones.len(), now, down_after, &self.setup.policy))
+        Some(knowing::verdict(doubt, zone, zones, now, down_after, &self.setup.policy))
     }
 
     /// How long evidence against a service's primary must last, and how often it is sought.
