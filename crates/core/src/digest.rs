@@ -32,7 +32,10 @@ impl Digest {
     /// When the value cannot be written as JSON, which no type of this crate allows.
     #[must_use]
     pub fn of_json<T: Serialize>(value: &T) -> Self {
-        Self::of(&serde_json::to_vec(value).expect("the core's types are all JSON"))
+        // Most are goals, and those are of about this size.
+        let mut bytes = Vec::with_capacity(2048);
+        serde_json::to_writer(&mut bytes, value).expect("the core's types are all JSON");
+        Self::of(&bytes)
     }
 
     /// The first 12 digits, enough for people.

@@ -47,12 +47,8 @@ pub fn decode(text: &str) -> Option<impl Iterator<Item = u8>> {
 ///
 /// # Errors
 /// Those of whoever takes it.
-pub fn serialize<A, S>(bytes: &SmallVec<A>, to: S) -> Result<S::Ok, S::Error>
-where
-    A: Array<Item = u8>,
-    S: Serializer,
-{
-    to.serialize_str(&encode(bytes))
+pub fn serialize<S: Serializer>(bytes: impl AsRef<[u8]>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&encode(bytes.as_ref()))
 }
 
 /// Reads bytes of a row.

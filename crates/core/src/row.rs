@@ -106,9 +106,19 @@ pub enum Error {
 /// When the value cannot be written as JSON, which no row type allows.
 #[must_use]
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
-    serde_json::to_writer(&mut bytes, value).expect("rows are all JSON");
-    bytes
+    encode_with(&mut Vec::new(), value)
+}
+
+/// The same, by way of a buffer that many rows are written in one after another.
+///
+/// # Panics
+/// As [`encode`].
+#[must_use]
+pub fn encode_with<T: Serialize>(buffer: &mut Vec<u8>, value: &T) -> Vec<u8> {
+    buffer.clear();
+    buffer.push(VERSION);
+    serde_json::to_writer(&mut *buffer, value).expect("rows are all JSON");
+    buffer.as_slice().to_vec()
 }
 
 /// The value of a row's bytes.

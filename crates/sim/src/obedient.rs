@@ -14,7 +14,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use evenkeel_core::backup::engine::Engine;
 use evenkeel_core::backup::job::{self, Backup, Done, Job, Proof};
@@ -29,6 +29,7 @@ use evenkeel_core::moment::Moment;
 use evenkeel_core::order::{Keys, Order};
 use evenkeel_core::policy::Policy;
 use evenkeel_core::promise::Position;
+use evenkeel_core::remedy::Remedies;
 use evenkeel_core::report::{self, FromAgent, Hello, Mark, Member, ToAgent};
 use evenkeel_core::route::{FromGateway, ToGateway};
 use evenkeel_core::row::{Key, Writes};
@@ -40,6 +41,10 @@ const BATCH: usize = 50;
 const QUIET_AFTER_S: u32 = 1200;
 /// The same with archives, whose first backups and proofs come one after another.
 const QUIET_AFTER_ARCHIVES_S: u32 = 7200;
+
+/// One for all cells of a process, as in production.
+static REMEDIES: LazyLock<Arc<Remedies>> =
+    LazyLock::new(|| Arc::new(evenkeel_kinds::remedies::bundled()));
 
 /// How large a cell is.
 #[derive(Clone, Copy, Debug)]
@@ -295,7 +300,7 @@ pub fn setup(number: u32) -> Setup {
         store: StoreId("bench".to_owned()),
         policy: Policy { backup_repository_max: 1000, ..Policy::default() },
         kinds: evenkeel_kinds::KINDS,
-        remedies: Arc::new(evenkeel_kinds::remedies::bundled()),
+        remedies: Arc::clone(&REMEDIES),
     }
 }
 

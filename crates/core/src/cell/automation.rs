@@ -36,7 +36,7 @@ impl std::fmt::Debug for Standing<'_> {
 
 impl Standing<'_> {
     fn people(&self) -> Option<&rows::People> {
-        self.service.row.people.as_deref()
+        self.service.row.people()
     }
 }
 
@@ -114,7 +114,7 @@ impl Cell {
         (by_person, held_by): (bool, Option<OperationId>),
         now: Time,
     ) -> Result<(), claim::Refusal> {
-        let held = row.upkeep.as_ref().and_then(|upkeep| upkeep.drills.holds_until(now));
+        let held = row.upkeep().and_then(|upkeep| upkeep.drills.holds_until(now));
         // What needs repair is exercised no further.
         let drill = held.filter(|_| row.health == Health::Healthy);
         let brake = self.state.row.brake.as_deref().map(Brakes::Fleet);
@@ -187,15 +187,13 @@ impl Cell {
     /// Ends pins whose time has come, and keeps the question to people as the decision has it.
     pub(super) fn keep_people(&mut self, id: ServiceId, work: &mut Work) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
-        let Some(people) = service.row.people.as_deref_mut() else { return };
-        let Some(pin) = &people.pin else { return };
+        let Some(pin) = service.row.people().and_then(|people| people.pin.as_ref()) else { return };
         if work.now < pin.until {
             self.state.timers.insert((pin.until, Due::Service(id)));
             return;
         }
         let text = format!("the pin to {} has ended by itself", pin.level);
-        people.pin = None;
-        drop_empty(&mut service.row);
+        service.row.change_people(|people| people.pin = None);
         work.note(Topic::Order, service.row.name.as_str(), text, Vec::new());
         work.record(id);
         self.settle(id, work);
@@ -212,7 +210,7 @@ impl Cell {
             ) => return,
             Decision::Hold(reason) if reason.remedy().is_some() => {
                 let service = self.state.services.get(&id);
-                let asked = service.and_then(|s| s.row.people.as_ref()?.approval.as_ref());
+                let asked = service.and_then(|s| s.row.people()?.approval.as_ref());
                 let Some(asked) = asked.map(|asked| asked.remedy.to_string()) else { return };
                 if reason.remedy() == Some(asked.as_str()) || self.applies(id, &asked, work.now) {
                     return;
@@ -222,7 +220,7 @@ impl Cell {
             _ => None,
         };
         let Some(service) = self.state.services.get_mut(&id) else { return };
-        let asked = service.row.people.as_ref().and_then(|people| people.approval.as_ref());
+        let asked = service.row.people().and_then(|people| people.approval.as_ref());
         let void = |asked: &Approval| {
             let given = asked.given.as_ref();
             given.is_some_and(|(_, at)| work.now.since(*at) >= APPROVAL_KEEP)
@@ -237,7 +235,7 @@ impl Cell {
                 let number = self.state.row.approvals;
                 let approval =
                     Approval { id: number, remedy: remedy.into(), since: work.now, given: None };
-                service.row.people.get_or_insert_default().approval = Some(approval);
+                service.row.change_people(|people| people.approval = Some(approval));
                 let text = format!(
                     "remedy {remedy} waits for a person's yes: `evenkeel approve {number}`"
                 );
@@ -246,10 +244,7 @@ impl Cell {
                 work.record(id);
             }
             _ => {
-                if let Some(people) = service.row.people.as_deref_mut() {
-                    people.approval = None;
-                }
-                drop_empty(&mut service.row);
+                service.row.change_people(|people| people.approval = None);
                 work.record(id);
             }
         }
@@ -258,10 +253,7 @@ impl Cell {
     /// The yes was used.
     pub(super) fn use_approval(&mut self, id: ServiceId) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
-        if let Some(people) = service.row.people.as_deref_mut() {
-            people.approval = None;
-        }
-        drop_empty(&mut service.row);
+        service.row.change_people(|people| people.approval = None);
     }
 
     /// Takes an order about how far automation goes.
@@ -392,14 +384,11 @@ impl Cell {
         let text = if let Some((level, span)) = pin {
             let until = work.now + span;
             let pin = Pin { level, until, reason: reason.into(), by: by.into() };
-            service.row.people.get_or_insert_default().pin = Some(pin);
+            service.row.change_people(|people| people.pin = Some(pin));
             self.state.timers.insert((until, Due::Service(id)));
             format!("{name} is pinned to {level} for {span}: {reason}")
         } else {
-            if let Some(people) = service.row.people.as_deref_mut() {
-                people.pin = None;
-            }
-            drop_empty(&mut service.row);
+            service.row.change_people(|people| people.pin = None);
             format!("{name} is not pinned any more")
         };
         work.record(id);
@@ -411,17 +400,20 @@ impl Cell {
     /// Takes a person's yes.
     fn order_approve(&mut self, by: &str, number: u32, work: &mut Work) -> Result<Accepted, Error> {
         let asks = |service: &&Service| {
-            let people = service.row.people.as_deref();
+            let people = service.row.people();
             people.and_then(|p| p.approval.as_ref()).is_some_and(|a| a.id == number)
         };
         let found = self.state.services.values().find(asks).map(|service| service.row.id);
         let service = found.and_then(|id| self.state.services.get_mut(&id));
         let Some(service) = service else { return Err(Error::NoSuchApproval { id: number }) };
         let (id, name) = (service.row.id, service.row.name.clone());
-        let approval = service.row.people.as_deref_mut().and_then(|p| p.approval.as_mut());
-        let Some(approval) = approval else { return Err(Error::NoSuchApproval { id: number }) };
-        approval.given = Some((by.into(), work.now));
-        let text = format!("remedy {} may run for {name}", approval.remedy);
+        let remedy = service.row.change_people(|people| {
+            let approval = people.approval.as_mut()?;
+            approval.given = Some((by.into(), work.now));
+            Some(approval.remedy.clone())
+        });
+        let Some(remedy) = remedy else { return Err(Error::NoSuchApproval { id: number }) };
+        let text = format!("remedy {remedy} may run for {name}");
         work.record(id);
         work.services.insert(id);
         Ok(self.accepted(id, text))
@@ -560,7 +552,7 @@ impl Cell {
 
 /// A service's pin, for people.
 pub(super) fn show_pin(row: &rows::Service, now: Time) -> Option<view::Pin> {
-    let pin = row.people.as_deref()?.pin.as_ref().filter(|pin| now < pin.until)?;
+    let pin = row.people()?.pin.as_ref().filter(|pin| now < pin.until)?;
     Some(view::Pin {
         level: pin.level,
         ends_in_ms: pin.until.since(now),
@@ -571,7 +563,7 @@ pub(super) fn show_pin(row: &rows::Service, now: Time) -> Option<view::Pin> {
 
 /// What waits for a person's yes, for people.
 pub(super) fn show_approval(row: &rows::Service, now: Time) -> Option<view::Approval> {
-    let approval = row.people.as_deref()?.approval.as_ref()?;
+    let approval = row.people()?.approval.as_ref()?;
     Some(view::Approval {
         id: approval.id,
         service: row.name.as_str().to_owned(),
@@ -581,16 +573,9 @@ pub(super) fn show_approval(row: &rows::Service, now: Time) -> Option<view::Appr
     })
 }
 
-/// Nothing said, nothing kept.
-fn drop_empty(row: &mut rows::Service) {
-    if row.people.as_deref() == Some(&rows::People::default()) {
-        row.people = None;
-    }
-}
-
 /// Whether the agent may restart what dies by itself: its remedy is on, and nobody pinned the service.
 pub(super) fn agent_restarts(rules: &[Rule], remedies: &Remedies, row: &rows::Service) -> bool {
-    let pinned = row.people.as_deref().and_then(|people| people.pin.as_ref());
+    let pinned = row.people().and_then(|people| people.pin.as_ref());
     let on =
         |remedy: &Remedy| automation::level(rules, remedy, row.id, &row.offer.kind) == Level::Auto;
     pinned.is_none_or(|pin| pin.level.allows(Lane::Emergency)) && remedies.restart().is_some_and(on)

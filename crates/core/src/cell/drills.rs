@@ -32,7 +32,7 @@ pub(super) fn words(order: &Order) -> (&str, &'static str) {
 }
 
 fn drills(service: &Service) -> Option<&Drills> {
-    service.row.upkeep.as_ref().map(|upkeep| &upkeep.drills)
+    service.row.upkeep().map(|upkeep| &upkeep.drills)
 }
 
 impl Cell {
@@ -110,7 +110,7 @@ impl Cell {
     /// The drill that a service is due for and could bear.
     fn due_drill(&self, service: &Service, now: Time) -> Option<Candidate> {
         let none = rows::Upkeep::default();
-        let upkeep = service.row.upkeep.as_deref().unwrap_or(&none);
+        let upkeep = service.row.upkeep().unwrap_or(&none);
         let windows = self.windows(service);
         let went = |planned: &&Planned| {
             planned.task == Task::Drill && matches!(next(planned, windows, now), Next::Go(_))

@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use super::rows::{self, Began};
+use super::compact::Name;
+use super::rows::{Began, Findings};
 use super::state::{self, Seen, Service};
 use super::turn::Work;
 use super::{Cell, goals};
@@ -180,7 +180,10 @@ impl Cell {
     }
 
     /// What is not as it should be about a service's endpoints.
-    fn endpoint_findings(&self, row: &rows::Service) -> Vec<(&'static str, Severity, String)> {
+    fn endpoint_findings(
+        &self,
+        row: &super::rows::Service,
+    ) -> Vec<(&'static str, Severity, String)> {
         let mut found = Vec::new();
         if row.open && self.state.gateways.is_empty() {
             let text = "no gateway is heard: the endpoint may not be open".to_owned();
@@ -247,27 +250,25 @@ impl Cell {
         let state::State { services, names, .. } = &mut self.state;
         let Some(service) = services.get_mut(&id) else { return };
         let row = &mut service.row;
-        if report.checks.is_empty() && row.findings.is_none() {
+        if report.checks.is_empty() && row.findings.is_empty() {
             return;
         }
         let kind = goals::kind(&self.setup, row.offer.kind.as_str());
         let checks = kind.map_or(&[][..], |kind| kind.checks());
-        let mut began = row.findings.take().map_or_else(Vec::new, <[Began]>::into_vec);
-        let members: Vec<MemberId> = row.members.iter().map(|member| member.id).collect();
+        let (began, members) = (&mut row.findings, &row.members);
         let known = began.len();
-        began.retain(|began| began.member.is_some_and(|member| members.contains(&member)));
+        began.retain(|began| members.iter().any(|member| began.member() == Some(member.id)));
         let gone = began.len() != known;
         let unread =
             |check: &str| !report.state.serves() || is_unread(&report.unread, checks, check);
         let none = Vec::new();
         let had = before.and_then(|seen| seen.checks.as_deref()).unwrap_or(&none);
         let of = Some(report.member);
-        let (changed, notes) = keep(&mut began, names, (of, had, &report.checks), unread, work.now);
+        let (changed, notes) = keep(began, names, (of, had, &report.checks), unread, work.now);
         let alone = |check: &str| holds(checks, check) == Holds::Anywhere;
         for (_, text) in notes.into_iter().filter(|(check, _)| alone(check)) {
             work.note(Topic::Finding, row.name.as_str(), text, Vec::new());
         }
-        row.findings = (!began.is_empty()).then(|| began.into_boxed_slice());
         if changed || gone {
             work.record(id);
         }
@@ -324,8 +325,8 @@ fn everywhere<'a>(
 /// Takes in what is found: what is new begins now, what is gone ends unless it was not read. Gives whether
 /// anything changed, and what the journal is to tell, by check.
 fn keep<'a>(
-    began: &mut Vec<Began>,
-    names: &mut BTreeSet<Arc<str>>,
+    began: &mut Findings,
+    names: &mut BTreeSet<Name>,
     (member, had, has): (Option<MemberId>, &'a [check::Result], &'a [check::Result]),
     unread: impl Fn(&str) -> bool,
     now: Time,
@@ -333,12 +334,13 @@ fn keep<'a>(
     let mut changed = false;
     let mut notes = Vec::new();
     for result in has {
-        let known =
-            began.iter_mut().find(|began| *began.check == *result.check && began.member == member);
+        let known = began
+            .iter_mut()
+            .find(|began| *began.check == *result.check && began.member() == member);
         let news = match known {
             None => {
                 let (check, severity) = (named(names, &result.check), result.severity);
-                began.push(Began { check, member, severity, since: now });
+                began.push(Began::new(check, member, severity, now));
                 changed = true;
                 true
             }
@@ -357,7 +359,7 @@ fn keep<'a>(
         }
     }
     began.retain(|began| {
-        let gone = began.member == member
+        let gone = began.member() == member
             && !has.iter().any(|result| *result.check == *began.check)
             && !unread(&began.check);
         if gone {
@@ -370,12 +372,12 @@ fn keep<'a>(
 }
 
 /// A check's name, kept once.
-pub(super) fn named(names: &mut BTreeSet<Arc<str>>, name: &str) -> Arc<str> {
+pub(super) fn named(names: &mut BTreeSet<Name>, name: &str) -> Name {
     if let Some(known) = names.get(name) {
-        return Arc::clone(known);
+        return known.clone();
     }
-    let new: Arc<str> = Arc::from(name);
-    names.insert(Arc::clone(&new));
+    let new = Name::new(name);
+    names.insert(new.clone());
     new
 }
 

@@ -223,7 +223,7 @@ impl Cell {
             draining: false,
             operation: None,
             incident: IncidentId(0),
-            findings: Vec::new(),
+            findings: rows::Findings::new(),
         };
         let rack = row.rack.as_ref().map_or_else(String::new, |rack| format!(", rack {rack},"));
         let text = format!("joined in zone {}{rack} at {}", row.zone, row.address);
@@ -318,6 +318,7 @@ impl Cell {
             return;
         };
         let checks = self.state.shared(report.checks.clone());
+        let archive = self.state.alike(report.archive.as_deref());
         let data_dir = self.data_dir(host, report);
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let rare = Rare {
@@ -350,7 +351,7 @@ impl Cell {
             checks,
             rare: (rare != Rare::default()).then(|| Box::new(rare)),
             replication: report.replication.clone(),
-            archive: report.archive.clone(),
+            archive,
         });
         self.keep_findings(id, report, before.as_ref(), work);
         self.note_behind(id);

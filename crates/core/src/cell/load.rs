@@ -65,6 +65,7 @@ impl Cell {
         for (key, body) in of(Table::Toil) {
             cell.state.toil = decode(body).map_err(bad(*key))?;
         }
+        cell.state.services.expect(of(Table::Service).count());
         for (key, body) in of(Table::Service) {
             let row: rows::Service = decode(body).map_err(bad(*key))?;
             cell.take_row(row)?;

@@ -44,14 +44,14 @@ pub(super) fn words(order: &Order) -> (&str, &'static str) {
 impl Cell {
     /// The windows of a service: its own, or the policy's.
     pub(super) fn windows<'a>(&'a self, service: &'a Service) -> Option<&'a Windows> {
-        let own = service.row.upkeep.as_ref().and_then(|upkeep| upkeep.windows.as_ref());
+        let own = service.row.upkeep().and_then(|upkeep| upkeep.windows.as_ref());
         own.or(self.setup.policy.maintenance_window.as_ref())
     }
 
     /// Whether a service is as it should be and nothing else is done to it.
     pub(super) fn quiet(&self, service: &Service, now: Time) -> bool {
         let row = &service.row;
-        let drills = row.upkeep.as_ref().map(|upkeep| &upkeep.drills);
+        let drills = row.upkeep().map(|upkeep| &upkeep.drills);
         row.phase == Phase::Serving
             && row.health == Health::Healthy
             && row.operation.is_none()
@@ -66,14 +66,16 @@ impl Cell {
         change: impl FnOnce(&mut rows::Upkeep) -> T,
     ) -> Option<T> {
         let service = self.state.services.get_mut(&id)?;
-        let mut upkeep = service.row.upkeep.take().unwrap_or_default();
-        let changed = change(&mut upkeep);
-        if *upkeep == rows::Upkeep::default() {
-            self.state.upkept.remove(&id);
-        } else {
-            service.row.upkeep = Some(upkeep);
-            self.state.upkept.insert(id);
-        }
+        let changed = service.row.few.change(|few| {
+            let mut upkeep = few.upkeep.take().unwrap_or_default();
+            let changed = change(&mut upkeep);
+            few.upkeep = (*upkeep != rows::Upkeep::default()).then_some(upkeep);
+            changed
+        });
+        match service.row.upkeep() {
+            Some(_) => self.state.upkept.insert(id),
+            None => self.state.upkept.remove(&id),
+        };
         work.record(id);
         work.services.insert(id);
         Some(changed)
@@ -82,7 +84,7 @@ impl Cell {
     /// Has planned work begin that may.
     pub(super) fn maintain(&mut self, id: ServiceId, work: &mut Work) {
         let Some(service) = self.state.services.get(&id) else { return };
-        let Some(upkeep) = service.row.upkeep.as_deref() else { return };
+        let Some(upkeep) = service.row.upkeep() else { return };
         let mut due = None;
         // A drill is begun by whoever does it.
         let own = |planned: &&Planned| planned.operation.is_none() && planned.task != Task::Drill;
@@ -142,7 +144,7 @@ impl Cell {
         work: &mut Work,
     ) {
         let Some(service) = self.state.services.get(&id) else { return };
-        let Some(upkeep) = service.row.upkeep.as_deref() else { return };
+        let Some(upkeep) = service.row.upkeep() else { return };
         let ours = |planned: &&Planned| planned.operation == Some(operation);
         let Some(number) = upkeep.planned.iter().find(ours).map(|planned| planned.id) else {
             return;
@@ -216,7 +218,7 @@ impl Cell {
     fn planned(&self, number: u32) -> Result<(ServiceId, String), Error> {
         for id in &self.state.upkept {
             let Some(service) = self.state.services.get(id) else { continue };
-            let all = service.row.upkeep.as_deref().map_or(&[][..], |upkeep| &upkeep.planned);
+            let all = service.row.upkeep().map_or(&[][..], |upkeep| &upkeep.planned);
             let Some(planned) = all.iter().find(|planned| planned.id == number) else { continue };
             let name = service.row.name.as_str().to_owned();
             if planned.operation.is_some() {
@@ -245,7 +247,7 @@ impl Cell {
         if let Some(past) = required_by.filter(|by| *by <= work.now) {
             return Err(Error::DayPast { by: shown(past) });
         }
-        let known = self.state.services.get(&id).and_then(|s| s.row.upkeep.as_deref());
+        let known = self.state.services.get(&id).and_then(|s| s.row.upkeep());
         if known.is_some_and(|upkeep| upkeep.planned.len() >= PLANNED_MAX) {
             return Err(Error::TooMuchPlanned { name: name.to_owned(), max: PLANNED_MAX });
         }
@@ -284,7 +286,7 @@ impl Cell {
     }
 
     fn items(&self, service: &Service, now: Time) -> Vec<Item> {
-        let all = service.row.upkeep.as_deref().map_or(&[][..], |upkeep| &upkeep.planned);
+        let all = service.row.upkeep().map_or(&[][..], |upkeep| &upkeep.planned);
         let item = |planned: &Planned| {
             let (state, opens) = match next(planned, self.windows(service), now) {
                 _ if planned.operation.is_some() => ("under way", None),
@@ -311,7 +313,7 @@ impl Cell {
     pub fn maintenance(&self, name: &str, now: Time) -> Option<Page> {
         let service = self.state.named(name)?;
         let windows = self.windows(service);
-        let own = service.row.upkeep.as_ref().is_some_and(|upkeep| upkeep.windows.is_some());
+        let own = service.row.upkeep().is_some_and(|upkeep| upkeep.windows.is_some());
         let open = crate::maintenance::is_open(windows, now);
         Some(Page {
             service: name.to_owned(),
@@ -335,7 +337,7 @@ impl Cell {
         now: Time,
     ) -> Vec<(&'static str, Severity, String, Span)> {
         let mut found = self.drill_findings(service, now);
-        let all = service.row.upkeep.as_deref().map_or(&[][..], |upkeep| &upkeep.planned);
+        let all = service.row.upkeep().map_or(&[][..], |upkeep| &upkeep.planned);
         for planned in all.iter().filter(|planned| planned.operation.is_none()) {
             let Some(by) = planned.required_by.filter(|by| *by <= now) else { continue };
             let text = format!(

@@ -36,6 +36,7 @@ mod rows;
 mod show;
 mod state;
 mod steps;
+mod stored;
 mod toil;
 mod turn;
 

@@ -137,8 +137,7 @@ impl Cell {
         }
         let host = service.row.primary().host;
         let zone = self.state.hosts.get(&host).map_or("", |h| h.row.zone.as_str());
-        let up: Vec<(HostId, &str)> = self.up().collect();
-        knowing::witnesses(host, zone, &up)
+        knowing::witnesses(host, zone, self.up())
     }
 
     /// What is decided on a service now. Also what `explain` prints.
@@ -202,7 +201,7 @@ impl Cell {
             verdict: self.verdict(service, now),
             witnesses: self.witnesses(service),
             automation: &Standing { cell: self, service, now },
-            runs: row.runs.as_deref().unwrap_or_default(),
+            runs: row.runs(),
         }))
     }
 
@@ -245,12 +244,16 @@ impl Cell {
     fn remedy(&mut self, id: ServiceId, plan: &Plan, work: &mut Work) {
         let remedy: Box<str> = plan.remedy.as_str().into();
         if let Some(service) = self.state.services.get_mut(&id) {
-            let mut runs = service.row.runs.take().map_or_else(Vec::new, Vec::from);
             // What a remedy's own budget counts no more is forgotten; budgets bound what is left.
             let known = |run: &Run| self.setup.remedies.named(&run.remedy);
-            runs.retain(|run| known(run).is_some_and(|r| work.now.since(run.at) < r.budget.window));
-            runs.push(Run { remedy: remedy.clone(), at: work.now });
-            service.row.runs = Some(runs.into());
+            service.row.few.change(|few| {
+                let mut runs = std::mem::take(&mut few.runs).into_vec();
+                runs.retain(|run| {
+                    known(run).is_some_and(|r| work.now.since(run.at) < r.budget.window)
+                });
+                runs.push(Run { remedy: remedy.clone(), at: work.now });
+                few.runs = runs.into();
+            });
         }
         self.use_approval(id);
         self.begin_course(id, &plan.course, Cause::Remedy { name: remedy }, work);
@@ -511,8 +514,10 @@ impl Cell {
 
 /// What a remedy did is waited for from its end on: it may have taken longer than its cooldown.
 fn ran(row: &mut rows::Service, operation: &Operation, now: Time) {
-    let (Some(remedy), Some(runs)) = (operation.cause.remedy(), row.runs.as_mut()) else { return };
-    if let Some(run) = runs.iter_mut().rev().find(|run| *run.remedy == *remedy) {
-        run.at = now;
-    }
+    let Some(remedy) = operation.cause.remedy() else { return };
+    row.few.change(|few| {
+        if let Some(run) = few.runs.iter_mut().rev().find(|run| *run.remedy == *remedy) {
+            run.at = now;
+        }
+    });
 }

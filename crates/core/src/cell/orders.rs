@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::backups::restore::Wanted;
 use super::backups::rows::Archive;
+use super::compact::Few;
 use super::turn::Work;
 use super::{Cell, drills, goals, maintenance, rows, state};
 use crate::alert::IncidentId;
@@ -196,12 +197,10 @@ impl Cell {
             members,
             secret: secret.into(),
             operation: None,
-            runs: None,
-            findings: None,
+            few: Few::default(),
+            findings: rows::Findings::new(),
             paged: false,
             archive: keys.filter(|_| archives).map(|keys| Box::new(Archive::new(keys))),
-            people: None,
-            upkeep: None,
         };
         self.state.insert(state::Service::of(row));
         work.cell = true;

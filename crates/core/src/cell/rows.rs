@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::backups::rows::Archive;
+use super::compact::{Few, Name};
 use super::recovery::rows::Recovery;
 use crate::alert::IncidentId;
 use crate::automation::{Approval, Brake, Pin, Rule};
@@ -112,22 +113,42 @@ pub struct Host {
     #[serde(default, skip_serializing_if = "IncidentId::is_none")]
     pub incident: IncidentId,
     /// Since when its checks do not pass.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<Began>,
+    #[serde(default, skip_serializing_if = "Findings::is_empty")]
+    pub findings: Findings,
 }
 
 /// Since when a check does not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Began {
     /// The check's name, one for all rows alike.
-    pub check: Arc<str>,
-    /// The member that it is about; none: the host whose row this is in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub member: Option<MemberId>,
+    pub check: Name,
+    /// The member that it is about; number 0: the host whose row this is in.
+    #[serde(default, skip_serializing_if = "nobody")]
+    member: MemberId,
     /// How bad.
     pub severity: Severity,
     /// Since when.
     pub since: Time,
+}
+
+/// Checks that do not pass; one is held inline, as most have none or the same one.
+pub type Findings = SmallVec<[Began; 1]>;
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn nobody(member: &MemberId) -> bool {
+    member.0 == 0
+}
+
+impl Began {
+    /// A check does not pass, of a member or of a host, from now on.
+    pub fn new(check: Name, member: Option<MemberId>, severity: Severity, since: Time) -> Self {
+        Self { check, member: member.unwrap_or_default(), severity, since }
+    }
+
+    /// The member that it is about; none: the host whose row this is in.
+    pub fn member(&self) -> Option<MemberId> {
+        Some(self.member).filter(|member| !nobody(member))
+    }
 }
 
 /// What was chosen when a service was created.
@@ -142,15 +163,14 @@ pub struct Offer {
 /// A packed secret; the size is that of PostgreSQL's, held inline.
 pub type Secret = SmallVec<[u8; 80]>;
 
-/// A service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A service. [`super::stored`] has the form it is stored in.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Its id.
     pub id: ServiceId,
     /// Its name.
     pub name: ServiceName,
     /// Its kind and plan; one for all services alike.
-    #[serde(flatten)]
     pub offer: Arc<Offer>,
     /// What it is doing.
     pub phase: Phase,
@@ -161,44 +181,42 @@ pub struct Service {
     /// Its endpoint's port.
     pub endpoint_port: u16,
     /// Its pooled endpoint's port; 0 where its plan has none.
-    #[serde(default)]
     pub pooled_port: u16,
     /// Since when the state shown is what it is.
     pub since: Time,
     /// Its term.
     pub term: Term,
     /// What may have been acknowledged and who covers it; `None` for a service without standbys.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promise: Option<Box<Promise>>,
     /// Another member took the primary's place by a remedy, and not every standby is back since.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed_over: bool,
     /// Its members; the first takes writes.
     pub members: SmallVec<[Member; 1]>,
     /// The owner's packed secret.
-    #[serde(with = "crate::hex")]
     pub secret: Secret,
     /// The operation under way.
     pub operation: Option<Box<Operation>>,
-    /// When remedies ran, oldest first; `None` for a service that never needed one.
-    pub runs: Option<Box<[Run]>>,
     /// Whether a person was told of the state it is in.
     pub paged: bool,
     /// The incident that it is a member of; 0: of none.
-    #[serde(default, skip_serializing_if = "IncidentId::is_none")]
     pub incident: IncidentId,
     /// Its archive, where its plan has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Box<Archive>>,
+    /// What few services have.
+    pub few: Few<Extra>,
+    /// Since when its members' checks do not pass.
+    pub findings: Findings,
+}
+
+/// What few services have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// When remedies ran, oldest first.
+    pub runs: Box<[Run]>,
     /// What people said of automation on it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub people: Option<Box<People>>,
     /// Its windows, planned work and drills; `None` for a service that never had any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upkeep: Option<Box<Upkeep>>,
-    /// Since when its members' checks do not pass; `None` while all of them do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub findings: Option<Box<[Began]>>,
 }
 
 /// What people said, or are asked, about automation on one service.
@@ -301,8 +319,36 @@ impl Service {
     /// Since when a check of a member does not pass, if it does not.
     #[must_use]
     pub fn began(&self, check: &str, member: Option<MemberId>) -> Option<&Began> {
-        let mut began = self.findings.iter().flat_map(|findings| findings.iter());
-        began.find(|began| *began.check == *check && began.member == member)
+        let mut began = self.findings.iter();
+        began.find(|began| *began.check == *check && began.member() == member)
+    }
+
+    /// When remedies ran, oldest first.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        self.few.get().map_or(&[], |few| &few.runs)
+    }
+
+    /// What people said of automation on it.
+    #[must_use]
+    pub fn people(&self) -> Option<&People> {
+        self.few.get()?.people.as_deref()
+    }
+
+    /// Changes what people said, or are asked.
+    pub fn change_people<R>(&mut self, change: impl FnOnce(&mut People) -> R) -> R {
+        self.few.change(|few| {
+            let mut people = few.people.take().unwrap_or_default();
+            let changed = change(&mut people);
+            few.people = (*people != People::default()).then_some(people);
+            changed
+        })
+    }
+
+    /// Its windows, planned work and drills; `None` for a service that never had any.
+    #[must_use]
+    pub fn upkeep(&self) -> Option<&Upkeep> {
+        self.few.get()?.upkeep.as_deref()
     }
 
     /// The member that takes writes.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::compact::{self, Ports, Sorted};
+use super::compact::{self, Keyed, Name, Ports, Sorted, Stretch};
 use super::{Link, incidents, recovery, rows};
 use crate::act::Act;
 use crate::agent::Begun;
@@ -29,6 +29,11 @@ use crate::report::{self, Hello};
 use crate::time::Time;
 use crate::toil::Ledger;
 
+/// Different lists of failing checks that are never too many to keep.
+const CHECKS_MIN: usize = 64;
+/// Different reports of archives that are looked through for one alike.
+const ARCHIVES_MAX: usize = 8;
+
 /// Everything a cell knows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
@@ -41,7 +46,7 @@ pub struct State {
     /// Hosts.
     pub hosts: BTreeMap<HostId, Host>,
     /// Services, side by side in one stretch: one of them alone has nothing else on the heap.
-    pub services: Sorted<ServiceId, Service>,
+    pub services: Stretch<Service>,
     /// Services in order of name.
     pub by_name: Vec<ServiceId>,
     /// Which service a member belongs to.
@@ -65,9 +70,15 @@ pub struct State {
     pub offers: BTreeSet<Arc<rows::Offer>>,
     /// Names of checks that did not pass, each kept once.
     #[serde(default)]
-    pub names: BTreeSet<Arc<str>>,
+    pub names: BTreeSet<Name>,
     /// Lists of failing checks, each kept once.
     pub checks: BTreeSet<Arc<Vec<check::Result>>>,
+    /// With so many of them, those that nobody has any more go.
+    #[serde(default)]
+    pub checks_max: usize,
+    /// The newest different reports of archives.
+    #[serde(default)]
+    pub archives: Vec<Arc<report::Archive>>,
     /// Services with a job under way, and the host that does it.
     #[serde(default)]
     pub working: BTreeMap<ServiceId, HostId>,
@@ -217,7 +228,7 @@ pub struct Seen {
     /// Its part in replication.
     pub replication: Option<Box<report::Replication>>,
     /// Its archive.
-    pub archive: Option<Box<report::Archive>>,
+    pub archive: Option<Arc<report::Archive>>,
 }
 
 /// What few members have to say.
@@ -288,6 +299,13 @@ impl Host {
     }
 }
 
+impl Keyed for Service {
+    type Key = ServiceId;
+    fn key(&self) -> ServiceId {
+        self.row.id
+    }
+}
+
 impl Service {
     /// A service nothing was seen of yet.
     pub fn of(row: rows::Service) -> Self {
@@ -307,8 +325,8 @@ impl Service {
             && !row.paged
             && !row.failed_over
             && row.incident.is_none()
-            && row.people.is_none()
-            && row.upkeep.is_none()
+            && row.people().is_none()
+            && row.upkeep().is_none()
             && row.promise.as_deref().is_none_or(steady)
             && row.archive.as_ref().is_none_or(|archive| archive.job.is_none() && !archive.bare)
             && self.doubt.is_none()
@@ -362,10 +380,32 @@ impl State {
         if let Some(known) = self.checks.get(&checks) {
             return Some(Arc::clone(known));
         }
-        // What nobody has any more goes before something new comes.
-        self.checks.retain(|list| Arc::strong_count(list) > 1);
+        // What nobody has any more goes, whenever there is twice of what was needed.
+        if self.checks.len() >= self.checks_max.max(CHECKS_MIN) {
+            self.checks.retain(|list| Arc::strong_count(list) > 1);
+            self.checks_max = self.checks.len() * 2;
+        }
         let new = Arc::new(checks);
         self.checks.insert(Arc::clone(&new));
+        Some(new)
+    }
+
+    /// One for all whose archives are alike: most have nothing to say. Only the newest few are kept here, so
+    /// that what is nobody else's is not looked for among many.
+    pub fn alike(&mut self, archive: Option<&report::Archive>) -> Option<Arc<report::Archive>> {
+        let archive = archive?;
+        if let Some(at) = self.archives.iter().position(|known| **known == *archive) {
+            // What is asked for often stays.
+            let known = Arc::clone(&self.archives[at]);
+            self.archives.swap(at, at / 2);
+            return Some(known);
+        }
+        let new = Arc::new(archive.clone());
+        // Whose job has just ended says so to nobody else.
+        if archive.job.is_none() {
+            self.archives.truncate(ARCHIVES_MAX - 1);
+            self.archives.push(Arc::clone(&new));
+        }
         Some(new)
     }
 
@@ -376,7 +416,7 @@ impl State {
             Some(known) => service.row.offer = known,
             None => drop(self.offers.insert(Arc::clone(&service.row.offer))),
         }
-        for began in service.row.findings.iter_mut().flat_map(|findings| findings.iter_mut()) {
+        for began in &mut service.row.findings {
             began.check = super::findings::named(&mut self.names, &began.check);
         }
         let row = &service.row;
@@ -397,7 +437,7 @@ impl State {
         if row.operation.is_some() {
             self.busy.insert(id);
         }
-        if row.upkeep.is_some() {
+        if row.upkeep().is_some() {
             self.upkept.insert(id);
         }
         if let Some(running) = row.archive.as_ref().and_then(|archive| archive.job.as_ref())
@@ -409,7 +449,7 @@ impl State {
             compact::grow(&mut self.by_name);
             self.by_name.insert(at, id);
         }
-        self.services.insert(id, service);
+        self.services.insert(service);
     }
 
     /// Gives a service one member more.

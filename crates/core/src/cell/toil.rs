@@ -55,7 +55,7 @@ impl Cell {
         work: &mut Work,
     ) {
         let machine = MACHINES.iter().any(|machine| by.starts_with(machine));
-        let upkeep = self.state.named(subject).and_then(|s| s.row.upkeep.as_deref());
+        let upkeep = self.state.named(subject).and_then(|s| s.row.upkeep());
         let drilled = upkeep.is_some_and(|upkeep| upkeep.drills.runs(work.now).is_some());
         if accepted && is_act(what) && !machine && !drilled {
             self.state.toil.act(what, work.now);

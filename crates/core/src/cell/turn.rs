@@ -11,7 +11,7 @@ use crate::incident::Subject;
 use crate::journal::{Entry as JournalEntry, Topic};
 use crate::report::{Question, ToAgent};
 use crate::route::ToGateway;
-use crate::row::{Key, Table, Write, encode};
+use crate::row::{Key, Table, Write, encode, encode_with};
 use crate::time::Time;
 
 /// What a turn still has to do, and what it gives out.
@@ -191,7 +191,9 @@ impl Cell {
 
     fn encode(&self, work: &Work) -> Vec<Write> {
         let cell = Key { table: Table::Cell, id: 0 };
-        let mut rows = vec![Write { key: cell, body: Some(encode(&self.state.row)) }];
+        let mut rows = Vec::with_capacity(1 + work.rows.len());
+        rows.push(Write { key: cell, body: Some(encode(&self.state.row)) });
+        let mut buffer = Vec::new();
         for &key in &work.rows {
             let id = u32::try_from(key.id).expect("ids of rows are drawn as 32 bits");
             let body = match key.table {
@@ -200,7 +202,10 @@ impl Cell {
                 Table::Incident if id == 0 => Some(encode(&self.state.incidents.alerts)),
                 Table::Incident => self.state.incidents.rows.get(&IncidentId(id)).map(encode),
                 Table::Host => self.state.hosts.get(&HostId(id)).map(|h| encode(&h.row)),
-                Table::Service => self.state.services.get(&ServiceId(id)).map(|s| encode(&s.row)),
+                Table::Service => {
+                    let service = self.state.services.get(&ServiceId(id));
+                    service.map(|service| encode_with(&mut buffer, &service.row))
+                }
                 Table::Act => self.state.acts.get(&id).map(encode),
             };
             rows.push(Write { key, body });

@@ -138,14 +138,28 @@ pub fn verdict<'a>(
     }
 }
 
-/// Whom to ask: hosts of other zones than the member's first, then the lowest ids. `up` is in order of id.
+/// Whom to ask: hosts of other zones than the member's first, then the lowest ids. `up` comes in order of id,
+/// and is read no further than needed: it is asked for every doubted service.
 #[must_use]
-pub fn witnesses(of_host: HostId, of_zone: &str, up: &[(HostId, &str)]) -> Vec<HostId> {
-    let others = |same: bool| {
-        let here = move |(_, zone): &&(HostId, &str)| (*zone == of_zone) == same;
-        up.iter().filter(move |(host, _)| *host != of_host).filter(here).map(|(host, _)| *host)
-    };
-    others(false).chain(others(true)).take(WITNESSES_MAX).collect()
+pub fn witnesses<'a>(
+    of_host: HostId,
+    of_zone: &str,
+    up: impl IntoIterator<Item = (HostId, &'a str)>,
+) -> Vec<HostId> {
+    let (mut elsewhere, mut beside) = (Vec::new(), Vec::new());
+    for (host, zone) in up.into_iter().filter(|(host, _)| *host != of_host) {
+        match zone == of_zone {
+            true if beside.len() < WITNESSES_MAX => beside.push(host),
+            true => {}
+            false => elsewhere.push(host),
+        }
+        if elsewhere.len() == WITNESSES_MAX {
+            break;
+        }
+    }
+    elsewhere.extend(beside);
+    elsewhere.truncate(WITNESSES_MAX);
+    elsewhere
 }
 
 /// A sighting in words.
@@ -245,7 +259,7 @@ mod tests {
     #[test]
     fn witnesses_of_other_zones_come_first() {
         let up = [(HostId(1), "a"), (HostId(2), "a"), (HostId(3), "b"), (HostId(4), "c")];
-        assert_eq!(witnesses(HostId(1), "a", &up), [HostId(3), HostId(4), HostId(2)]);
+        assert_eq!(witnesses(HostId(1), "a", up), [HostId(3), HostId(4), HostId(2)]);
         assert_eq!(Span::secs(1), Policy::default().beat);
     }
 }

@@ -238,7 +238,7 @@ impl Cell {
         let Some(archive) = service.row.archive.as_mut() else { return number };
         let text = format!("{} {} begins on {on}", what.name(), BackupId(number));
         let job = Job { id: number, what };
-        archive.job = Some(Running { job, member, since });
+        archive.job = Some(Box::new(Running { job, member, since }));
         work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
         work.record(id);
         self.settle(id, work);
@@ -391,7 +391,7 @@ impl Archive {
     fn note_failed(&mut self, job: u32, why: String, at: Time) -> String {
         let why: String = why.chars().take(WHY_MAX_CHARS).collect();
         let times = self.failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
-        self.failed = Some(Failed { job, at, times, why: why.clone() });
+        self.failed = Some(Box::new(Failed { job, at, times, why: why.clone() }));
         why
     }
 

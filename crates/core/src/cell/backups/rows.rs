@@ -43,10 +43,10 @@ pub struct Archive {
     pub whole_at: Option<Time>,
     /// The job under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<Running>,
+    pub job: Option<Box<Running>>,
     /// When a job last ended without success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<Failed>,
+    pub failed: Option<Box<Failed>>,
     /// How often all of the log was wanted archived at once.
     #[serde(default)]
     pub flush: u32,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::super::backups::rows::{Archive, Origin, Running};
+use super::super::compact::Few;
 use super::super::state::{Host, Service};
 use super::super::turn::Work;
 use super::super::{Cell, goals, rows};
@@ -70,7 +71,7 @@ impl Cell {
             draining: false,
             operation: None,
             incident: IncidentId(0),
-            findings: Vec::new(),
+            findings: rows::Findings::new(),
         };
         self.state.hosts.insert(id, Host::joining(row));
         work.record_host(id);
@@ -228,7 +229,6 @@ impl Cell {
             Box::new(promise)
         });
         Ok(rows::Service {
-            people: None,
             id: identity.service,
             name: identity.name.clone(),
             offer: Arc::new(rows::Offer { kind: label(kind.name()), plan: label(plan.name) }),
@@ -245,11 +245,10 @@ impl Cell {
             members,
             secret: secret.into(),
             operation: None,
-            runs: None,
-            findings: None,
+            few: Few::default(),
+            findings: rows::Findings::new(),
             paged: false,
             archive: None,
-            upkeep: None,
         })
     }
 
@@ -463,5 +462,5 @@ fn take_archive(row: &mut rows::Service, goal: &Goal, newer: bool) {
     }
     let others = archive.job.take().filter(|running| running.member != goal.member);
     let running = |job: &Job| Running { job: job.clone(), member: goal.member, since: row.since };
-    archive.job = goal.job.as_deref().map(running).or(others);
+    archive.job = goal.job.as_deref().map(running).map(Box::new).or(others);
 }
