@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel_core::backup::lineage::Repository;
 use evenkeel_core::backup::snapshot::{self, Manifest};
+use evenkeel_core::cell::many::FIRST;
 use evenkeel_core::cell::recovery::look;
 use evenkeel_core::goal::{Password, StoreId};
 use evenkeel_core::id::CellId;
@@ -25,7 +26,6 @@ use crate::Options;
 use crate::cell_thread::Handle;
 use crate::clock::Wall;
 use crate::credential::FleetKey;
-use crate::running::CELL;
 
 /// A change waits so long for more of them.
 const GATHER: Duration = Duration::from_secs(1);
@@ -131,7 +131,7 @@ impl Keeper {
             copies: copies?,
             dir: options.dir.clone(),
             store,
-            cell_id: CELL,
+            cell_id: FIRST,
             key: (key.store_key(), key.digits()),
             cell: cell.clone(),
             standings: Arc::clone(standings),

@@ -17,7 +17,6 @@ use serde::Deserialize;
 use super::App;
 use super::body::Params;
 use super::failure::Failure;
-use crate::running::CELL;
 
 /// Entries of the journal that are gone through between two turns: some milliseconds.
 const CHAIN_PIECE: usize = 500;
@@ -78,7 +77,7 @@ async fn store(app: &App, deep: bool) -> Result<DoctorItem, Failure> {
             Ok(format!("{rows} rows and a chain of {entries} journal entries are sound"))
         }
         false => {
-            let rows = seen.store.load_cell(CELL).map_err(|error| crate::chain(&error))?;
+            let rows = seen.store.load_cell(seen.cell.id()).map_err(|error| crate::chain(&error))?;
             Ok(format!("{} rows are sound", rows.len()))
         }
     });

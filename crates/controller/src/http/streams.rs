@@ -165,7 +165,11 @@ async fn stream<S: Speaker>(app: &App, io: impl AsyncRead + AsyncWrite) {
 /// Hands on what a stream says until it ends or says what cannot be read.
 async fn listen<S: Speaker>(app: &App, link: Link, reader: &mut Reader<impl AsyncRead + Unpin>) {
     while let Some(message) = reader.message::<S>().await {
-        if app.cell.items.send(S::item(link, message)).await.is_err() {
+        let taken = match S::item(link, message) {
+            Item::Beat(beat) => app.cell.beat(beat).await,
+            item => app.cell.items.send(item).await.is_ok(),
+        };
+        if !taken {
             return;
         }
     }

@@ -94,9 +94,11 @@ impl Recorder {
         !matches!(self.state, State::Failed { .. })
     }
 
-    /// Before a turn: what it is given.
-    pub fn given(&mut self, cell: &Cell, now: Time, inbox: &[Entry]) {
-        if self.wants_segment() {
+    /// Before a turn: what it is given. Where no recording is under way one begins, if it may; whether it
+    /// did.
+    pub fn given(&mut self, cell: &Cell, now: Time, inbox: &[Entry], may_begin: bool) -> bool {
+        let begins = may_begin && self.wants_segment();
+        if begins {
             let begun = self.begin(cell, now);
             self.state = match begun {
                 Ok(segment) => State::Open(segment),
@@ -104,6 +106,7 @@ impl Recorder {
             };
         }
         self.write(|segment| segment.push(&GivenRef::Given { now, inbox }));
+        begins
     }
 
     /// After a turn: what it gave, and whether an incident began or ended in it.

@@ -66,6 +66,10 @@ impl Store for Memory {
         self.state().store.id()
     }
 
+    fn cells(&self) -> Result<Vec<CellId>, Error> {
+        self.state().store.cells()
+    }
+
     fn load_cell(&self, cell: CellId) -> Result<Vec<(Key, Vec<u8>)>, Error> {
         self.state().store.load_cell(cell)
     }
