@@ -169,6 +169,19 @@ pub enum Error {
         #[source]
         source: evenkeel_store::Error,
     },
+    /// A copy of a store with several cells.
+    #[error(
+        "{} holds {cells} cells, and only a control plane of one cell can be made anew from a copy and its \
+         hosts yet. Put the copy itself in the store's place: agents that have seen nothing newer obey it, the \
+         others serve on by themselves until a person has looked",
+        path.display()
+    )]
+    ManyCells {
+        /// The copy.
+        path: PathBuf,
+        /// How many it holds.
+        cells: usize,
+    },
     /// The directory has another key than the one that was named.
     #[error("{} is another key than the one that was named; move it aside first", path.display())]
     OtherKey {

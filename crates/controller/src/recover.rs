@@ -24,6 +24,10 @@ pub fn rows_of(copy: &Path) -> Result<(StoreId, Rows), Error> {
     let bad = |source| Error::Store { path: copy.to_owned(), source };
     let store = sqlite::open_existing(copy).map_err(bad)?;
     store.verify().map_err(bad)?;
+    let cells = store.cells().map_err(bad)?;
+    if cells.iter().any(|cell| *cell != FIRST) {
+        return Err(Error::ManyCells { path: copy.to_owned(), cells: cells.len() });
+    }
     let rows = store.load_cell(FIRST).map_err(bad)?;
     Ok((store.id(), rows))
 }

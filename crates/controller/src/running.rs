@@ -84,6 +84,7 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let key = Arc::new(FleetKey::open(&key_path, fleet_exists)?);
     cells.iter_mut().for_each(|cell| cell.entrust(key.succession()));
     let token = Token::open(&options.dir.join("token"))?;
+    allow_files();
     let (listener, address) = listen(options.listen).await?;
     let stats = Arc::new(Stats::default());
     let setting = Setting {
@@ -145,6 +146,17 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         ending,
         _lock: lock,
     })
+}
+
+/// A stream is an open file: as many are allowed as this process may have itself allowed.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {

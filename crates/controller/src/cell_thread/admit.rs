@@ -81,7 +81,10 @@ impl Worker {
 
     /// A new cell, as the first one in all that is the fleet's. It is recorded with its first turn.
     fn open(&mut self, id: CellId, round: &mut Round) {
-        tracing::info!(cell = id.0, "a new cell is opened: the newest has all the hosts it may have");
+        tracing::info!(
+            cell = id.0,
+            "a new cell is opened: the newest has all the hosts it may have"
+        );
         let cell = self.equipped(Cell::new(Setup { cell: id, ..self.setup.clone() }));
         let now = self.clock.now();
         let Some(cells) = &mut self.cells else { return };
@@ -107,13 +110,7 @@ impl Worker {
     }
 
     /// Puts an order where it is decided.
-    pub(super) fn take_order(
-        &mut self,
-        by: String,
-        order: Order,
-        reply: Reply,
-        round: &mut Round,
-    ) {
+    pub(super) fn take_order(&mut self, by: String, order: Order, reply: Reply, round: &mut Round) {
         let Some(cells) = &self.cells else {
             // Dropped, which tells whoever asked.
             return;
@@ -177,10 +174,7 @@ impl Worker {
 }
 
 /// Answers to an order among what is sent.
-fn answers(
-    sends: &[Send],
-    of: u64,
-) -> impl Iterator<Item = &Result<Accepted, order::Error>> {
+fn answers(sends: &[Send], of: u64) -> impl Iterator<Item = &Result<Accepted, order::Error>> {
     sends.iter().filter_map(move |send| match send {
         Send::Reply { ticket, result } if *ticket == of => Some(result),
         _ => None,

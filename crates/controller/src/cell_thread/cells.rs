@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_core::cell::many::{CELLS_MAX, FIRST};
 use evenkeel_core::cell::Cell;
+use evenkeel_core::cell::many::{CELLS_MAX, FIRST};
 use evenkeel_core::id::CellId;
 use evenkeel_core::report::Hello;
 use evenkeel_core::time::Time;

@@ -35,7 +35,7 @@ pub(crate) use outbox::{Cut, Outbox, Outgoing, outbox};
 pub use record::Error as LoadError;
 pub(crate) use record::{head, load};
 pub(crate) use whom::Whom;
-pub(crate) use worker::{Setting, spawn};
+pub(crate) use worker::{Setting, recordings_of, spawn};
 
 /// What may wait for the cell. A full fleet's first reports are taken in this many at a time;
 /// behind it the streams' own connections push back.

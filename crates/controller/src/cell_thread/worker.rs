@@ -52,6 +52,8 @@ const WINDOW_MAX: usize = 4_096;
 const BEAT_WINDOW: Duration = Duration::from_millis(50);
 /// How often the clocks are compared and the recorder writes.
 const TICK: Duration = Duration::from_secs(1);
+/// Where there are many cells something is due all the time: what is due waits so long for more of it.
+const TIMERS_TOGETHER: Duration = Duration::from_millis(20);
 /// Where there are many cells, recordings begin one after the other, in no more than this part of the time.
 const SNAPSHOTS_SHARE: u32 = 20;
 
@@ -262,7 +264,9 @@ impl Worker {
 
     fn next_look(&self) -> tokio::time::Instant {
         let next = self.cells.as_ref().and_then(Cells::next_wake);
+        let many = self.cells.as_ref().is_some_and(|cells| cells.len() > 1);
         let wait = match (&self.halted, next) {
+            (None, Some(at)) if many => self.clock.until(at).max(TIMERS_TOGETHER),
             (Some(halted), _) => halted.retry_at.saturating_duration_since(Instant::now()),
             (None, Some(at)) => self.clock.until(at),
             (None, None) => TICK,
