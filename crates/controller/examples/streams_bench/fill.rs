@@ -24,6 +24,10 @@ const BATCH: u32 = 50;
 const QUIET_AFTER_S: u64 = 1200;
 
 pub fn fill(args: &Args) {
+    let own = args.dir.join("key");
+    std::fs::write(&own, [7; 32]).expect("a key");
+    let key = evenkeel_controller::FleetKey::read(&own).expect("a key");
+    key.write(&args.dir.join("fleet.key")).expect("the controller's");
     let mut store = sqlite::open(&args.dir.join("store.db")).expect("a store");
     let secret = evenkeel_kinds::KINDS[0].secret("", &[0; 16]);
     let mut hosts = args.streams;
