@@ -38,6 +38,8 @@ const SEGMENT_MAX_BYTES: usize = 8 << 20;
 const SEGMENT_MAX_AGE: Duration = Duration::from_secs(30 * 60);
 /// What is buffered at most before it is written.
 const BUFFER_MAX_BYTES: usize = 1 << 20;
+/// A buffer that was written keeps this much room: a snapshot goes through it once, and there may be many cells.
+const BUFFER_KEPT_BYTES: usize = 16 << 10;
 /// How often what is buffered is written.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// After a failure, how long until a new recording is tried.
@@ -227,6 +229,7 @@ impl Segment {
         self.file.write_all(&self.buffer)?;
         self.written_bytes += self.buffer.len();
         self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT_BYTES);
         Ok(())
     }
 }
