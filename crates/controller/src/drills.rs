@@ -107,9 +107,12 @@ pub(crate) async fn run(
     }
 }
 
+/// What is due in a cell, what runs there, and how many may at once.
+type Looked = (Vec<(String, Kind)>, Vec<Kind>, u16);
+
 /// What begins of what is due in every cell, given what runs there and how many may at once: a cell sees to
 /// that for itself, and here it is seen to for all of them together.
-fn among(mut cells: Vec<(Vec<(String, Kind)>, Vec<Kind>, u16)>) -> Vec<(String, Kind)> {
+fn among(mut cells: Vec<Looked>) -> Vec<(String, Kind)> {
     if cells.len() == 1 {
         return cells.remove(0).0;
     }

@@ -79,12 +79,10 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let Parts { store, kinds, remedies, alerts } = parts;
     let (id, copies, policy) = (store.id(), store.copies(), options.policy.clone());
     let setup = Setup { cell: FIRST, store: id.clone(), policy, kinds, remedies };
-    let (mut cells, fleet_exists) = cell_thread::load(&*store, &setup)?;
+    let (cells, fleet_exists) = cell_thread::load(&*store, &setup)?;
     let key_path = options.dir.join("fleet.key");
     let key = Arc::new(FleetKey::open(&key_path, fleet_exists)?);
-    cells.iter_mut().for_each(|cell| cell.entrust(key.succession()));
     let token = Token::open(&options.dir.join("token"))?;
-    allow_files();
     let (listener, address) = listen(options.listen).await?;
     let stats = Arc::new(Stats::default());
     let setting = Setting {
@@ -160,6 +158,7 @@ fn allow_files() {
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    allow_files();
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let own = listener.local_addr().map_err(failed)?;

@@ -1,9 +1,9 @@
 //! A controller as far as an agent can tell: one port, streams, what it says and hears.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::check::Result as CheckResult;

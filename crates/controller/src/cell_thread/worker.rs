@@ -155,6 +155,7 @@ pub(super) struct Worker {
 impl Worker {
     fn new(setting: Setting, teller: Teller, told: Told) -> Self {
         let mut cells = Cells::of(setting.cells.into_iter().map(|mut cell| {
+            cell.entrust(setting.seal.clone());
             cell.equip(setting.procedures.clone());
             cell
         }));

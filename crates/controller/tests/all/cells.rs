@@ -34,7 +34,7 @@ fn fleet(world: &World) -> Vec<(Agent, Gateway)> {
 
 /// Which cell's ids a host has.
 fn cell_of(world: &World, host: &str) -> u32 {
-    (world.client.host(host).unwrap().id.0 - 1) / IDS_PER_CELL + 1
+    (world.client.host(host).expect("it is known").id.0 - 1) / IDS_PER_CELL + 1
 }
 
 fn cells(world: &World) -> Vec<u32> {

@@ -1,6 +1,5 @@
 //! Goals are fenced: every relation of (incarnation, term, revision, content) has one answer.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evenkeel_core::goal::{

@@ -52,7 +52,8 @@ impl Bench for Real<'_> {
     }
     fn other_settings(&self) -> Arc<BTreeMap<String, String>> {
         let mut settings = self.goal().settings;
-        Arc::make_mut(&mut settings).insert("log_min_duration_statement".to_owned(), "12345".to_owned());
+        Arc::make_mut(&mut settings)
+            .insert("log_min_duration_statement".to_owned(), "12345".to_owned());
         settings
     }
     fn driver(&mut self) -> &mut dyn Driver {

@@ -229,7 +229,7 @@ impl Repositories {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-use std::sync::Arc;
+    use std::sync::Arc;
 
     use evenkeel_core::backup::job::{Done, Job, What};
     use evenkeel_core::backup::lineage::{Lineage, Location, Repository};
