@@ -76,13 +76,16 @@ pub(crate) async fn run(
             () = tokio::time::sleep(wait) => {}
         }
         while running.try_join_next().is_some() {}
-        let looked = cell.ask(|seen| {
+        let looked = cell.ask_each(|seen| {
             let began = Instant::now();
-            (seen.cell.drills_due(seen.now), began.elapsed())
+            let due = seen.cell.drills_due(seen.now);
+            let under_way = seen.cell.drills_running(seen.now);
+            (due, under_way, seen.cell.drills_max(), began.elapsed())
         });
-        // A cell that cannot record has nothing begin; it is asked again.
-        let Ok((due, took)) = looked.await else { continue };
-        wait = LOOK_EVERY.max(took * SHARE);
+        // Cells that cannot record have nothing begin; they are asked again.
+        let Ok(looked) = looked.await else { continue };
+        wait = LOOK_EVERY.max(looked.iter().map(|(.., took)| *took).sum::<Duration>() * SHARE);
+        let due = among(looked.into_iter().map(|(due, runs, max, _)| (due, runs, max)).collect());
         for (name, kind) in due {
             let order = Act::Begin { name: name.clone(), kind, by: Begun::Schedule };
             match cell.order(SCHEDULE.to_owned(), Order::Drill { order }).await {
@@ -102,6 +105,28 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+/// What is due in a cell, what runs there, and how many may at once.
+type Looked = (Vec<(String, Kind)>, Vec<Kind>, u16);
+
+/// What begins of what is due in every cell, given what runs there and how many may at once: a cell sees to
+/// that for itself, and here it is seen to for all of them together.
+fn among(mut cells: Vec<Looked>) -> Vec<(String, Kind)> {
+    if cells.len() == 1 {
+        return cells.remove(0).0;
+    }
+    let max = cells.iter().map(|(.., max)| usize::from(*max)).max().unwrap_or_default();
+    let mut running: Vec<Kind> = cells.iter().flat_map(|(_, runs, _)| runs.clone()).collect();
+    let mut begin = Vec::new();
+    for (name, kind) in cells.into_iter().flat_map(|(due, ..)| due) {
+        let beside = |other: &Kind| kind == Kind::Controller || *other == Kind::Controller;
+        if running.len() < max && !running.iter().any(beside) {
+            running.push(kind);
+            begin.push((name, kind));
+        }
+    }
+    begin
 }
 
 /// Does one drill, and reports it.
@@ -124,5 +149,25 @@ async fn exercise(driller: Arc<dyn Driller>, at: Access, cell: Handle, name: Str
     let order = Order::Drilled { name: name.clone(), drill, gap_ms, lost, acked, failed };
     if let Err(error) = cell.order(SCHEDULE.to_owned(), order).await {
         tracing::warn!(service = name, drill = %kind, %error, "a drill's result was not kept");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drills_of_several_cells_are_bounded_together_and_a_controllers_is_alone() {
+        let due = |name: &str, kind| (name.to_owned(), kind);
+        let two = vec![due("a", Kind::Failover), due("b", Kind::Failover)];
+        assert_eq!(among(vec![(two.clone(), Vec::new(), 1)]), two, "one cell's word is taken");
+        let of = |runs| {
+            let first = (vec![due("a", Kind::Failover)], runs, 2);
+            let second = (vec![due("b", Kind::Controller)], Vec::new(), 2);
+            among(vec![first, second, (vec![due("c", Kind::Failover)], Vec::new(), 2)])
+        };
+        assert_eq!(of(Vec::new()), [due("a", Kind::Failover), due("c", Kind::Failover)]);
+        assert_eq!(of(vec![Kind::Failover]), [due("a", Kind::Failover)]);
+        assert_eq!(of(vec![Kind::Controller]), []);
     }
 }

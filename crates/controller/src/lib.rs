@@ -63,6 +63,9 @@ pub use vault::Vault;
 /// A change of the store is in the repositories about so long after it.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 
+/// Hosts of one cell: at 10 services each they fill it. Smaller fleets are one cell, and see no other.
+pub const CELL_HOSTS_MAX: u32 = 1_000;
+
 /// How a controller is started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -72,6 +75,9 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The rules it decides by.
     pub policy: Policy,
+    /// Hosts of one cell: a new host that comes when the newest cell has so many opens one more. What hosts
+    /// a cell has already it keeps.
+    pub cell_hosts_max: u32,
     /// The remedies it may run.
     pub remedies: Arc<Remedies>,
     /// Whom it tells of incidents; `None`: nobody.
@@ -104,6 +110,7 @@ impl Options {
             dir,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             policy: Policy::default(),
+            cell_hosts_max: CELL_HOSTS_MAX,
             remedies: Arc::new(evenkeel_kinds::remedies::bundled()),
             alerts: None,
             backup_engine: Engine::default(),
@@ -161,6 +168,19 @@ pub enum Error {
         /// What is wrong, and what can be done.
         #[source]
         source: evenkeel_store::Error,
+    },
+    /// A copy of a store with several cells.
+    #[error(
+        "{} holds {cells} cells, and only a control plane of one cell can be made anew from a copy and its \
+         hosts yet. Put the copy itself in the store's place: agents that have seen nothing newer obey it, the \
+         others serve on by themselves until a person has looked",
+        path.display()
+    )]
+    ManyCells {
+        /// The copy.
+        path: PathBuf,
+        /// How many it holds.
+        cells: usize,
     },
     /// The directory has another key than the one that was named.
     #[error("{} is another key than the one that was named; move it aside first", path.display())]

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use evenkeel_core::cell::many::FIRST;
 use evenkeel_core::goal::StoreId;
 use evenkeel_core::row::{Key, Writes};
 use evenkeel_store::sqlite;
 
 use crate::credential::FleetKey;
 use crate::lock::Lock;
-use crate::running::CELL;
 use crate::{Error, private_file};
 
 /// What a store holds of a cell.
@@ -24,7 +24,11 @@ pub fn rows_of(copy: &Path) -> Result<(StoreId, Rows), Error> {
     let bad = |source| Error::Store { path: copy.to_owned(), source };
     let store = sqlite::open_existing(copy).map_err(bad)?;
     store.verify().map_err(bad)?;
-    let rows = store.load_cell(CELL).map_err(bad)?;
+    let cells = store.cells().map_err(bad)?;
+    if cells.iter().any(|cell| *cell != FIRST) {
+        return Err(Error::ManyCells { path: copy.to_owned(), cells: cells.len() });
+    }
+    let rows = store.load_cell(FIRST).map_err(bad)?;
     Ok((store.id(), rows))
 }
 
@@ -65,7 +69,7 @@ pub fn recover(
     key.write(&own)?;
     // Whoever recovered with it has a copy.
     private_file::replace(&own.with_extension("key.saved"), key.digits().as_bytes())?;
-    let store = sqlite::succeed(&path, copy, CELL, writes).map_err(failed)?;
+    let store = sqlite::succeed(&path, copy, FIRST, writes).map_err(failed)?;
     drop(lock);
     Ok((store, moved))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use evenkeel_core::cell::Setup;
-use evenkeel_core::id::CellId;
+use evenkeel_core::cell::many::FIRST;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,9 +22,6 @@ use crate::{Alerts, Error, Options, Parts, private_file, telling};
 
 /// Where recordings lie in a data directory.
 const RECORDINGS: &str = "recordings";
-
-/// The one cell of an embedded controller.
-pub(crate) const CELL: CellId = CellId(1);
 
 /// A controller that runs. Dropping it ends it like a crash; [`Running::stop`] is kinder.
 pub struct Running {
@@ -81,11 +78,10 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     let (parts, watcher) = telling::join(parts, options.alerts.as_ref())?;
     let Parts { store, kinds, remedies, alerts } = parts;
     let (id, copies, policy) = (store.id(), store.copies(), options.policy.clone());
-    let setup = Setup { cell: CELL, store: id.clone(), policy, kinds, remedies };
-    let (mut cell, fleet_exists) = cell_thread::load(&*store, &setup)?;
+    let setup = Setup { cell: FIRST, store: id.clone(), policy, kinds, remedies };
+    let (cells, fleet_exists) = cell_thread::load(&*store, &setup)?;
     let key_path = options.dir.join("fleet.key");
     let key = Arc::new(FleetKey::open(&key_path, fleet_exists)?);
-    cell.entrust(key.succession());
     let token = Token::open(&options.dir.join("token"))?;
     let (listener, address) = listen(options.listen).await?;
     let stats = Arc::new(Stats::default());
@@ -93,7 +89,8 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
         setup,
         seal: key.succession(),
         procedures: options.procedures.clone(),
-        cell,
+        cells,
+        hosts_max: usize::try_from(options.cell_hosts_max).unwrap_or(usize::MAX),
         head: cell_thread::head(&*store)?,
         store,
         recordings: options.dir.join(RECORDINGS),
@@ -149,7 +146,19 @@ async fn start_locked(options: Options, parts: Parts, lock: Lock) -> Result<Runn
     })
 }
 
+/// A stream is an open file: as many are allowed as this process may have itself allowed.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    allow_files();
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let own = listener.local_addr().map_err(failed)?;

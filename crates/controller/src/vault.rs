@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use evenkeel_core::backup::lineage::Repository;
 use evenkeel_core::backup::snapshot::{self, Manifest};
+use evenkeel_core::cell::many::FIRST;
 use evenkeel_core::cell::recovery::look;
 use evenkeel_core::goal::{Password, StoreId};
-use evenkeel_core::id::CellId;
 use evenkeel_core::moment::Moment;
 use evenkeel_store::{Copies, Store, sqlite};
 use tokio::sync::watch;
@@ -25,7 +25,6 @@ use crate::Options;
 use crate::cell_thread::Handle;
 use crate::clock::Wall;
 use crate::credential::FleetKey;
-use crate::running::CELL;
 
 /// A change waits so long for more of them.
 const GATHER: Duration = Duration::from_secs(1);
@@ -99,7 +98,6 @@ pub(crate) struct Keeper {
     /// The controller's directory; the copy lies in it until it is sealed.
     pub dir: PathBuf,
     pub store: StoreId,
-    pub cell_id: CellId,
     /// What they are sealed with, and the fleet's key's check digits.
     pub key: (Password, String),
     pub cell: Handle,
@@ -131,7 +129,6 @@ impl Keeper {
             copies: copies?,
             dir: options.dir.clone(),
             store,
-            cell_id: CELL,
             key: (key.store_key(), key.digits()),
             cell: cell.clone(),
             standings: Arc::clone(standings),
@@ -240,16 +237,24 @@ impl Keeper {
         self.copies.copy(to).map_err(words)?;
         let bytes = std::fs::metadata(to).map_or(0, |found| found.len());
         let copied = sqlite::open_existing(to).map_err(words)?;
-        let rows = copied.load_cell(self.cell_id).map_err(words)?;
-        let found = look(&rows).map_err(|error| crate::chain(&error))?;
+        let look_at = |cell| {
+            let rows = copied.load_cell(cell).map_err(words)?;
+            look(&rows).map_err(|error| crate::chain(&error))
+        };
+        let found = look_at(FIRST)?;
+        let (mut services, mut hosts) = (found.services.len(), found.hosts.len());
+        for cell in copied.cells().map_err(words)?.into_iter().filter(|cell| *cell != FIRST) {
+            let more = look_at(cell)?;
+            (services, hosts) = (services + more.services.len(), hosts + more.hosts.len());
+        }
         let manifest = Manifest {
             version: snapshot::VERSION,
             store: self.store.clone(),
             succeeds: found.succeeds,
             sequence: found.sequence,
             at,
-            services: found.services.len(),
-            hosts: found.hosts.len(),
+            services,
+            hosts,
             bytes,
             key: self.key.1.clone(),
         };

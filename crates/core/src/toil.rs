@@ -238,6 +238,49 @@ pub struct Page {
     pub just: Vec<JustRow>,
 }
 
+impl Page {
+    /// Several cells' ledgers as one; one cell's is as it is.
+    #[must_use]
+    pub fn of_all(mut pages: Vec<Self>) -> Self {
+        if pages.len() == 1 {
+            return pages.remove(0);
+        }
+        let (mut saved, mut just) = (Vec::<SavedRow>::new(), Vec::<JustRow>::new());
+        for page in pages {
+            for row in page.saved {
+                let same = |k: &&mut SavedRow| (&k.operation, &k.by) == (&row.operation, &row.by);
+                match saved.iter_mut().find(same) {
+                    Some(known) => {
+                        (known.times, known.minutes) =
+                            (known.times + row.times, known.minutes + row.minutes);
+                        known.last_at = row.last_at.max(std::mem::take(&mut known.last_at));
+                    }
+                    None => saved.push(row),
+                }
+            }
+            for row in page.just {
+                match just.iter_mut().find(|known| known.act == row.act) {
+                    Some(known) => {
+                        known.times += row.times;
+                        known.last_at = row.last_at.max(std::mem::take(&mut known.last_at));
+                    }
+                    None => just.push(row),
+                }
+            }
+        }
+        saved.sort_by_key(|row| std::cmp::Reverse(row.minutes));
+        just.sort_by(|a, b| b.times.cmp(&a.times).then_with(|| a.act.cmp(&b.act)));
+        let minutes = saved.iter().map(|row| row.minutes).sum();
+        Self {
+            minutes,
+            working_years: years(minutes, WORKING_YEAR_HOURS),
+            calendar_years: years(minutes, CALENDAR_YEAR_HOURS),
+            saved,
+            just,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

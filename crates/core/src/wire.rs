@@ -105,6 +105,9 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     bytes
 }
 
+/// What a decoder keeps room for when nothing is left in it: some beats.
+const KEPT_BYTES: usize = 512;
+
 /// Takes bytes as they come and gives messages as they complete.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -140,6 +143,12 @@ impl Decoder {
             Some((&found, _)) => return Err(Error::Version { found }),
         };
         self.read += 4 + length;
+        if self.read == self.buffer.len() {
+            self.read = 0;
+            self.buffer.clear();
+            // A stream sends a large report once, and beats ever after.
+            self.buffer.shrink_to(KEPT_BYTES);
+        }
         Ok(Some(message))
     }
 }

@@ -16,14 +16,30 @@ fn main() {
     let mut made = None;
     let outcome = evenkeel_sim::fleet::run(&script, &how, &mut |p| {
         if let evenkeel_sim::fleet::Progress::Running { at, down, .. } = p {
-            if made.is_none() { made = Some(began.elapsed()); }
-            if at.0 % 1_800_000 < 60_000 { eprintln!("{:?} {at} down {down}", began.elapsed()); }
+            if made.is_none() {
+                made = Some(began.elapsed());
+            }
+            if at.0 % 1_800_000 < 60_000 {
+                eprintln!("{:?} {at} down {down}", began.elapsed());
+            }
         }
     });
     eprintln!("made {made:?} all {:?}", began.elapsed());
     println!("{:#?}", outcome.report);
     println!("{:#?}", outcome.account);
-    for told in &outcome.timeline { println!("{} {}", told.at, told.text); }
+    for told in &outcome.timeline {
+        println!("{} {}", told.at, told.text);
+    }
     println!("{:#?}", outcome.decisions);
-    println!("worst {} healthy {:?} overloaded {} worst% {} folded {} starts {} promotions {} held {:?}", outcome.worst_outage_ms, outcome.healthy_at_ms, outcome.storage_overloaded_seconds, outcome.storage_worst_percent, outcome.notices_folded, outcome.starts, outcome.promotions, outcome.held());
+    println!(
+        "worst {} healthy {:?} overloaded {} worst% {} folded {} starts {} promotions {} held {:?}",
+        outcome.worst_outage_ms,
+        outcome.healthy_at_ms,
+        outcome.storage_overloaded_seconds,
+        outcome.storage_worst_percent,
+        outcome.notices_folded,
+        outcome.starts,
+        outcome.promotions,
+        outcome.held()
+    );
 }

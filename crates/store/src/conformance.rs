@@ -53,7 +53,7 @@ fn load(store: &dyn Store, cell: CellId) -> Vec<(Key, Vec<u8>)> {
 }
 
 fn empty(store: &mut dyn Store) {
-    assert!(load(store, CELL).is_empty());
+    assert!(load(store, CELL).is_empty() && store.cells().expect("readable").is_empty());
     assert!(store.journal(None, None, 10).expect("readable").is_empty());
     assert!(!store.id().0.is_empty());
     assert_eq!(commit(store, Vec::new(), Vec::new()), 0);
@@ -77,6 +77,10 @@ fn cells(store: &mut dyn Store) {
     store.commit(CellId(2), &writes).expect("commits");
     assert!(load(store, CELL).is_empty());
     assert_eq!(load(store, CellId(2)).len(), 1);
+    assert_eq!(store.cells().expect("readable"), [CellId(2)]);
+    store.commit(CellId(9), &writes).expect("commits");
+    store.commit(CELL, &writes).expect("commits");
+    assert_eq!(store.cells().expect("readable"), [CELL, CellId(2), CellId(9)]);
 }
 
 fn batch(store: &mut dyn Store) {

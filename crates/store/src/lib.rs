@@ -149,6 +149,12 @@ pub trait Store: Send {
         None
     }
 
+    /// The cells that have any row, in order.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn cells(&self) -> Result<Vec<CellId>, Error>;
+
     /// Every row of a cell, in order of key.
     ///
     /// # Errors

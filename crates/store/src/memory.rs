@@ -37,6 +37,12 @@ impl Store for Memory {
         self.id.clone()
     }
 
+    fn cells(&self) -> Result<Vec<CellId>, Error> {
+        let mut cells: Vec<CellId> = self.rows.keys().map(|(cell, _)| *cell).collect();
+        cells.dedup();
+        Ok(cells)
+    }
+
     fn load_cell(&self, cell: CellId) -> Result<Vec<(Key, Vec<u8>)>, Error> {
         let rows = self.rows.iter().filter(|((of, _), _)| *of == cell);
         Ok(rows.map(|((_, key), body)| (*key, body.clone())).collect())

@@ -24,6 +24,11 @@ pub struct Controller {
     backup_engine: Engine,
     #[command(flatten)]
     rules: Rules,
+    /// Hosts of one cell, the unit of ownership: a new host that comes when the newest cell has so many opens
+    /// one more. A fleet with fewer hosts is one cell.
+    #[arg(long, value_name = "HOSTS", default_value_t = evenkeel_controller::CELL_HOSTS_MAX,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    cell_hosts_max: u32,
     /// Host names it answers to, beside addresses and localhost.
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
@@ -43,6 +48,7 @@ impl Controller {
             listen: self.listen,
             backup_engine: self.backup_engine,
             policy: self.rules.policy()?,
+            cell_hosts_max: self.cell_hosts_max,
             remedies: self.rules.remedies()?,
             alerts: self.rules.alerts(),
             allowed_hosts: self.allow_host.clone(),

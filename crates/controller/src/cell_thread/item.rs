@@ -7,7 +7,7 @@ use evenkeel_core::cell::{Beat, Entry, Link};
 use evenkeel_core::order::{Accepted, Order};
 use tokio::sync::oneshot;
 
-use super::{Outbox, Seen, Unanswered};
+use super::{Outbox, Seen, Unanswered, Whom};
 
 /// A question that runs between two turns.
 pub(crate) type Query = Box<dyn FnOnce(&Seen<'_>) + Send>;
@@ -42,7 +42,7 @@ pub(crate) enum Item {
         /// The message.
         entry: Entry,
     },
-    /// A beat of an agent's stream.
+    /// A beat of an agent's stream, where too many are gathered already.
     Beat(Beat),
     /// A stream ended.
     Closed {
@@ -54,16 +54,14 @@ pub(crate) enum Item {
     /// What became of a delivery.
     Told(Told),
     /// A question.
-    Query(Query),
+    Query {
+        /// Of which cell.
+        whom: Whom,
+        /// What.
+        query: Query,
+    },
     /// The controller stops.
     Stop,
-}
-
-impl Item {
-    /// Whether it can wait a little for company.
-    pub fn is_beat(&self) -> bool {
-        matches!(self, Self::Beat(_))
-    }
 }
 
 /// What came in one window, in order; beats last, the newest of each stream.
@@ -74,6 +72,15 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// Of entries alone.
+    pub fn of(entries: Vec<Entry>) -> Self {
+        Self { entries, beats: BTreeMap::new() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.beats.is_empty()
+    }
+
     pub fn beat(&mut self, beat: Beat) {
         self.beats.insert(beat.link, beat);
     }

@@ -1,10 +1,12 @@
-//! The store as the cell's thread uses it: commits that are counted and timed, and a cell read back
+//! The store as the cells' thread uses it: commits that are counted and timed, and cells read back
 //! from what was committed.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use evenkeel_core::cell::many::FIRST;
 use evenkeel_core::cell::{Cell, Setup, load};
+use evenkeel_core::id::CellId;
 use evenkeel_core::row::Writes;
 use evenkeel_store::Store;
 
@@ -35,14 +37,14 @@ impl Record {
         Self { store, stats, abort_after, commits: 0 }
     }
 
-    /// Commits what a turn records; `Some` is the position of the journal's newest entry.
-    pub fn commit(&mut self, setup: &Setup, writes: &Writes) -> Result<u64, evenkeel_store::Error> {
+    /// Commits what turns record, all or nothing; the position of the journal's newest entry.
+    pub fn commit(&mut self, batch: &[(CellId, &Writes)]) -> Result<u64, evenkeel_store::Error> {
         self.commits += 1;
         if let Some(point) = self.abort_after {
             point.before(self.commits);
         }
         let began = Instant::now();
-        let result = self.store.commit(setup.cell, writes);
+        let result = self.store.commit_batch(batch);
         self.stats.commits.observe(began.elapsed());
         if result.is_err() {
             self.stats.commits_failed.add(1);
@@ -54,11 +56,18 @@ impl Record {
     }
 }
 
-/// A cell as its store says it is, and whether there was one before.
-pub(crate) fn load(store: &dyn Store, setup: &Setup) -> Result<(Cell, bool), Error> {
-    let rows = store.load_cell(setup.cell).map_err(Error::Read)?;
-    let cell = Cell::load(setup.clone(), &rows).map_err(Error::Load)?;
-    Ok((cell, !rows.is_empty()))
+/// Every cell as the store says it is, and whether there was any before. The first one is always there.
+pub(crate) fn load(store: &dyn Store, setup: &Setup) -> Result<(Vec<Cell>, bool), Error> {
+    let mut ids = store.cells().map_err(Error::Read)?;
+    let existed = !ids.is_empty();
+    if ids.first() != Some(&FIRST) {
+        ids.insert(0, FIRST);
+    }
+    let cell = |id| {
+        let rows = store.load_cell(id).map_err(Error::Read)?;
+        Cell::load(Setup { cell: id, ..setup.clone() }, &rows).map_err(Error::Load)
+    };
+    Ok((ids.into_iter().map(cell).collect::<Result<_, _>>()?, existed))
 }
 
 /// Position of the journal's newest entry; 0 where there is none.

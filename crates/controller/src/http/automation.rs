@@ -7,15 +7,15 @@ use evenkeel_api::{BrakeOrder, LevelOrder, PinOrder};
 use evenkeel_core::order::{self, Accepted, Order};
 use evenkeel_core::view;
 
-use super::App;
 use super::body::Body;
 use super::failure::Failure;
+use super::{App, merge};
 
 type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
 
 /// `GET /v1/remedies`
 pub(crate) async fn remedies(State(app): State<App>) -> Result<Json<Vec<view::Remedy>>, Failure> {
-    Ok(Json(app.cell.ask(|seen| seen.cell.remedies()).await?))
+    Ok(Json(merge::remedies(app.cell.ask_each(|seen| seen.cell.remedies()).await?)))
 }
 
 /// `POST /v1/remedies/{name}/level`
@@ -31,7 +31,8 @@ pub(crate) async fn level(
 pub(crate) async fn approvals(
     State(app): State<App>,
 ) -> Result<Json<Vec<view::Approval>>, Failure> {
-    Ok(Json(app.cell.ask(|seen| seen.cell.approvals(seen.now)).await?))
+    let all = app.cell.list(|seen| seen.cell.approvals(seen.now), |approval| approval.id);
+    Ok(Json(all.await?))
 }
 
 /// `POST /v1/approvals/{id}/approve`

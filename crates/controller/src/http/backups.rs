@@ -15,6 +15,7 @@ use super::App;
 use super::body::Body;
 use super::failure::Failure;
 use super::services::{new_secret, stopping};
+use crate::cell_thread::Whom;
 
 type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
 
@@ -23,7 +24,8 @@ pub(crate) async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
 ) -> Result<Json<Vec<view::BackupRow>>, Failure> {
-    Ok(Json(app.cell.ask(move |seen| seen.cell.backups(&name)).await??))
+    let whom = Whom::Service(name.clone());
+    Ok(Json(app.cell.ask_of(whom, move |seen| seen.cell.backups(&name)).await??))
 }
 
 /// `GET /v1/backups/{id}`
@@ -32,13 +34,16 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<view::BackupRow>, Failure> {
     let asked = id.clone();
-    let found = app.cell.ask(move |seen| seen.cell.backup(&asked)).await?;
-    found.map(Json).ok_or_else(|| {
-        let message = format!(
-            "no backup has the id {id:?}; `evenkeel backup list SERVICE` shows a service's"
-        );
-        Failure::new(StatusCode::NOT_FOUND, "no_such_backup", message)
-    })
+    let found = app.cell.ask_each(move |seen| seen.cell.backup(&asked)).await?;
+    let mut found: Vec<view::BackupRow> = found.into_iter().flatten().collect();
+    // Numbers of backups are their cell's.
+    let why = match found.len() {
+        1 => return Ok(Json(found.remove(0))),
+        0 => format!("no backup has the id {id:?}"),
+        n => format!("{n} backups of several cells have the id {id:?}"),
+    };
+    let message = format!("{why}; `evenkeel backup list SERVICE` shows a service's");
+    Err(Failure::new(StatusCode::NOT_FOUND, "no_such_backup", message))
 }
 
 /// `POST /v1/services/{name}/backups`
@@ -69,7 +74,9 @@ pub(crate) async fn fork(
 ) -> Ordered {
     let target = target_of(target)?;
     let asked = source.clone();
-    let kind = app.cell.ask(move |seen| Some(seen.cell.service(&asked, seen.now)?.kind)).await?;
+    let whom = Whom::Service(source.clone());
+    let kind = app.cell.ask_of(whom, move |seen| Some(seen.cell.service(&asked, seen.now)?.kind));
+    let kind = kind.await?;
     let kind = kind.ok_or_else(|| order::Error::NoSuchService { name: source.clone() })?;
     let (secret, keys) = (new_secret(&app, &kind).await?, app.key.archive_keys(app.engine));
     app.give(Order::Fork { source, name, target, secret, keys }).await

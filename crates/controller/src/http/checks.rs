@@ -1,5 +1,7 @@
 //! Checks: what is looked at, what is found, and how a service stands.
 
+use std::cmp::Reverse;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -12,6 +14,7 @@ use evenkeel_core::{order, view};
 use super::App;
 use super::body::Params;
 use super::failure::Failure;
+use crate::cell_thread::{Seen, Whom};
 
 /// `GET /v1/checks`
 pub(crate) async fn list(State(app): State<App>) -> Json<Vec<CheckLine>> {
@@ -52,11 +55,17 @@ pub(crate) async fn findings(
 ) -> Result<Json<Vec<view::Finding>>, Failure> {
     let FindingsQuery { service, family, severity } = query;
     let of = service.clone();
-    let found = app.cell.ask(move |seen| match of {
-        Some(name) => seen.cell.service(&name, seen.now).map(|service| service.findings),
-        None => Some(seen.cell.all_findings(seen.now)),
-    });
-    let found = found.await?;
+    let found = match of {
+        Some(name) => {
+            let whom = Whom::Service(name.clone());
+            let asked = app.cell.ask_of(whom, move |seen| seen.cell.service(&name, seen.now));
+            asked.await?.map(|service| service.findings)
+        }
+        None => {
+            let all = |seen: &Seen<'_>| seen.cell.all_findings(seen.now);
+            Some(app.cell.list(all, |finding| Reverse(finding.severity)).await?)
+        }
+    };
     let mut found =
         found.ok_or_else(|| order::Error::NoSuchService { name: service.unwrap_or_default() })?;
     found.retain(|finding| {
@@ -73,7 +82,9 @@ pub(crate) async fn diagnosis(
 ) -> Result<Json<view::Diagnosis>, Failure> {
     let asked = name.clone();
     let checks = evenkeel_kinds::host::CHECKS;
-    let found = app.cell.ask(move |seen| seen.cell.diagnose(&asked, checks, seen.now)).await?;
+    let whom = Whom::Service(name.clone());
+    let found = app.cell.ask_of(whom, move |seen| seen.cell.diagnose(&asked, checks, seen.now));
+    let found = found.await?;
     found.map(Json).ok_or_else(|| order::Error::NoSuchService { name }.into())
 }
 

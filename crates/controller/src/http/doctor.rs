@@ -17,7 +17,6 @@ use serde::Deserialize;
 use super::App;
 use super::body::Params;
 use super::failure::Failure;
-use crate::running::CELL;
 
 /// Entries of the journal that are gone through between two turns: some milliseconds.
 const CHAIN_PIECE: usize = 500;
@@ -29,13 +28,12 @@ pub(crate) async fn examine(
     State(app): State<App>,
     Params(DoctorParams { deep }): Params<DoctorParams>,
 ) -> Result<Json<Vec<DoctorItem>>, Failure> {
-    let (fleet, repositories) = app
-        .cell
-        .ask(|seen| {
-            let repositories = seen.cell.repositories().iter().map(|place| place.name.clone());
-            (seen.cell.fleet(seen.now), repositories.collect::<Vec<String>>())
-        })
-        .await?;
+    let fleet = app.fleet().await?;
+    let repositories = app.cell.ask(|seen| {
+        let repositories = seen.cell.repositories().iter().map(|place| place.name.clone());
+        repositories.collect::<Vec<String>>()
+    });
+    let repositories = repositories.await?;
     let (store, chain) = (store(&app, deep).await?, journal(&app, deep).await?);
     let mut items = vec![store, chain, posture(&app, &fleet), agents(&fleet), images(&fleet)];
     items.extend([gateways(&fleet), recorder(&app), key(&app)]);
@@ -71,18 +69,23 @@ const COPY_BACK: &str = "stop the controller and put back a sound copy";
 
 /// Every row has its checksum; deep: and the whole file and chain once more.
 async fn store(app: &App, deep: bool) -> Result<DoctorItem, Failure> {
-    let looked = app.cell.ask(move |seen| match deep {
+    let told: Result<String, String> = match deep {
         true => {
-            let verified = seen.store.verify().map_err(|error| crate::chain(&error))?;
-            let (rows, entries) = (verified.rows, verified.entries);
-            Ok(format!("{rows} rows and a chain of {entries} journal entries are sound"))
+            let verified = app.cell.ask(|seen| seen.store.verify()).await?;
+            verified.map_err(|error| crate::chain(&error)).map(|verified| {
+                let (rows, entries) = (verified.rows, verified.entries);
+                format!("{rows} rows and a chain of {entries} journal entries are sound")
+            })
         }
         false => {
-            let rows = seen.store.load_cell(CELL).map_err(|error| crate::chain(&error))?;
-            Ok(format!("{} rows are sound", rows.len()))
+            let rows = app.cell.ask_each(|seen| {
+                let rows = seen.store.load_cell(seen.cell.id());
+                rows.map(|rows| rows.len()).map_err(|error| crate::chain(&error))
+            });
+            let rows: Result<Vec<usize>, String> = rows.await?.into_iter().collect();
+            rows.map(|rows| format!("{} rows are sound", rows.iter().sum::<usize>()))
         }
-    });
-    let told: Result<String, String> = looked.await?;
+    };
     Ok(match told {
         Ok(text) => well("store", text),
         Err(error) => ill("store", error, COPY_BACK),

@@ -11,6 +11,7 @@ use evenkeel_core::order::{self, Accepted, Order};
 use super::App;
 use super::body::Body;
 use super::failure::Failure;
+use crate::cell_thread::Whom;
 
 type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
 
@@ -20,7 +21,8 @@ fn bad(error: impl std::fmt::Display) -> Failure {
 
 /// `GET /v1/drills`
 pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<Page>>, Failure> {
-    Ok(Json(app.cell.ask(|seen| seen.cell.all_drills()).await?))
+    let all = app.cell.list(|seen| seen.cell.all_drills(), |page| page.service.clone());
+    Ok(Json(all.await?))
 }
 
 /// `GET /v1/services/{name}/drills`
@@ -29,7 +31,8 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Page>, Failure> {
     let asked = name.clone();
-    let page = app.cell.ask(move |seen| seen.cell.drills(&asked)).await?;
+    let whom = Whom::Service(name.clone());
+    let page = app.cell.ask_of(whom, move |seen| seen.cell.drills(&asked)).await?;
     page.map(Json).ok_or_else(|| order::Error::NoSuchService { name }.into())
 }
 
@@ -60,14 +63,25 @@ pub(crate) async fn begin(
     Path(name): Path<String>,
     Body(DrillBegin { kind }): Body<DrillBegin>,
 ) -> Ordered {
-    let kind = kind.parse().map_err(bad)?;
+    let kind: Kind = kind.parse().map_err(bad)?;
+    // In its own cell the cell sees to that.
+    if app.cell.cells.borrow().len() > 1 {
+        let running = app.cell.ask_each(|seen| seen.cell.drills_running(seen.now)).await?;
+        let beside = |other: &Kind| kind == Kind::Controller || *other == Kind::Controller;
+        if let Some(other) = running.into_iter().flatten().find(beside) {
+            let why =
+                format!("a drill of {other} runs, and one of the two would cut the other short");
+            return Err(order::Error::NoDrill { name, drill: kind.to_string(), why }.into());
+        }
+    }
     app.give(Order::Drill { order: Act::Begin { name, kind, by: Begun::Person } }).await
 }
 
 /// `POST /v1/services/{name}/drills/lose`
 pub(crate) async fn lose(State(app): State<App>, Path(name): Path<String>) -> Ordered {
     let asked = name.clone();
-    let page = app.cell.ask(move |seen| seen.cell.drills(&asked)).await?;
+    let whom = Whom::Service(name.clone());
+    let page = app.cell.ask_of(whom, move |seen| seen.cell.drills(&asked)).await?;
     let refused = |why: &str| order::Error::NoDrill {
         name: name.clone(),
         drill: Kind::Controller.to_string(),

@@ -8,9 +8,10 @@ use evenkeel_api::RecoveryEnd;
 use evenkeel_core::order::{Accepted, Order};
 use evenkeel_core::view;
 
-use super::App;
 use super::body::Body;
 use super::failure::Failure;
+use super::services::stopping;
+use super::{App, merge};
 
 /// Whether this process answers. Says nothing of the fleet: whoever restarts controllers by this
 /// must not restart one because a database is down.
@@ -25,7 +26,7 @@ pub(crate) async fn openapi() -> Response {
 
 /// `GET /v1/fleet`
 pub(crate) async fn show(State(app): State<App>) -> Result<Json<view::Fleet>, Failure> {
-    let mut fleet = app.cell.ask(|seen| seen.cell.fleet(seen.now)).await?;
+    let mut fleet = app.fleet().await?;
     if let Some(posture) = app.cannot_record() {
         fleet.posture = posture;
     }
@@ -41,6 +42,12 @@ pub(crate) async fn end_recovery(
 }
 
 impl super::Inner {
+    /// All cells' fleets, as one.
+    pub(crate) async fn fleet(&self) -> Result<view::Fleet, Failure> {
+        let pages = self.cell.ask_each(|seen| seen.cell.fleet(seen.now)).await?;
+        merge::fleet(pages).ok_or_else(stopping)
+    }
+
     /// The posture while nothing can be recorded; it bounds more than any other.
     pub(crate) fn cannot_record(&self) -> Option<String> {
         let cause = self.cell.recording.borrow();

@@ -9,10 +9,12 @@ use evenkeel_core::view;
 use super::App;
 use super::failure::Failure;
 use super::services::OPERATOR;
+use crate::cell_thread::Whom;
 
 /// `GET /v1/hosts`
 pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<view::Host>>, Failure> {
-    Ok(Json(app.cell.ask(|seen| seen.cell.fleet(seen.now).hosts).await?))
+    let all = app.cell.list(|seen| seen.cell.hosts(seen.now), |host| host.name.clone());
+    Ok(Json(all.await?))
 }
 
 /// `GET /v1/hosts/{name}`
@@ -21,7 +23,8 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<view::Host>, Failure> {
     let asked = name.clone();
-    let host = app.cell.ask(move |seen| seen.cell.host(&asked, seen.now)).await?;
+    let whom = Whom::Host(name.clone());
+    let host = app.cell.ask_of(whom, move |seen| seen.cell.host(&asked, seen.now)).await?;
     host.map(Json).ok_or_else(|| order::Error::NoSuchHost { name }.into())
 }
 

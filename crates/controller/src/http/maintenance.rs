@@ -10,6 +10,7 @@ use evenkeel_core::order::{self, Accepted, Order};
 use super::App;
 use super::body::Body;
 use super::failure::Failure;
+use crate::cell_thread::Whom;
 
 type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
 
@@ -23,7 +24,8 @@ fn number(id: &str) -> Result<u32, Failure> {
 
 /// `GET /v1/maintenance`
 pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<Item>>, Failure> {
-    Ok(Json(app.cell.ask(|seen| seen.cell.planned_work(seen.now)).await?))
+    let all = app.cell.list(|seen| seen.cell.planned_work(seen.now), |item| item.id);
+    Ok(Json(all.await?))
 }
 
 /// `POST /v1/maintenance/{id}/run-now`
@@ -42,7 +44,8 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Page>, Failure> {
     let asked = name.clone();
-    let page = app.cell.ask(move |seen| seen.cell.maintenance(&asked, seen.now)).await?;
+    let whom = Whom::Service(name.clone());
+    let page = app.cell.ask_of(whom, move |seen| seen.cell.maintenance(&asked, seen.now)).await?;
     page.map(Json).ok_or_else(|| order::Error::NoSuchService { name }.into())
 }
 

@@ -16,6 +16,7 @@ mod incidents;
 mod journal;
 mod kinds;
 mod maintenance;
+mod merge;
 mod metrics;
 mod procedures;
 mod serve;

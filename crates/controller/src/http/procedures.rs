@@ -1,5 +1,7 @@
 //! Procedures, their runs, and what people do by hand.
 
+use std::cmp::Reverse;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -12,6 +14,7 @@ use super::App;
 use super::body::Body;
 use super::failure::Failure;
 use super::services::OPERATOR;
+use crate::cell_thread::Whom;
 
 type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
 
@@ -45,7 +48,9 @@ pub(crate) async fn run(
 
 /// `GET /v1/breakglass`
 pub(crate) async fn acts(State(app): State<App>) -> Result<Json<Vec<Act>>, Failure> {
-    Ok(Json(app.cell.ask(|seen| seen.cell.kept_acts()).await?))
+    // The newest first, as each cell has them.
+    let newest = |act: &Act| (Reverse(act.begun), Reverse(act.id));
+    Ok(Json(app.cell.list(|seen| seen.cell.kept_acts(), newest).await?))
 }
 
 /// `POST /v1/breakglass`
@@ -71,7 +76,7 @@ pub(crate) async fn transcript(
     Path(id): Path<String>,
 ) -> Result<Json<Act>, Failure> {
     let id = number(&id)?;
-    let found = app.cell.ask(move |seen| seen.cell.act(id)).await?;
+    let found = app.cell.ask_of(Whom::of_id(id), move |seen| seen.cell.act(id)).await?;
     Ok(Json(found.ok_or(Error::NoSuchAct { id })?))
 }
 

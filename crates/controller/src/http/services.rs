@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::App;
 use super::body::{Body, Params};
 use super::failure::Failure;
+use crate::cell_thread::Whom;
 
 /// Who gives orders: whoever holds the fleet's one token.
 pub(crate) const OPERATOR: &str = "operator";
@@ -21,7 +22,8 @@ type Ordered = Result<(StatusCode, Json<Accepted>), Failure>;
 
 /// `GET /v1/services`
 pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<view::Service>>, Failure> {
-    Ok(Json(app.cell.ask(|seen| seen.cell.services(seen.now)).await?))
+    let all = app.cell.list(|seen| seen.cell.services(seen.now), |service| service.name.clone());
+    Ok(Json(all.await?))
 }
 
 /// `POST /v1/services`
@@ -53,7 +55,8 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<view::Service>, Failure> {
     let asked = name.clone();
-    let service = app.cell.ask(move |seen| seen.cell.service(&asked, seen.now)).await?;
+    let whom = Whom::Service(name.clone());
+    let service = app.cell.ask_of(whom, move |seen| seen.cell.service(&asked, seen.now)).await?;
     service.map(Json).ok_or_else(|| order::Error::NoSuchService { name }.into())
 }
 
@@ -63,7 +66,8 @@ pub(crate) async fn explain(
     Path(name): Path<String>,
 ) -> Result<Json<view::Explain>, Failure> {
     let asked = name.clone();
-    let explain = app.cell.ask(move |seen| seen.cell.explain(&asked, seen.now)).await?;
+    let whom = Whom::Service(name.clone());
+    let explain = app.cell.ask_of(whom, move |seen| seen.cell.explain(&asked, seen.now)).await?;
     let mut explain = explain.ok_or(order::Error::NoSuchService { name })?;
     if let Some(posture) = app.cannot_record() {
         explain.posture = posture;
@@ -88,7 +92,7 @@ pub(crate) async fn url(
     Params(UrlParams { direct, pooled }): Params<UrlParams>,
 ) -> Result<Json<UrlAnswer>, Failure> {
     let asked = name.clone();
-    let found = app.cell.ask(move |seen| {
+    let found = app.cell.ask_of(Whom::Service(name.clone()), move |seen| {
         let service = seen.cell.service(&asked, seen.now)?;
         let (kind, secret) = seen.cell.secret(&asked)?;
         let salt = kind.salt(secret).map(<[u8]>::to_vec);

@@ -4,6 +4,8 @@
 //! it says waits for room in the cell's queue, which holds its connection back; what it is sent
 //! never waits, and one that does not read is cut.
 
+use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +17,12 @@ use evenkeel_core::cell::{Beat, Entry, Link};
 use evenkeel_core::report::FromAgent;
 use evenkeel_core::route::FromGateway;
 use evenkeel_core::wire::{self, Decoder};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use super::App;
@@ -122,7 +126,7 @@ fn upgrade<S: Speaker>(app: App, mut request: Request) -> Response {
         let mut stopping = app.stopping.clone();
         tokio::select! {
             () = super::stopped(&mut stopping) => {}
-            () = stream::<S>(&app, TokioIo::new(upgraded)) => {}
+            () = take::<S>(&app, upgraded) => {}
         }
     });
     let headers = [
@@ -137,12 +141,23 @@ fn asks_for_stream(headers: &HeaderMap) -> bool {
     value(UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case(wire::PROTOCOL))
 }
 
+/// A stream as its socket: nothing stands between the two any more.
+async fn take<S: Speaker>(app: &App, upgraded: Upgraded) {
+    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        tracing::error!("a stream is on no socket and is closed");
+        return;
+    };
+    let mut decoder = Decoder::default();
+    decoder.push(&read_buf);
+    drop(read_buf);
+    stream::<S>(app, io.into_inner(), decoder).await;
+}
+
 /// A stream's whole life.
-async fn stream<S: Speaker>(app: &App, io: impl AsyncRead + AsyncWrite) {
+async fn stream<S: Speaker>(app: &App, mut socket: TcpStream, decoder: Decoder) {
     let _held = S::held(&app.stats);
-    let (read, write) = tokio::io::split(io);
-    tokio::pin!(read, write);
-    let mut reader = Reader { read, decoder: Decoder::default(), chunk: vec![0; CHUNK_BYTES] };
+    let (read, write) = socket.split();
+    let mut reader = Reader { read, decoder };
     let hello = timeout(HELLO_MAX, reader.message::<S>()).await;
     let Some(hello) = hello.ok().flatten().filter(S::is_hello) else {
         tracing::debug!("a stream did not say hello and is closed");
@@ -163,16 +178,20 @@ async fn stream<S: Speaker>(app: &App, io: impl AsyncRead + AsyncWrite) {
 }
 
 /// Hands on what a stream says until it ends or says what cannot be read.
-async fn listen<S: Speaker>(app: &App, link: Link, reader: &mut Reader<impl AsyncRead + Unpin>) {
+async fn listen<S: Speaker>(app: &App, link: Link, reader: &mut Reader<'_>) {
     while let Some(message) = reader.message::<S>().await {
-        if app.cell.items.send(S::item(link, message)).await.is_err() {
+        let taken = match S::item(link, message) {
+            Item::Beat(beat) => app.cell.beat(beat).await,
+            item => app.cell.items.send(item).await.is_ok(),
+        };
+        if !taken {
             return;
         }
     }
 }
 
 /// Writes what a stream is sent until the cell ends it, or it does not read.
-async fn speak(mut outgoing: Outgoing, mut write: impl AsyncWrite + Unpin, cut: &Cut) {
+async fn speak(mut outgoing: Outgoing, mut write: WriteHalf<'_>, cut: &Cut) {
     let all = async {
         while let Some(frame) = outgoing.frame().await {
             match timeout(WRITE_MAX, write.write_all(&frame)).await {
@@ -189,13 +208,17 @@ async fn speak(mut outgoing: Outgoing, mut write: impl AsyncWrite + Unpin, cut: 
     }
 }
 
-struct Reader<R> {
-    read: R,
+struct Reader<'a> {
+    read: ReadHalf<'a>,
     decoder: Decoder,
-    chunk: Vec<u8>,
 }
 
-impl<R: AsyncRead + Unpin> Reader<R> {
+thread_local! {
+    /// What a socket holds goes through here: a stream that is silent has no buffer of its own.
+    static CHUNK: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK_BYTES].into());
+}
+
+impl Reader<'_> {
     /// The next message; `None` when there will be none.
     async fn message<S: Speaker>(&mut self) -> Option<S::Message> {
         loop {
@@ -207,9 +230,18 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     return None;
                 }
             }
-            match self.read.read(&mut self.chunk).await {
-                Ok(0) | Err(_) => return None,
-                Ok(length) => self.decoder.push(&self.chunk[..length]),
+            self.read.readable().await.ok()?;
+            let taken = CHUNK.with_borrow_mut(|chunk| {
+                let length = self.read.try_read(chunk)?;
+                self.decoder.push(&chunk[..length]);
+                Ok::<usize, io::Error>(length)
+            });
+            match taken {
+                Ok(0) => return None,
+                Ok(_) => {}
+                // Nothing was there after all.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return None,
             }
         }
     }

@@ -9,5 +9,6 @@ use super::failure::Failure;
 
 /// `GET /v1/toil`
 pub(crate) async fn show(State(app): State<App>) -> Result<Json<Page>, Failure> {
-    Ok(Json(app.cell.ask(|seen| seen.cell.toil(seen.now)).await?))
+    let pages = app.cell.ask_each(|seen| seen.cell.toil(seen.now)).await?;
+    Ok(Json(Page::of_all(pages)))
 }

@@ -38,6 +38,8 @@ const SEGMENT_MAX_BYTES: usize = 8 << 20;
 const SEGMENT_MAX_AGE: Duration = Duration::from_secs(30 * 60);
 /// What is buffered at most before it is written.
 const BUFFER_MAX_BYTES: usize = 1 << 20;
+/// A buffer that was written keeps this much room: a snapshot goes through it once, and there may be many cells.
+const BUFFER_KEPT_BYTES: usize = 16 << 10;
 /// How often what is buffered is written.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// After a failure, how long until a new recording is tried.
@@ -94,9 +96,11 @@ impl Recorder {
         !matches!(self.state, State::Failed { .. })
     }
 
-    /// Before a turn: what it is given.
-    pub fn given(&mut self, cell: &Cell, now: Time, inbox: &[Entry]) {
-        if self.wants_segment() {
+    /// Before a turn: what it is given. Where no recording is under way one begins, if it may; whether it
+    /// did.
+    pub fn given(&mut self, cell: &Cell, now: Time, inbox: &[Entry], may_begin: bool) -> bool {
+        let begins = may_begin && self.wants_segment();
+        if begins {
             let begun = self.begin(cell, now);
             self.state = match begun {
                 Ok(segment) => State::Open(segment),
@@ -104,6 +108,7 @@ impl Recorder {
             };
         }
         self.write(|segment| segment.push(&GivenRef::Given { now, inbox }));
+        begins
     }
 
     /// After a turn: what it gave, and whether an incident began or ended in it.
@@ -224,6 +229,7 @@ impl Segment {
         self.file.write_all(&self.buffer)?;
         self.written_bytes += self.buffer.len();
         self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT_BYTES);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 mod alert;
 mod alerts;
 mod api;
+mod cells;
 mod crash;
 mod memory;
 mod peer;

@@ -26,6 +26,7 @@ struct State {
     store: memory::Memory,
     commits: Commits,
     waiting: bool,
+    taken: usize,
 }
 
 #[derive(Clone)]
@@ -36,7 +37,7 @@ pub struct Memory {
 impl Memory {
     pub fn new() -> Self {
         let (store, commits) = (memory::Memory::new(), Commits::Taken);
-        let state = State { store, commits, waiting: false };
+        let state = State { store, commits, waiting: false, taken: 0 };
         Self { shared: Arc::new((Mutex::new(state), Condvar::new())) }
     }
 
@@ -55,6 +56,18 @@ impl Memory {
         drop(self.shared.1.wait_while(self.state(), not_yet).expect("no test panics with it"));
     }
 
+    /// Bodies of a cell's rows, as text.
+    pub fn rows_of(&self, cell: CellId, table: Table) -> Vec<String> {
+        let rows = self.state().store.load_cell(cell).expect("memory is read");
+        let rows = rows.into_iter().filter(|(key, _)| key.table == table);
+        rows.map(|(_, body)| String::from_utf8_lossy(&body).into_owned()).collect()
+    }
+
+    /// Commits that were taken.
+    pub fn commits(&self) -> usize {
+        self.state().taken
+    }
+
     pub fn rows(&self, table: Table) -> usize {
         let rows = self.state().store.load_cell(CellId(1)).expect("memory is read");
         rows.iter().filter(|(key, _)| key.table == table).count()
@@ -64,6 +77,10 @@ impl Memory {
 impl Store for Memory {
     fn id(&self) -> StoreId {
         self.state().store.id()
+    }
+
+    fn cells(&self) -> Result<Vec<CellId>, Error> {
+        self.state().store.cells()
     }
 
     fn load_cell(&self, cell: CellId) -> Result<Vec<(Key, Vec<u8>)>, Error> {
@@ -86,6 +103,7 @@ impl Store for Memory {
             drop(state);
             panic!("as the test wants it");
         }
+        state.taken += 1;
         state.store.commit_batch(batch)
     }
 

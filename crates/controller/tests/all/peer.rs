@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use evenkeel_core::goal::{Goal, Want};
+use evenkeel_core::id::ServiceId;
 use evenkeel_core::member::State;
 use evenkeel_core::report::{FromAgent, Hello, Member, ToAgent, digest};
 use evenkeel_core::route::{FromGateway, ToGateway};
@@ -193,14 +194,25 @@ fn obeyed(goal: &Goal) -> Member {
 /// A gateway that takes every route.
 pub struct Gateway {
     pub peer: Peer,
+    /// Services it was given routes of by [`Gateway::take_what_came`].
+    pub led_to: Vec<ServiceId>,
 }
 
 impl Gateway {
     pub fn hello(mut peer: Peer, name: &str) -> Self {
         peer.send(&gateway_hello(name));
-        let mut gateway = Self { peer };
+        let mut gateway = Self { peer, led_to: Vec::new() };
         gateway.take();
         gateway
+    }
+
+    /// Takes the routes that came, if any did.
+    pub fn take_what_came(&mut self) {
+        let soon = Duration::from_millis(1);
+        while let Some(Some(ToGateway::Routes { routes, changed, .. })) = self.peer.within(soon) {
+            self.led_to.extend(changed.iter().map(|route| route.service));
+            self.peer.send(&FromGateway::Took { routes, failed: Vec::new() });
+        }
     }
 
     /// Takes the next routes.

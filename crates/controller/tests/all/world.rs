@@ -58,8 +58,13 @@ impl World {
 
     /// Ends the controller and starts another over the same store and directory.
     pub fn restart(&mut self) {
+        self.restart_with(|_| {});
+    }
+
+    pub fn restart_with(&mut self, change: impl FnOnce(&mut Options)) {
         self.stop();
-        let options = Options::new(self.dir.path().to_owned());
+        let mut options = Options::new(self.dir.path().to_owned());
+        change(&mut options);
         let running = self.runtime.block_on(start_with(options, parts(&self.store)));
         let running = running.expect("starts again");
         self.client = Client::new(&running.address.to_string(), &running.token);

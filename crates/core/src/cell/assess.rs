@@ -338,7 +338,8 @@ impl Cell {
                 | (health::Evidence::ConfirmedDown, Some(host::State::Uncertain))
         );
         // What changes nothing needs no words.
-        if !moves_host && health::Machine::next(service.row.health, evidence) == Some(service.row.health)
+        if !moves_host
+            && health::Machine::next(service.row.health, evidence) == Some(service.row.health)
         {
             return;
         }

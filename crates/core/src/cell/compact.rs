@@ -291,6 +291,11 @@ impl Ports {
         self.0[word] & bit != 0
     }
 
+    /// How many are in the set.
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
     /// Takes a port in.
     pub fn insert(&mut self, port: u16) {
         let (word, bit) = Self::place(port);

@@ -99,6 +99,19 @@ impl Cell {
         picked.into_iter().filter_map(|(id, kind)| Some((named(&id)?, kind))).collect()
     }
 
+    /// What is being exercised now.
+    #[must_use]
+    pub fn drills_running(&self, now: Time) -> Vec<Kind> {
+        let upkept = self.state.upkept.iter().filter_map(|id| self.state.services.get(id));
+        upkept.filter_map(|service| Some(drills(service)?.runs(now)?.kind)).collect()
+    }
+
+    /// Drills of this cell that may run at once.
+    #[must_use]
+    pub const fn drills_max(&self) -> u16 {
+        self.setup.policy.drills_max
+    }
+
     /// What runs and cannot be beside a drill of this kind: the loss of a controller cuts every other short.
     fn beside_drill(&self, kind: Kind, now: Time) -> Option<(&str, Kind)> {
         let upkept = self.state.upkept.iter().filter_map(|id| self.state.services.get(id));

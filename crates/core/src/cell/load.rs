@@ -44,7 +44,8 @@ impl Cell {
     /// A new cell without anything.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        Self { setup, state: State::default(), fresh: true }
+        let state = State::of_cell(setup.cell);
+        Self { setup, state, fresh: true }
     }
 
     /// A cell as its rows say it was. No rows: a new cell.

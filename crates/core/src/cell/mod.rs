@@ -27,6 +27,7 @@ mod incidents;
 mod learn;
 pub mod load;
 mod maintenance;
+pub mod many;
 mod operate;
 mod orders;
 mod ports;

@@ -147,9 +147,11 @@ impl Fold {
             }
         }
         let outcome = &told.outcome;
-        all.extend(waiting.into_iter().map(|(cell, number)| {
-            (cell, Told { number, outcome: outcome.clone() })
-        }));
+        all.extend(
+            waiting
+                .into_iter()
+                .map(|(cell, number)| (cell, Told { number, outcome: outcome.clone() })),
+        );
         all
     }
 
@@ -189,7 +191,7 @@ mod tests {
     use crate::check::Severity;
 
     fn label(text: &str) -> Label {
-        text.parse().unwrap()
+        Label::new(text).unwrap()
     }
 
     fn delivery(number: u64, purpose: Purpose, domain: &str) -> Delivery {
@@ -217,10 +219,7 @@ mod tests {
         assert!(matches!(fold.deliver(CellId(1), raise(7)), Way::Out(_)));
         assert_eq!(fold.deliver(CellId(2), raise(7)), Way::Waits);
         let told = fold.told(CellId(1), &answer(7, Ok("key")));
-        assert_eq!(
-            told,
-            [(CellId(1), answer(7, Ok("key"))), (CellId(2), answer(7, Ok("key")))]
-        );
+        assert_eq!(told, [(CellId(1), answer(7, Ok("key"))), (CellId(2), answer(7, Ok("key")))]);
         assert_eq!(fold.deliver(CellId(3), raise(1)), Way::Answered(answer(1, Ok("key"))));
         assert_eq!(fold.folded(), 2);
         let others = fold.acknowledged(CellId(1), IncidentId(1));

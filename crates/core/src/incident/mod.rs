@@ -11,8 +11,8 @@
 
 mod bits;
 pub mod chain;
-pub mod fold;
 mod domain;
+pub mod fold;
 mod grouping;
 
 use serde::{Deserialize, Serialize};

@@ -362,7 +362,9 @@ impl Seat {
     /// A mind wanted to be woken.
     pub fn woken(&mut self, n: usize, slot: Slot, life: u64) {
         let now = self.now;
-        let Some(awake) = self.hosts[n].minds.get_mut(slot).and_then(Option::as_mut) else { return };
+        let Some(awake) = self.hosts[n].minds.get_mut(slot).and_then(Option::as_mut) else {
+            return;
+        };
         if awake.life != life || awake.wake.is_none_or(|at| at > now) {
             return;
         }
@@ -583,7 +585,9 @@ impl Seat {
         }
         let id = call.goal.identity.service;
         self.tally.check(Invariant::LastCopyKept);
-        let Some(service) = self.services.get(id.0 as usize).and_then(Option::as_ref) else { return };
+        let Some(service) = self.services.get(id.0 as usize).and_then(Option::as_ref) else {
+            return;
+        };
         let Some(ledger) = service.ledger.as_deref() else { return };
         let has = |member: &&MemberId| {
             self.member(**member)
@@ -613,7 +617,9 @@ impl Seat {
             let runs = member.server.runs(now);
             let standby = member.server.part.as_deref().is_some_and(|part| part.standby);
             match &goal.role {
-                Role::Primary { .. } => runs && !standby && member.stored.applied.goal.job.is_none(),
+                Role::Primary { .. } => {
+                    runs && !standby && member.stored.applied.goal.job.is_none()
+                }
                 Role::Standby { .. } => {
                     runs && member.server.part.as_deref().is_some_and(|part| part.streaming)
                 }

@@ -68,7 +68,8 @@ impl Fleet<'_> {
                 seat.some_hosts(share, |seat, n, at, _| seat.at(at, Event::Cut(n)));
             }),
             What::KillServers(share) => self.crew.each(|seat| {
-                let members: Vec<_> = seat.members.iter().flatten().map(|m| (m.id(), m.host)).collect();
+                let members: Vec<_> =
+                    seat.members.iter().flatten().map(|m| (m.id(), m.host)).collect();
                 for (id, host) in members {
                     if let Some((at, _)) = seat.draw(share, host) {
                         seat.at(at, Event::Die(id));

@@ -282,7 +282,10 @@ impl Member {
             port_taken: false,
             data_dir: data_dir(goal.member),
             checks: Vec::new(),
-            unread: Unread { paces: vec![check::Pace::Often, check::Pace::Rarely], checks: Vec::new() },
+            unread: Unread {
+                paces: vec![check::Pace::Often, check::Pace::Rarely],
+                checks: Vec::new(),
+            },
             identity: goal.identity.clone(),
             replication: self.replication.clone(),
             archive,

@@ -87,7 +87,8 @@ impl Seat {
     /// Counts what clients wrote until now.
     pub fn count(&mut self, id: ServiceId) {
         let now = self.now;
-        let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut()) else {
+        let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut())
+        else {
             return;
         };
         let written = now.since(ledger.at).0 * RATE / 1000;
@@ -117,7 +118,8 @@ impl Seat {
         self.count(id);
         self.restream(id);
         let now = self.now;
-        let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut()) else {
+        let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut())
+        else {
             return self.felt(id);
         };
         ledger.stirred = now;
@@ -138,7 +140,8 @@ impl Seat {
         }
         self.count(id);
         let awake = self.restream(id);
-        let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut()) else {
+        let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut())
+        else {
             return;
         };
         let soon = now.since(ledger.stirred) < STREAM_SOON;
@@ -165,8 +168,11 @@ impl Seat {
             let runs = part.standby && member.server.runs(now);
             let found = upstream.filter(|_| runs).and_then(|up| {
                 let primary = self.member(up)?.server.part.as_deref()?;
-                (part.end <= primary.end && part.history <= primary.history)
-                    .then_some((up, primary.end, primary.history))
+                (part.end <= primary.end && part.history <= primary.history).then_some((
+                    up,
+                    primary.end,
+                    primary.history,
+                ))
             });
             let streamed = part.streaming;
             for &other in &members {
@@ -226,9 +232,8 @@ impl Seat {
         self.tally.check(Invariant::OneWriter);
         let now = self.now;
         let acks = |member: &&MemberId| {
-            self.member(**member).is_some_and(|member| {
-                self.hosts[member.host].on && member.server.takes_writes(now)
-            })
+            self.member(**member)
+                .is_some_and(|member| self.hosts[member.host].on && member.server.takes_writes(now))
         };
         if members.iter().filter(acks).count() > 1 {
             self.tally.broke(Invariant::OneWriter, format!("two members of {id} take writes"));
@@ -240,7 +245,8 @@ impl Seat {
         let Some(found) = self.member(member) else { return };
         let id = found.stored.applied.goal.identity.service;
         let Some(end) = found.server.part.as_deref().map(|part| part.end) else { return };
-        let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut()) else {
+        let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut())
+        else {
             return;
         };
         let (missing, loss) = (ledger.acked.saturating_sub(end), ledger.loss);

@@ -167,7 +167,8 @@ impl<'a> Fleet<'a> {
         let services = how.services.unwrap_or(shape.services).max(1);
         let cells = services.div_ceil(shape.per_cell);
         let policy = policy(script, how);
-        let people = People::new(&script.chain(), shape.acks_after.map(|s| s.0), policy.incidents.patience);
+        let people =
+            People::new(&script.chain(), shape.acks_after.map(|s| s.0), policy.incidents.patience);
         let capacity = u64::from(services) * shape.storage_per_thousand / 1000;
         let remedies = Arc::new(evenkeel_kinds::remedies::bundled());
         let mut seats = Vec::new();
@@ -328,7 +329,12 @@ fn hosts(script: &Script, seed: u64, cell: u32, services: u32) -> Vec<Host> {
 
 impl Seat {
     /// Makes the services of a cell, by orders as people give them.
-    fn make(&mut self, services: u32, plans: &[(String, u8)], chain: &[evenkeel_core::incident::chain::Step]) {
+    fn make(
+        &mut self,
+        services: u32,
+        plans: &[(String, u8)],
+        chain: &[evenkeel_core::incident::chain::Step],
+    ) {
         self.greet();
         self.tell(Entry::Chain(chain.to_vec()));
         for n in 0..self.hosts.len() {

@@ -167,7 +167,10 @@ impl Fleet<'_> {
 
     pub(super) fn outcome(mut self) -> Outcome {
         let mut sums = self.sums();
-        eprintln!("DEBUG steps {} thoughts {} turns {}", sums.tally.steps, sums.tally.thoughts, sums.tally.counts.turns);
+        eprintln!(
+            "DEBUG steps {} thoughts {} turns {}",
+            sums.tally.steps, sums.tally.thoughts, sums.tally.counts.turns
+        );
         let again = self.people.again.first().cloned();
         let counts = &mut sums.tally.counts;
         for _ in &self.people.pages {
@@ -235,8 +238,7 @@ impl Fleet<'_> {
         outcome.timeline.sort_by_key(|told| told.at);
         outcome.report.assertions = self.assertions(&outcome, &sums);
         outcome.account = self.account(&outcome);
-        outcome.report.report_digest =
-            Digest::of_json(&(&outcome, digest(&sums.traces)));
+        outcome.report.report_digest = Digest::of_json(&(&outcome, digest(&sums.traces)));
         outcome
     }
 

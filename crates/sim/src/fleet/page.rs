@@ -25,7 +25,12 @@ struct Plot<'a> {
 /// The page of a run. `others` are runs of the same scenario with fewer services: services, wall seconds, and
 /// peak memory in bytes.
 #[must_use]
-pub fn html(outcome: &Outcome, wall_seconds: f64, rss_bytes: u64, others: &[(u64, f64, u64)]) -> String {
+pub fn html(
+    outcome: &Outcome,
+    wall_seconds: f64,
+    rss_bytes: u64,
+    others: &[(u64, f64, u64)],
+) -> String {
     let mut page = String::new();
     let title = escape(&outcome.title);
     let _ = write!(
@@ -95,7 +100,11 @@ fn account(page: &mut String, outcome: &Outcome) {
     );
     for beside in &outcome.account {
         let cells = [&beside.what, &beside.public, &beside.here].map(|text| escape(text));
-        let _ = writeln!(page, "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", cells[0], cells[1], cells[2]);
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            cells[0], cells[1], cells[2]
+        );
     }
     page.push_str("</table>\n");
 }
@@ -170,7 +179,8 @@ fn draw(plot: &Plot<'_>) -> String {
     for part in 0..=8 {
         let at = most_x * f64::from(part) / 8.0;
         let (x, _) = place(at, 0.0);
-        let label = if most_x >= 0.5 { format!("{at:.1} h") } else { format!("{:.0} s", at * 3600.0) };
+        let label =
+            if most_x >= 0.5 { format!("{at:.1} h") } else { format!("{:.0} s", at * 3600.0) };
         let _ = write!(out, "<text class=\"x\" x=\"{x:.1}\" y=\"{}\">{label}</text>", HIGH - 4.0);
     }
     if let Some((at, what)) = plot.limit {
@@ -225,7 +235,8 @@ fn cost(page: &mut String, outcome: &Outcome, wall_seconds: f64, others: &[(u64,
 fn log_log(points: &[(f64, f64)]) -> String {
     let x = |value: f64| value.max(1.0).log10();
     let y = |value: f64| value.max(0.001).log10();
-    let (left, right) = points.iter().fold((f64::MAX, f64::MIN), |(l, r), p| (l.min(x(p.0)), r.max(x(p.0))));
+    let (left, right) =
+        points.iter().fold((f64::MAX, f64::MIN), |(l, r), p| (l.min(x(p.0)), r.max(x(p.0))));
     let span = (right - left).max(1e-9);
     let low = points.iter().map(|p| y(p.1)).fold(f64::MAX, f64::min);
     let high = points.first().map_or(low, |first| y(first.1) + span).max(low + 1e-9) + 0.2;
@@ -257,7 +268,10 @@ fn log_log(points: &[(f64, f64)]) -> String {
             short(point.0)
         );
     }
-    let _ = write!(out, "<path d=\"{path}\"/><text class=\"unit\" x=\"{LEFT}\" y=\"12\">seconds</text></svg>\n");
+    let _ = write!(
+        out,
+        "<path d=\"{path}\"/><text class=\"unit\" x=\"{LEFT}\" y=\"12\">seconds</text></svg>\n"
+    );
     out
 }
 

@@ -43,8 +43,7 @@ pub(super) struct People {
 
 impl People {
     pub fn new(chain: &[Step], acks_after: Option<Span>, patience: Span) -> Self {
-        let answers =
-            chain.iter().map(|step| (step.channel.to_string(), Answers::Works)).collect();
+        let answers = chain.iter().map(|step| (step.channel.to_string(), Answers::Works)).collect();
         Self { chain: chain.to_vec(), answers, acks_after, patience, ..Self::default() }
     }
 

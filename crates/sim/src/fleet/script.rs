@@ -269,8 +269,7 @@ impl Script {
     /// The chain of its channels.
     #[must_use]
     pub fn chain(&self) -> Vec<chain::Step> {
-        let step =
-            |&channel: &Label| chain::Step { channel, ack_within: self.fleet.ack_within.0 };
+        let step = |&channel: &Label| chain::Step { channel, ack_within: self.fleet.ack_within.0 };
         self.fleet.channels.iter().map(step).collect()
     }
 

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::alert::Delivery;
 use evenkeel_core::agent::{Call, Input};
+use evenkeel_core::alert::Delivery;
 use evenkeel_core::cell::{Beat, Cell, Entry, Link, Send, Setup, Turn};
+use evenkeel_core::driver::Process;
 use evenkeel_core::goal::Goal;
 use evenkeel_core::id::{MemberId, Revision, ServiceId, Term};
 use evenkeel_core::journal::Topic;
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::report::{Answer, FromAgent, Hello, Question, Sight, ToAgent};
-use evenkeel_core::driver::Process;
 use evenkeel_core::route::{FromGateway, ToGateway};
 use evenkeel_core::time::{Span, Time};
 use evenkeel_store::Store;

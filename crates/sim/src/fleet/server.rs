@@ -152,9 +152,7 @@ impl Server {
     /// Whether clients can write to it, as far as it is concerned itself.
     pub fn takes_writes(&self, now: Time) -> bool {
         let part = |part: &Part| !part.standby && part.open && part.acknowledges(now);
-        self.runs(now)
-            && self.guard < Level::ReadOnly
-            && self.part.as_deref().is_none_or(part)
+        self.runs(now) && self.guard < Level::ReadOnly && self.part.as_deref().is_none_or(part)
     }
 
     /// Its process dies; whether there was one.
@@ -233,8 +231,7 @@ impl Driver for Io<'_> {
         let incarnation = goal.incarnation;
         self.server.directory = Directory::Complete { incarnation };
         let siblings = goal.has_siblings() || standby;
-        self.server.part =
-            siblings.then(|| Box::new(Part::new(goal, standby, end, history)));
+        self.server.part = siblings.then(|| Box::new(Part::new(goal, standby, end, history)));
         Ok(())
     }
 
@@ -277,7 +274,8 @@ impl Driver for Io<'_> {
 
     fn start(&mut self, goal: &Goal) -> Result<u32, Error> {
         let complete = Directory::Complete { incarnation: goal.incarnation };
-        let (whole, free) = (self.server.directory == complete, self.server.process == Process::None);
+        let (whole, free) =
+            (self.server.directory == complete, self.server.process == Process::None);
         self.must(whole, "a directory that is not complete, or sealed, was to be started");
         self.must(free, "a second server was to be started on one directory");
         let (now, pid) = (self.now, self.pid);

@@ -7,7 +7,7 @@ use evenkeel_core::time::{Span, Time};
 
 use super::host::per_min;
 use super::seat::{Event, Seat};
-use super::{UNREACHABLE, OVERLOADED};
+use super::{OVERLOADED, UNREACHABLE};
 use evenkeel_core::id::{MemberId, ServiceId};
 
 /// Segments that one file on its way comes to in a second.

@@ -68,7 +68,8 @@ impl Crew {
         }
         let shares: Vec<Share> =
             makers.into_iter().map(|maker| maker.join().expect("a maker does not panic")).collect();
-        let hands = if threads > 1 { (0..threads).map(|_| Hand::new()).collect() } else { Vec::new() };
+        let hands =
+            if threads > 1 { (0..threads).map(|_| Hand::new()).collect() } else { Vec::new() };
         let mut crew = Self { hands, shares };
         let now = crew.now();
         crew.run(now, View::default());

@@ -197,6 +197,19 @@ impl Store for Sqlite {
         Some(Box::new(copy::Copier(self.file.clone())))
     }
 
+    fn cells(&self) -> Result<Vec<CellId>, Error> {
+        let failed = self.fault("cannot read which cells there are");
+        // From one cell to the next: not through all the rows of each.
+        let sql = "WITH RECURSIVE of(cell) AS (
+                     SELECT min(cell) FROM rows UNION ALL
+                     SELECT (SELECT min(cell) FROM rows WHERE cell > of.cell) FROM of
+                     WHERE of.cell IS NOT NULL)
+                   SELECT cell FROM of WHERE cell IS NOT NULL";
+        let mut statement = self.connection.prepare_cached(sql).map_err(&failed)?;
+        let cells = statement.query_map([], |row| Ok(CellId(row.get(0)?))).map_err(&failed)?;
+        cells.collect::<Result<_, _>>().map_err(&failed)
+    }
+
     fn load_cell(&self, cell: CellId) -> Result<Vec<(Key, Vec<u8>)>, Error> {
         Ok(self.rows(Some(cell))?.into_iter().map(|(_, key, body)| (key, body)).collect())
     }

@@ -329,7 +329,7 @@ impl Cell {
     /// The chain is exercised daily: at a time of day that is this store's own.
     fn exercise_if_due(&mut self, work: &mut Work) {
         let every = self.setup.policy.incidents.exercise_every;
-        if every == Span(0) {
+        if every == Span(0) || !self.leads() {
             return;
         }
         let alerts = &mut self.state.incidents.alerts;

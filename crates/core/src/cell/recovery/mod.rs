@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use begin::{Found, FoundService, Source, begin, look};
 
 use super::turn::Work;
-use super::{Cell, Link, Send};
+use super::{Cell, Link, Send, many};
 use crate::goal::{Password, StoreId};
 use crate::id::{HostId, MemberId, ServiceId};
 use crate::journal::Topic;
@@ -145,6 +145,13 @@ impl Cell {
 
     /// A host shows what it keeps: what is newer than this store is taken over.
     pub(super) fn shown(&mut self, link: Link, kept: &Kept, work: &mut Work) {
+        // Ports are unique in one cell only, and what several had cannot be told apart in one yet.
+        if let Some(cell) = kept.host.map(|id| many::of_id(id.0)).filter(|of| *of != many::FIRST) {
+            let why = format!(
+                "it is of cell {cell}, and only a control plane of one cell can be made anew from its hosts yet"
+            );
+            return self.unconvinced(link, &why, work);
+        }
         let Some(hello) = self.state.recovery.asked.remove(&link) else { return };
         let Some(succession) = self.succession(&hello) else { return };
         if let Some(recovery) = self.state.row.recovery.as_mut() {
