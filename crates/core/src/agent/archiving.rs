@@ -11,6 +11,7 @@ use crate::backup::job::{self, Done};
 use crate::driver;
 use crate::goal::{Goal, Role};
 use crate::member::State;
+use crate::moment::Moment;
 use crate::report;
 use crate::time::{Span, Time};
 
@@ -19,12 +20,28 @@ const ASK_STEP: Span = Span::secs(5);
 /// Between looks whether all of it is there, when that is waited for.
 const FLUSH_STEP: Span = Span::millis(100);
 
+/// While log is on its way, what it is behind since moves with every file: it is told in steps of this.
+const BEHIND_STEP: Span = Span::mins(5);
+
+/// Since when a log is told to be behind, where it was told to be so since `told`: reports hold nothing that
+/// moves by itself, and a fleet that brings hours of log would send nothing else.
+#[must_use]
+pub fn behind(told: Option<Moment>, since: Option<Moment>) -> Option<Moment> {
+    match (told, since) {
+        (Some(told), Some(since)) if since >= told && since.since(told) < BEHIND_STEP => Some(told),
+        _ => since,
+    }
+}
+
 /// What is known of a member's archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archiving {
     asked: Time,
     tried: Time,
     said: driver::Archived,
+    /// Since when it is behind, as it is told.
+    #[serde(default)]
+    behind: Option<Moment>,
     /// The disk that the log is kept on.
     pub guard: Guarding,
     /// The newest flush that was wanted and is done.
@@ -58,6 +75,7 @@ impl Archiving {
     /// How it is.
     pub fn said(&mut self, said: &driver::Archived, now: Time) {
         (self.said, self.asked) = (said.clone(), now);
+        self.behind = behind(self.behind, said.behind_since);
         if let Some(room) = said.room {
             self.guard.said(room, now);
         }
@@ -112,7 +130,7 @@ impl Archiving {
         (goal.archive.is_some() || goal.job.is_some()).then(|| {
             Box::new(report::Archive {
                 pending_bytes: report::band(self.said.pending_bytes),
-                behind_since: self.said.behind_since,
+                behind_since: self.behind,
                 trouble: self.said.trouble.clone(),
                 refused: self.said.refused.clone(),
                 missed: self.said.missed.clone(),
@@ -124,5 +142,20 @@ impl Archiving {
                 },
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_with_every_file_is_told_in_steps() {
+        let at = |s: u64| Some(Moment::of_millis(s * 1000));
+        assert_eq!(behind(None, at(100)), at(100));
+        assert_eq!(behind(at(100), at(399)), at(100), "it moved, and not far");
+        assert_eq!(behind(at(100), at(400)), at(400));
+        assert_eq!(behind(at(100), None), None, "it is not behind any more");
+        assert_eq!(behind(at(100), at(50)), at(50), "it is worse");
     }
 }

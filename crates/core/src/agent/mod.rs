@@ -29,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+pub use archiving::behind;
 pub use perform::{Outcome, perform};
 pub use reconcile::Action;
 pub use scripting::Begun;

@@ -21,7 +21,7 @@ use evenkeel_core::time::{Span, Time};
 
 use super::host::{Awake, Host, Member, Slot};
 use super::ledger::{Ledger, Service};
-use super::seat::{Event, Seat, TICK};
+use super::seat::{Event, Seat, TICK, place};
 use super::server::{Io, Server};
 use super::{REPOSITORY, UNREACHABLE};
 use crate::report::Invariant;
@@ -159,7 +159,7 @@ impl Seat {
         let over: Vec<MemberId> =
             self.hosts[n].members.iter().copied().filter(|id| !named(id) && gone(id)).collect();
         for id in over {
-            self.members[id.0 as usize] = None;
+            self.members[place(id.0)] = None;
             let host = &mut self.hosts[n];
             host.members.retain(|member| *member != id);
             host.marks.remove(&id);
@@ -170,7 +170,7 @@ impl Seat {
 
     /// Notes which members a service has.
     fn note_service(&mut self, goal: &Goal) {
-        let id = goal.identity.service.0 as usize;
+        let id = place(goal.identity.service.0);
         if self.services.len() <= id {
             self.services.resize_with(id + 1, || None);
         }
@@ -197,7 +197,7 @@ impl Seat {
             mind: None,
             doing: None,
         };
-        let at = id.0 as usize;
+        let at = place(id.0);
         if self.members.len() <= at {
             self.members.resize_with(at + 1, || None);
         }
@@ -585,7 +585,7 @@ impl Seat {
         }
         let id = call.goal.identity.service;
         self.tally.check(Invariant::LastCopyKept);
-        let Some(service) = self.services.get(id.0 as usize).and_then(Option::as_ref) else {
+        let Some(service) = self.services.get(place(id.0)).and_then(Option::as_ref) else {
             return;
         };
         let Some(ledger) = service.ledger.as_deref() else { return };

@@ -196,8 +196,9 @@ impl Disk {
     }
 
     fn behind(&self, now: Time) -> Option<Moment> {
-        let since = self.since.filter(|since| now.since(*since) > BEHIND_AFTER)?;
-        Some(Moment::of_millis(since.0 / 1000 * 1000))
+        let since = self.since.filter(|since| now.since(*since) > BEHIND_AFTER);
+        let since = since.map(|since| Moment::of_millis(since.0 / 1000 * 1000));
+        evenkeel_core::agent::behind(self.told.and_then(|told| told.behind), since)
     }
 
     /// What would be told of it now.

@@ -6,7 +6,7 @@ use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::kind::Loss;
 use evenkeel_core::time::{Span, Time};
 
-use super::seat::{Event, Seat};
+use super::seat::{Event, Seat, place};
 use crate::report::Invariant;
 
 /// Between looks at who streams from whom, while anything about a service changes.
@@ -52,12 +52,12 @@ impl Ledger {
 
 impl Seat {
     pub fn service(&mut self, id: ServiceId) -> Option<&mut Service> {
-        self.services.get_mut(id.0 as usize)?.as_mut()
+        self.services.get_mut(place(id.0))?.as_mut()
     }
 
     /// Whether clients can write to a service now, and where.
     fn writer(&self, id: ServiceId) -> Option<MemberId> {
-        let service = self.services.get(id.0 as usize)?.as_ref()?;
+        let service = self.services.get(place(id.0))?.as_ref()?;
         service.members.iter().copied().find(|&member| {
             self.member(member).is_some_and(|member| {
                 self.hosts[member.host].on && member.server.takes_writes(self.now)

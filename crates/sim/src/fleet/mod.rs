@@ -38,7 +38,7 @@ use evenkeel_core::order::{Keys, Order};
 use evenkeel_core::policy::Policy;
 use evenkeel_core::time::{Span, Time};
 
-pub use outcome::{Beside, Outcome, Point, Told};
+pub use outcome::{Beside, Outcome, Point, Told, clock};
 pub use page::html;
 pub use script::{Figure, Script, Shape};
 
@@ -182,7 +182,8 @@ impl<'a> Fleet<'a> {
             };
             let here = services / cells + u32::from(number < services % cells);
             let hosts = hosts(script, how.seed, number, here);
-            let keeps = number.is_multiple_of(KEEPS_ONE_IN);
+            let killed = |line: &script::Happening| matches!(line.what, script::What::KillControllers { .. });
+            let keeps = number.is_multiple_of(KEEPS_ONE_IN) || script.timeline.iter().any(killed);
             let mut seat = Seat::new(number, setup, hosts, how.seed, keeps);
             seat.storage.naive = how.naive;
             seats.push((seat, here));
@@ -335,8 +336,8 @@ impl Seat {
         plans: &[(String, u8)],
         chain: &[evenkeel_core::incident::chain::Step],
     ) {
+        self.chain = chain.to_vec();
         self.greet();
-        self.tell(Entry::Chain(chain.to_vec()));
         for n in 0..self.hosts.len() {
             self.dial(n);
         }

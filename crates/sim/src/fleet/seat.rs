@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 
 use evenkeel_core::agent::{Call, Input};
 use evenkeel_core::alert::Delivery;
+use evenkeel_core::cell::many::IDS_PER_CELL;
 use evenkeel_core::cell::{Beat, Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::driver::Process;
 use evenkeel_core::goal::Goal;
 use evenkeel_core::id::{MemberId, Revision, ServiceId, Term};
+use evenkeel_core::incident::chain::Step;
 use evenkeel_core::journal::Topic;
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
@@ -98,6 +100,8 @@ pub(super) struct Seat {
     link: u64,
     pub pid: u32,
     pub lives: u64,
+    /// Whom to tell of incidents: a controller that begins is told.
+    pub chain: Vec<Step>,
     /// Whether services are being made: what is new is simply there.
     pub making: bool,
     /// How object storage is, in this window.
@@ -134,6 +138,7 @@ impl Seat {
             link: 0,
             pid: 1000,
             lives: 0,
+            chain: Vec::new(),
             making: true,
             storage: View::default(),
             offered: 0,
@@ -425,7 +430,7 @@ impl Seat {
         self.wake = Some(self.now + Span(1));
     }
 
-    /// The gateway dials, as it does whenever a controller begins.
+    /// The gateway dials, as it does whenever a controller begins, and that is told whom to tell.
     pub fn greet(&mut self) {
         let message = FromGateway::Hello {
             gateway: "g".to_owned(),
@@ -434,14 +439,15 @@ impl Seat {
             routes: 0,
         };
         self.tell(Entry::Gateway { link: GATEWAY, message });
+        self.tell(Entry::Chain(self.chain.clone()));
     }
 
     pub fn member(&self, id: MemberId) -> Option<&Member> {
-        self.members.get(id.0 as usize)?.as_ref()
+        self.members.get(place(id.0))?.as_ref()
     }
 
     pub fn member_mut(&mut self, id: MemberId) -> Option<&mut Member> {
-        self.members.get_mut(id.0 as usize)?.as_mut()
+        self.members.get_mut(place(id.0))?.as_mut()
     }
 
     /// A goal is what it says, however often it is sent.
@@ -452,6 +458,11 @@ impl Seat {
             self.tally.broke(Invariant::GoalsAreSettled, text);
         }
     }
+}
+
+/// Where an id is among its cell's: each has a range of its own.
+pub(super) fn place(id: u32) -> usize {
+    (id.saturating_sub(1) % IDS_PER_CELL) as usize
 }
 
 fn fresh(setup: &Setup) -> Cell {

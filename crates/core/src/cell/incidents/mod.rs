@@ -117,8 +117,14 @@ impl Cell {
     /// Whether an incident may be the cause of what is wrong with a member of it now. A repository's is not of
     /// everything that goes wrong while it lasts, and must not hide it.
     fn explains(&self, incident: &Incident, member: Subject) -> bool {
-        incident.domain.sort != Sort::Repository
-            || self.suffers_from(member).contains(&incident.domain)
+        if incident.domain.sort != Sort::Repository {
+            return true;
+        }
+        let Subject::Service(id) = member else { return false };
+        let service = self.state.services.get(&id).filter(|service| service.row.archive.is_some());
+        service.is_some_and(|service| {
+            self.blamed_repositories(service).contains(&incident.domain.name)
+        })
     }
 
     /// A member of an incident that goes on is one no more: something else is wrong with it now.

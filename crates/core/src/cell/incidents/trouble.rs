@@ -29,6 +29,9 @@ pub struct Need {
     pub since: Time,
 }
 
+/// As many who need a person are many.
+const MANY: usize = 200;
+
 impl Cell {
     /// Looks whether a service or host needs a person, after it was looked at.
     pub(in crate::cell) fn note_need(&mut self, subject: Subject, work: &mut Work) {
@@ -45,16 +48,35 @@ impl Cell {
         match found {
             Some((check, text)) => {
                 let known = needs.get(&subject);
-                work.incidents |= known.is_none_or(|need| need.check != check);
+                let changed = known.is_none_or(|need| need.check != check);
                 let since = known.map_or(work.now, |need| need.since);
                 // What was decided when the person was told says more than that it lasts.
                 let said = known.filter(|need| need.check == check).map(|need| need.text.clone());
                 let text =
                     text.or(said).unwrap_or_else(|| "it has been so for too long".to_owned());
                 needs.insert(subject, Need { check, text, since });
+                self.look_at_incidents(changed, work);
             }
-            None => work.incidents |= needs.remove(&subject).is_some(),
+            None => {
+                let changed = needs.remove(&subject).is_some();
+                self.look_at_incidents(changed, work);
+            }
         }
+    }
+
+    /// Who needs a person has changed. Where many do, one more or less can wait for the others: a whole cell in
+    /// trouble is gone through once for all that change within a while.
+    fn look_at_incidents(&mut self, changed: bool, work: &mut Work) {
+        if !changed {
+            return;
+        }
+        if self.state.incidents.needs.len() < MANY {
+            work.incidents = true;
+            return;
+        }
+        let step = self.setup.policy.incidents.gather.0.max(1);
+        let due = Time((work.now.0 / step + 1) * step);
+        self.state.timers.insert((due, Due::Incidents));
     }
 
     /// Check and words for what of a service needs a person; no words where the known ones say it.

@@ -1,10 +1,13 @@
 //! `sim`: the real decisions in a modelled world.
 
+mod fleet;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use evenkeel_core::digest::Digest;
+use evenkeel_sim::fleet as at_scale;
 use evenkeel_sim::report::Report;
 use evenkeel_sim::scenario::{self, How, Script};
 use evenkeel_sim::{Plan, Summary};
@@ -21,6 +24,7 @@ use crate::{lasting, rules};
   evenkeel sim list                   # the bundled scenarios
   evenkeel sim run lost-host          # one of them, told as it happens, with what it came to
   evenkeel sim run ./mine.toml --policy ./policy.toml --json
+  evenkeel sim run s3-outage-2017 --services 1000000 --seed 7 --report report.html
   evenkeel sim swarm --seeds 1000     # random fleets and faults, until one shows a mistake
   evenkeel sim swarm --for 10m --save ./failures
   evenkeel sim swarm --seed 42        # one run again, byte for byte
@@ -64,8 +68,20 @@ struct Run {
     /// Run it under this policy instead of the scenario's own.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Of a scenario at scale: how many services, instead of what it says.
+    #[arg(long, value_name = "N")]
+    services: Option<u32>,
+    /// Of a scenario at scale: a page of what it came to, with plots, is written to this file.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Of a scenario at scale: nobody holds back, so that what depends on many is asked for all at once.
+    #[arg(long)]
+    naive: bool,
+    /// Of a scenario at scale: threads; 0 for one of each core. What a run comes to does not depend on it.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
     /// Print the script instead of running it, to begin one's own with.
-    #[arg(long, conflicts_with_all = ["seed", "policy"])]
+    #[arg(long, conflicts_with_all = ["seed", "policy", "services", "report", "naive"])]
     script: bool,
 }
 
@@ -257,6 +273,12 @@ fn list(context: &Context) -> Result<(), Failure> {
         let title = bundled.script().map_err(|error| unreadable(&error))?.title;
         rows.push(vec![bundled.name.to_owned(), title]);
     }
+    for bundled in at_scale::BUNDLED {
+        let script = at_scale::Script::parse(bundled.name, bundled.text);
+        let script = script.map_err(|error| unreadable(&error))?;
+        let title = format!("{} (any number of services)", script.title);
+        rows.push(vec![bundled.name.to_owned(), title]);
+    }
     if context.json {
         let of = |row: &Vec<String>| serde_json::json!({ "name": row[0], "title": row[1] });
         return print::json(&rows.iter().map(of).collect::<Vec<_>>());
@@ -267,7 +289,7 @@ fn list(context: &Context) -> Result<(), Failure> {
 
 /// A bundled scenario's text by its name, or a file's.
 pub fn text_of(scenario: &str) -> Result<String, Failure> {
-    if let Some(bundled) = scenario::bundled(scenario) {
+    if let Some(bundled) = scenario::bundled(scenario).or_else(|| at_scale::bundled(scenario)) {
         return Ok(bundled.text.to_owned());
     }
     std::fs::read_to_string(Path::new(scenario)).map_err(|error| {
@@ -299,6 +321,17 @@ impl Run {
             print::line(text.trim_end());
             return Ok(());
         }
+        if at_scale::Script::is_one(&text) {
+            return self.at_scale(&text, context);
+        }
+        if self.services.is_some() || self.report.is_some() || self.naive {
+            let text = format!(
+                "{} has hosts and services of its own: --services, --report and --naive are for scenarios at \
+                 scale (`evenkeel sim list` shows which are)",
+                self.scenario
+            );
+            return Err(Failure::new(Kind::Usage, text));
+        }
         let mut script =
             Script::parse(&self.scenario, &text).map_err(|error| unreadable(&error))?;
         if let Some(file) = &self.policy {
@@ -325,6 +358,29 @@ impl Run {
             print::table(&rows(&run.report));
         }
         run.held.map_err(|what| Failure::new(Kind::Unwell, what))
+    }
+}
+
+impl Run {
+    /// A fleet of any size.
+    fn at_scale(&self, text: &str, context: &Context) -> Result<(), Failure> {
+        let mut script = at_scale::Script::parse(&self.scenario, text)
+            .map_err(|error| unreadable(&error))?;
+        if let Some(file) = &self.policy {
+            script.policy = rules::read_policy(file)?;
+        }
+        if let Some(services) = self.services {
+            script.fleet.services = services;
+        }
+        script.check().map_err(|error| unreadable(&error))?;
+        let how = at_scale::How {
+            seed: self.seed,
+            services: self.services,
+            threads: self.threads,
+            naive: self.naive,
+        };
+        let asked = fleet::Asked { how, report: self.report.as_deref() };
+        fleet::run(&script, &asked, context)
     }
 }
 
