@@ -112,8 +112,8 @@ impl Cell {
                 zones.len()
             ));
         }
-        let (behind, all) = (self.state.behind.len(), self.state.by_name.len());
-        if behind > 0 && behind * 2 >= all {
+        if self.state.storage_is_down() {
+            let (behind, all) = (self.state.behind.len(), self.state.by_name.len());
             let why = format!("the log of {behind} of {all} services waits for its archive");
             return Posture::StorageDown { why };
         }

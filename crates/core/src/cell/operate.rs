@@ -18,6 +18,10 @@ use crate::time::{Span, Time};
 
 /// What has findings is looked at again so often, though nothing is heard of it.
 const LOOK_STEP: Span = Span::secs(30);
+/// After so many parts of the time that it has had them, up to [`LOOK_STEP_MAX`].
+const LOOK_PART: u64 = 32;
+/// The longest such step.
+pub(super) const LOOK_STEP_MAX: Span = Span::mins(8);
 /// Looks of this much time come in one turn.
 const GRAIN: Span = Span::millis(100);
 /// A service that another one on its host speaks for is looked at again after this: that one may be gone.
@@ -61,9 +65,11 @@ impl Cell {
             ) => {
                 self.look_each(id, self.setup.policy.ask_every, work.now);
             }
-            // A posture lasts; a whole fleet that waits for its end is not looked at each second.
+            // Storage is down for hours, and its end has everybody looked at; other postures end soon.
             Decision::Hold(decide::Reason::PostureForbids { .. }) => {
-                self.look_each(id, LOOK_STEP, work.now);
+                let soon = self.setup.policy.ask_every;
+                let step = if self.state.storage_is_down() { LOOK_STEP_MAX } else { soon };
+                self.look_each(id, step, work.now);
             }
             Decision::Hold(reason) if reason.needs_a_person() => {
                 self.page(id, reason, work);
@@ -95,8 +101,15 @@ impl Cell {
         let asked = |finding: &super::findings::Known<'_>| {
             self.setup.remedies.iter().any(|remedy| remedy.guard.names(finding.check))
         };
-        if self.known_findings(service, work.now).iter().any(asked) {
-            self.look_each(id, LOOK_STEP, work.now);
+        let known = self.known_findings(service, work.now);
+        let newest =
+            known.iter().filter(|finding| asked(finding)).map(|finding| finding.since).max();
+        if let Some(newest) = newest {
+            // What has lasted for hours changes nothing from one half minute to the next.
+            let step = Span(work.now.since(newest).0 / LOOK_PART).max(LOOK_STEP).min(LOOK_STEP_MAX);
+            // Of a few steps, so that looks still come together.
+            let step = LOOK_STEP.times(1 << (step.0 / LOOK_STEP.0).ilog2());
+            self.look_each(id, step, work.now);
         }
     }
 

@@ -342,6 +342,12 @@ impl Service {
 }
 
 impl State {
+    /// Whether the log of half of the services, or more, waits for its archive.
+    pub fn storage_is_down(&self) -> bool {
+        let (behind, all) = (self.behind.len(), self.by_name.len());
+        behind > 0 && behind * 2 >= all
+    }
+
     /// A service by name.
     pub fn named(&self, name: &str) -> Option<&Service> {
         let at = self.search(name).ok()?;

@@ -69,7 +69,11 @@ impl Cell {
                     self.look_each(id, WAIT_STEP, work.now);
                 }
             }
-            Next::Again => self.look_each(id, WAIT_STEP, work.now),
+            Next::Again => {
+                let down = self.state.storage_is_down();
+                let step = if down { super::operate::LOOK_STEP_MAX } else { WAIT_STEP };
+                self.look_each(id, step, work.now);
+            }
             Next::Wait(at) => drop(self.state.timers.insert((at, Due::Service(id)))),
             Next::Rest => {}
         }
@@ -347,10 +351,17 @@ impl Cell {
     pub(super) fn note_behind(&mut self, id: ServiceId) {
         let Some(service) = self.state.services.get(&id) else { return };
         let seen = service.seen.first().and_then(|seen| seen.as_ref()?.archive.as_ref());
-        match seen.is_some_and(|seen| seen.behind_since.is_some()) && self.archives(service) {
+        let behind = seen.is_some_and(|seen| seen.behind_since.is_some()) && self.archives(service);
+        let was_down = self.state.storage_is_down();
+        match behind {
             true => self.state.behind.insert(id),
             false => self.state.behind.remove(&id),
         };
+        if was_down && !self.state.storage_is_down() {
+            // Everybody waited for this in long steps.
+            let (ids, now) = (self.state.services.keys().collect::<Vec<_>>(), self.state.now);
+            ids.into_iter().for_each(|id| self.look_each(id, WAIT_STEP, now));
+        }
     }
 
     /// Whether an operation keeps its service from being looked after until it is over for long.
