@@ -50,6 +50,7 @@ use host::{Disk, Host};
 use people::People;
 use seat::Seat;
 use storage::Storage;
+use tally::Tally;
 use threads::Crew;
 
 /// Names of zones, in turn.
@@ -65,6 +66,8 @@ const BATCH: u32 = 50;
 const WINDOW: Span = Span::secs(1);
 /// After this nothing of a fleet's making is pending any more.
 const SETTLE: Span = Span::mins(40);
+/// Points of what is drawn, at least where that is more often than once a minute.
+const POINTS: u64 = 1_440;
 /// Of so many cells one keeps what it records, and can be killed.
 const KEEPS_ONE_IN: u32 = 16;
 
@@ -225,7 +228,7 @@ impl<'a> Fleet<'a> {
             self.now = until;
             self.exchange();
             if self.now >= next_point {
-                next_point = self.now + Span::secs(tally::BIN_S);
+                next_point = self.now + points_every(self.script.fleet.lasts.0);
                 self.point();
                 let down = self.points.last().map_or(0, |point| point.down);
                 let at = self.now.since(self.began);
@@ -288,6 +291,11 @@ impl<'a> Fleet<'a> {
         let at = now.since(self.began);
         self.points.push(Point { at, down, waiting, asked_percent: asked });
     }
+}
+
+/// How often it is looked at how everything is: a short scenario is drawn closer.
+fn points_every(lasts: Span) -> Span {
+    Span((lasts.0 / POINTS).clamp(WINDOW.0 * 5, 60_000))
 }
 
 /// The hosts of a cell, as many as its members need.
@@ -358,6 +366,8 @@ impl Seat {
         let end = BEGIN + SETTLE;
         self.run(end.max(self.now));
         self.making = false;
+        // What is told of a run begins here.
+        self.tally = Tally { trace: self.tally.trace, down: self.tally.down, ..Tally::default() };
     }
 }
 

@@ -167,20 +167,7 @@ impl Fleet<'_> {
 
     pub(super) fn outcome(mut self) -> Outcome {
         let mut sums = self.sums();
-        eprintln!(
-            "DEBUG steps {} thoughts {} turns {}",
-            sums.tally.steps, sums.tally.thoughts, sums.tally.counts.turns
-        );
-        let again = self.people.again.first().cloned();
-        let counts = &mut sums.tally.counts;
-        for _ in &self.people.pages {
-            counts.check(Invariant::PeopleAreTold);
-        }
-        if let Some(title) = again {
-            counts.broke(Invariant::PeopleAreTold);
-            let text = format!("people were told again of what they had acknowledged: {title}");
-            sums.tally.broken.get_or_insert(text);
-        }
+        self.hold_to_people(&mut sums.tally);
         let began_bin = self.began.since(crate::world::BEGIN).0 / 1000 / BIN_S;
         let since = |bins: &BTreeMap<u64, u64>| -> BTreeMap<u64, u64> {
             let bins = bins.iter().filter(|(bin, _)| **bin >= began_bin);
@@ -240,6 +227,17 @@ impl Fleet<'_> {
         outcome.account = self.account(&outcome);
         outcome.report.report_digest = Digest::of_json(&(&outcome, digest(&sums.traces)));
         outcome
+    }
+
+    /// Nobody is told again of what they acknowledged.
+    fn hold_to_people(&self, tally: &mut Tally) {
+        for _ in &self.people.pages {
+            tally.check(Invariant::PeopleAreTold);
+        }
+        if let Some(title) = self.people.again.first() {
+            let text = format!("people were told again of what they had acknowledged: {title}");
+            tally.broke(Invariant::PeopleAreTold, text);
+        }
     }
 
     fn assertions(&self, outcome: &Outcome, sums: &Sums) -> Vec<Assertion> {

@@ -195,9 +195,9 @@ fn draw(plot: &Plot<'_>) -> String {
             escape(what)
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<path d=\"{path}\"/><text class=\"unit\" x=\"{LEFT}\" y=\"12\">{}</text></svg>\n",
+        "<path d=\"{path}\"/><text class=\"unit\" x=\"{LEFT}\" y=\"12\">{}</text></svg>",
         escape(plot.unit)
     );
     out
@@ -268,9 +268,9 @@ fn log_log(points: &[(f64, f64)]) -> String {
             short(point.0)
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<path d=\"{path}\"/><text class=\"unit\" x=\"{LEFT}\" y=\"12\">seconds</text></svg>\n"
+        "<path d=\"{path}\"/><text class=\"unit\" x=\"{LEFT}\" y=\"12\">seconds</text></svg>"
     );
     out
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use evenkeel_sim::fleet::{self, How, Outcome, Progress as Step, Script};
 use serde::Serialize;
 
-use super::{peak_bytes, rows, unreadable};
+use super::{peak_bytes, rows};
 use crate::failure::{Failure, Kind};
 use crate::find::Context;
 use crate::print::{self, Progress};

@@ -1,0 +1,58 @@
+//! Scenarios at scale: each holds with a fleet that is small enough for a test, and comes to the same on any
+//! number of threads.
+
+use evenkeel_sim::fleet::{BUNDLED, How, Outcome, Script, bundled, html, run};
+
+fn play(name: &str, services: u32, threads: usize) -> Outcome {
+    let text = bundled(name).expect("it is bundled").text;
+    let script = Script::parse(name, text).expect("bundled ones are scenarios");
+    let how = How { services: Some(services), threads, seed: 3, ..How::default() };
+    run(&script, &how, &mut |_| {})
+}
+
+#[test]
+fn every_bundled_scenario_holds() {
+    for scenario in BUNDLED {
+        let services = if scenario.name == "s3-outage-2017" { 150 } else { 600 };
+        let outcome = play(scenario.name, services, 0);
+        assert_eq!(outcome.held(), Ok(()), "{}", scenario.name);
+        assert_eq!(outcome.report.services, u64::from(services), "{}", scenario.name);
+    }
+}
+
+#[test]
+fn one_seed_gives_one_report_on_any_number_of_threads() {
+    // Three cells of their own, so that there is something to divide.
+    let text = bundled("zone-loss").unwrap().text.replace("per_cell = 2500", "per_cell = 200");
+    let script = Script::parse("zone-loss", &text).unwrap();
+    let digest = |threads, seed| {
+        let how = How { services: Some(600), threads, seed, ..How::default() };
+        let outcome = run(&script, &how, &mut |_| {});
+        assert_eq!(outcome.cells, 3);
+        outcome.report.report_digest
+    };
+    assert_eq!(digest(1, 3), digest(2, 3));
+    assert_ne!(digest(1, 3), digest(1, 4));
+}
+
+#[test]
+fn a_page_has_everything_and_fetches_nothing() {
+    let outcome = play("zone-loss", 300, 0);
+    let page = html(&outcome, 1.0, 1 << 20, &[(100, 0.5, 0)]);
+    for part in ["Everything held", "<svg", "lose their power", "one writer at a time"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let fetched = ["<script", "src=", "url(", "<link"];
+    assert!(fetched.iter().all(|part| !page.contains(part)));
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_by_name() {
+    let text = bundled("zone-loss").unwrap().text;
+    let error = |from: &str, to: &str| {
+        Script::parse("mine", &text.replace(from, to)).unwrap_err().to_string()
+    };
+    assert!(error("per_cell = 2500", "per_cell = 20000").contains("per_cell: 1 to 10000"));
+    assert!(error("ha = 20", "nonsense = 20").contains("there is no plan nonsense"));
+    assert!(error("services = 10000", "services = 0").contains("services: 1 to"));
+}
