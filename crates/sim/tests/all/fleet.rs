@@ -13,7 +13,7 @@ fn play(name: &str, services: u32, threads: usize) -> Outcome {
 #[test]
 fn every_bundled_scenario_holds() {
     for scenario in BUNDLED {
-        let services = if scenario.name == "s3-outage-2017" { 150 } else { 600 };
+        let services = if scenario.name == "s3-outage-2017" { 300 } else { 600 };
         let outcome = play(scenario.name, services, 0);
         assert_eq!(outcome.held(), Ok(()), "{}", scenario.name);
         assert_eq!(outcome.report.services, u64::from(services), "{}", scenario.name);
