@@ -6,25 +6,25 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::agent::{self, Action, Brain, Call, Config, Input, JobCall, Output, Stored};
+use evenkeel_core::agent::{Brain, Config, Input, JobCall, Output, Stored};
 use evenkeel_core::backup::job::{self, Backup, Done, Proof, What};
 use evenkeel_core::backup::lineage::BackupId;
 use evenkeel_core::cell::Entry;
 use evenkeel_core::driver::Process;
 use evenkeel_core::goal::{Goal, Role, Want};
-use evenkeel_core::id::{MemberId, Term};
+use evenkeel_core::id::MemberId;
 use evenkeel_core::member::State;
 use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Position;
 use evenkeel_core::report::{self, FromAgent, ToAgent};
 use evenkeel_core::time::{Span, Time};
 
+use super::calls::only_looks;
 use super::host::{Awake, Host, Member, Slot};
 use super::ledger::{Ledger, Service};
 use super::seat::{Event, Seat, TICK, place};
-use super::server::{Io, Server};
+use super::server::Server;
 use super::{REPOSITORY, UNREACHABLE};
-use crate::report::Invariant;
 
 /// A mind that has had nothing to say for so long falls asleep.
 const CALM: Span = Span::secs(6);
@@ -38,37 +38,6 @@ const BACKUP_MORE: Span = Span::secs(100);
 const GIVES_UP: Span = Span::secs(15);
 /// Bytes of a database.
 const BYTES: u64 = 64 << 20;
-
-/// How long a driver call takes.
-fn takes(action: &Action) -> Span {
-    match action {
-        Action::Initialize => Span::secs(3),
-        Action::Rejoin => Span::secs(8),
-        Action::Start => Span::millis(150),
-        Action::Stop(_) => Span::millis(300),
-        Action::Promote => Span::millis(80),
-        _ => Span::millis(10),
-    }
-}
-
-/// Whether a call changes nothing that anybody but its mind would notice.
-const fn only_looks(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::Look
-            | Action::Probe { .. }
-            | Action::Replication
-            | Action::Archived
-            | Action::Confirm
-            | Action::Check(_)
-            | Action::EndOfLog
-            | Action::Configure
-            | Action::Prepare
-            | Action::Guard(_)
-            | Action::Open
-            | Action::Flush
-    )
-}
 
 /// Whether a goal asks for no more than the one before it but another job.
 fn only_job(old: &Goal, new: &Goal) -> bool {
@@ -385,7 +354,7 @@ impl Seat {
     }
 
     /// One turn of a mind, and what it wants done.
-    fn think(&mut self, n: usize, slot: Slot, inputs: &[Input]) {
+    pub fn think(&mut self, n: usize, slot: Slot, inputs: &[Input]) {
         let now = self.now;
         let Some(awake) = self.hosts[n].minds[slot].as_mut() else { return };
         self.tally.thoughts += 1;
@@ -505,102 +474,6 @@ impl Seat {
         self.send_members(n, true, all.into_values().collect());
     }
 
-    fn begin_call(&mut self, n: usize, slot: Slot, call: Call) {
-        let Some(awake) = self.hosts[n].minds[slot].as_mut() else { return };
-        awake.calls += 1;
-        let life = awake.life;
-        self.at(takes(&call.action), Event::Called(n, slot, life, Box::new(call)));
-    }
-
-    /// A driver call is over.
-    pub fn called(&mut self, n: usize, slot: Slot, life: u64, call: &Call) {
-        let alive = self.hosts[n].minds.get_mut(slot).and_then(Option::as_mut);
-        let Some(awake) = alive.filter(|awake| awake.life == life) else { return };
-        awake.calls = awake.calls.saturating_sub(1);
-        let outcome = self.perform(n, call);
-        let (member, number) = (call.member, call.number);
-        self.think(n, slot, &[Input::Outcome { member, number, outcome }]);
-    }
-
-    fn perform(&mut self, n: usize, call: &Call) -> agent::Outcome {
-        let (id, service) = (call.member, call.goal.identity.service);
-        let changes = !matches!(
-            call.action,
-            Action::Look | Action::Probe { .. } | Action::Archived | Action::Check(_)
-        );
-        if changes {
-            self.count(service);
-        }
-        let copied = matches!(call.action, Action::Initialize | Action::Rejoin)
-            .then(|| self.upstream_of_goal(&call.goal))
-            .flatten();
-        self.hold_to_last_copy(call);
-        let now = self.now;
-        let archived = self.hosts[n].disk.archived(id, REPOSITORY, now);
-        let flushes = self.storage.up && archived.pending_bytes == 0;
-        self.pid += 1;
-        let pid = self.pid;
-        let Some(member) = self.member_mut(id) else {
-            let why = "it is not there".to_owned();
-            return agent::Outcome::Failed(evenkeel_core::driver::Error::Failed(why));
-        };
-        let server = &mut member.server;
-        let mut io = Io { server, now, pid, upstream: copied, archived, flushes, broken: None };
-        let outcome = agent::perform(&mut io, &call.goal, &call.action, &[]);
-        let broken = io.broken;
-        let ready = member.server.ready;
-        self.tally.check(Invariant::CallsAreSound);
-        if let Some(what) = broken {
-            self.tally.broke(Invariant::CallsAreSound, format!("{id}: {what}"));
-        }
-        if call.action == Action::Promote && matches!(outcome, agent::Outcome::Done) {
-            self.tally.promotions += 1;
-            self.hold_to_promise(id);
-        }
-        if changes {
-            self.stir(service);
-        }
-        if call.action == Action::Start {
-            self.tally.starts += 1;
-            self.at(ready.since(now) + Span(1), Event::Felt(service));
-        }
-        outcome
-    }
-
-    /// Where the log ends of the member that a goal's directory is made from.
-    fn upstream_of_goal(&self, goal: &Goal) -> Option<(u64, Term)> {
-        let Role::Standby { upstream } = &goal.role else { return None };
-        let up = self.member(upstream.copy.member)?;
-        let part = up.server.part.as_deref()?;
-        let serves = !part.standby && part.copy == upstream.copy && up.server.runs(self.now);
-        let own = self.member(goal.member).map(|member| &self.hosts[member.host]);
-        let reached = own.is_none_or(|own| own.side == self.hosts[up.host].side);
-        (serves && reached && self.hosts[up.host].on).then_some((part.end, part.history))
-    }
-
-    /// What a call destroys is not the last copy.
-    fn hold_to_last_copy(&mut self, call: &Call) {
-        if !matches!(call.action, Action::Remove | Action::Rejoin) {
-            return;
-        }
-        let id = call.goal.identity.service;
-        self.tally.check(Invariant::LastCopyKept);
-        let Some(service) = self.services.get(place(id.0)).and_then(Option::as_ref) else {
-            return;
-        };
-        let Some(ledger) = service.ledger.as_deref() else { return };
-        let has = |member: &&MemberId| {
-            self.member(**member)
-                .and_then(|member| member.server.part.as_deref())
-                .is_some_and(|part| part.end >= ledger.acked)
-        };
-        let mut others = service.members.iter().filter(|member| **member != call.member);
-        if !others.any(|member| has(&member)) && call.goal.want != Want::Removed {
-            let text = format!("{id}: what {} has is nowhere else, and is destroyed", call.member);
-            self.tally.broke(Invariant::LastCopyKept, text);
-        }
-    }
-
     /// A mind that has had nothing to say for a while falls asleep; whether it did.
     fn fall_asleep(&mut self, n: usize, slot: Slot) -> bool {
         let now = self.now;
@@ -643,130 +516,6 @@ impl Seat {
         }
         self.report(n, &ids);
         true
-    }
-
-    /// A server dies.
-    pub fn die(&mut self, id: MemberId) {
-        let Some(member) = self.member(id) else { return };
-        let (n, slot) = (member.host, member.mind);
-        let service = member.stored.applied.goal.identity.service;
-        if !self.hosts[n].on || member.server.process == Process::None {
-            return;
-        }
-        let slot = match slot {
-            None if self.hosts[n].agent => Some(self.wake(n, &[id], true)),
-            slot => slot,
-        };
-        self.count(service);
-        if let Some(member) = self.member_mut(id) {
-            member.server.die();
-        }
-        self.tally.deaths += 1;
-        self.stir(service);
-        if let Some(slot) = slot.filter(|_| self.hosts[n].agent) {
-            self.think(n, slot, &[Input::Died { member: id }]);
-        }
-    }
-
-    /// A host loses its power, or has it back.
-    pub fn power(&mut self, n: usize, on: bool) {
-        if self.hosts[n].on == on {
-            return;
-        }
-        let ids = self.hosts[n].members.clone();
-        let services: Vec<_> = ids
-            .iter()
-            .filter_map(|id| Some(self.member(*id)?.stored.applied.goal.identity.service))
-            .collect();
-        services.iter().for_each(|service| self.count(*service));
-        self.hosts[n].on = on;
-        if on {
-            self.tally.hosts_back += 1;
-            self.hosts[n].boots += 1;
-            self.start_agent(n);
-        } else {
-            self.tally.hosts_lost += 1;
-            self.stop_agent(n);
-            for id in &ids {
-                if let Some(member) = self.member_mut(*id) {
-                    member.server.die();
-                }
-            }
-        }
-        services.into_iter().for_each(|service| self.stir(service));
-    }
-
-    /// A host is on one side of a partition from now on. Nobody is told: what is not heard is silence.
-    pub fn part(&mut self, n: usize, side: u8) {
-        if self.hosts[n].side == side {
-            return;
-        }
-        let ids = self.hosts[n].members.clone();
-        let of = |id: &MemberId| {
-            let goal = &self.member(*id)?.stored.applied.goal;
-            Some((*id, goal.identity.service, goal.fence.is_some()))
-        };
-        let all: Vec<_> = ids.iter().filter_map(of).collect();
-        all.iter().for_each(|(_, service, _)| self.count(*service));
-        self.hosts[n].side = side;
-        // Who must stop by itself when it hears nobody is awake to notice.
-        for (id, _, _) in all.iter().filter(|(_, _, fences)| *fences) {
-            self.rouse(*id);
-        }
-        self.lose(n);
-        for (_, service, _) in &all {
-            self.stir(*service);
-        }
-    }
-
-    /// A mind wakes for a member, if there is one to wake.
-    pub fn rouse(&mut self, id: MemberId) {
-        let Some(member) = self.member(id) else { return };
-        let (n, host) = (member.host, &self.hosts[member.host]);
-        if member.mind.is_none() && host.on && host.agent {
-            let slot = self.wake(n, &[id], true);
-            self.think(n, slot, &[]);
-        }
-    }
-
-    /// An agent is stopped, or begins again.
-    pub fn agent(&mut self, n: usize, runs: bool) {
-        if !self.hosts[n].on || self.hosts[n].agent == runs {
-            return;
-        }
-        if runs {
-            self.start_agent(n);
-        } else {
-            // Its stream ends with its process.
-            if let Some(link) = self.hosts[n].link {
-                self.tell(Entry::AgentClosed { link });
-            }
-            self.stop_agent(n);
-        }
-    }
-
-    fn stop_agent(&mut self, n: usize) {
-        let host = &mut self.hosts[n];
-        (host.agent, host.welcome) = (false, None);
-        if let Some(link) = host.link.take() {
-            self.links.remove(&link);
-        }
-        self.hosts[n].minds.clear();
-        for id in self.hosts[n].members.clone() {
-            if let Some(member) = self.member_mut(id) {
-                member.mind = None;
-            }
-        }
-    }
-
-    /// An agent begins with what it kept: every member is looked at.
-    fn start_agent(&mut self, n: usize) {
-        self.hosts[n].agent = true;
-        let ids = self.hosts[n].members.clone();
-        if !ids.is_empty() {
-            self.wake(n, &ids, false);
-        }
-        self.dial(n);
     }
 }
 

@@ -13,12 +13,14 @@
 //! claims, incidents and their chains, the agents' reconciler, their herd, their disk guard and their pace.
 
 mod agents;
+mod calls;
 mod faults;
 mod host;
 mod ledger;
 mod outcome;
 mod page;
 mod people;
+mod power;
 mod script;
 mod seat;
 mod server;
