@@ -225,11 +225,19 @@ fn every_cell_has_recordings_of_its_own_that_replay() {
         let metrics = world.client.metrics().unwrap();
         metrics.contains("evenkeel_beats_total 5\n")
     });
+    let recordings = world.dir.path().join("recordings");
+    let dirs = [recordings.clone(), recordings.join("c2"), recordings.join("c3")];
+    // They begin one after the other.
+    until("each records", || {
+        dirs.iter().all(|dir| {
+            let files = std::fs::read_dir(dir).into_iter().flatten();
+            files.flatten().any(|file| file.path().is_file())
+        })
+    });
     drop(hosts);
     world.stop();
-    let recordings = world.dir.path().join("recordings");
     let mut replayed = 0;
-    for dir in [recordings.clone(), recordings.join("c2"), recordings.join("c3")] {
+    for dir in dirs {
         let files = std::fs::read_dir(&dir).unwrap().map(|file| file.unwrap().path());
         for file in files.filter(|path| path.is_file()) {
             let kinds = crate::toy::KINDS;

@@ -13,6 +13,8 @@ use crate::print::{self, Progress};
 
 /// Decisions, and lines of a timeline, that are printed at most.
 const LINES_MAX: usize = 40;
+/// Parts of a run that progress is told of.
+const PARTS: u64 = 20;
 /// A page shows what a run costs with so many times fewer services each.
 const SMALLER: [u32; 3] = [1000, 100, 10];
 /// Fewer services than this say little about what many cost.
@@ -66,8 +68,16 @@ pub fn run(script: &Script, asked: &Asked<'_>, context: &Context) -> Result<(), 
 
 fn play(script: &Script, how: &How) -> (Outcome, Duration) {
     let began = Instant::now();
-    let mut progress = Progress::default();
+    let (mut progress, mut shown) = (Progress::default(), None);
     let outcome = fleet::run(script, how, &mut |step| {
+        // A line for each part of it is enough.
+        let part = match step {
+            Step::Making { cells, of } => (false, u64::from(cells) * PARTS / u64::from(of.max(1))),
+            Step::Running { at, of, .. } => (true, at.0 * PARTS / of.0.max(1)),
+        };
+        if shown.replace(part) == Some(part) {
+            return;
+        }
         progress.show(&match step {
             Step::Making { cells, of } => format!("the fleet is made: {cells} of {of} cells"),
             Step::Running { at, of, down } => {
