@@ -6,8 +6,9 @@
 //! more each [`GROW_STEP`] in which all get through, up to a limit; half as many once one does not (additive
 //! increase, multiplicative decrease; Chiu and Jain 1989). The step is long beside a file's way: thousands of
 //! hosts that come back at once know nothing of each other, and each of them that takes more with every file
-//! would together ask for ten times what the repository bears (`evenkeel sim run s3-outage-2017`). A server whose disk cannot wait asks for no leave, unless
-//! nothing gets through at all. Within a server the log goes in its own order.
+//! would together ask for ten times what the repository bears (`evenkeel sim run s3-outage-2017`). A server
+//! whose disk cannot wait asks for no leave, unless nothing gets through at all. Within a server the log goes
+//! in its own order.
 //!
 //! Invariants: at most one tries what failed last; more is on its way only after a while without a failure; a
 //! repository that answers again is asked again within [`WAIT_MAX`] and its jitter.

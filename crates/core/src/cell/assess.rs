@@ -14,6 +14,10 @@ use crate::report::Sight;
 use crate::service::{Health, Phase, State, health, phase, shown};
 use crate::time::{Span, Time};
 
+/// A service that another one on its host speaks for is asked about itself so often: a host may come back in
+/// part, and the other one not at all.
+const SPOKEN_FOR: Span = Span::mins(5);
+
 /// How far automation may go, fleet-wide (DESIGN 1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Posture {
@@ -206,11 +210,11 @@ impl Cell {
         Some(knowing::verdict(doubt, zone, zones, now, down_after, &self.setup.policy))
     }
 
-    /// Whether nobody is asked about a service's primary itself: its host is down with all that is on it, and
-    /// one service there, the scout, is asked about for all of them. One that has standbys is asked about
-    /// itself: a failover rests on fresh answers. Without this a zone that is lost costs as many questions as
+    /// Whether another service's primary is asked about in this one's place: its host is down with all that is
+    /// on it, and the scout there is asked about for all of them; the others only now and then, each for itself.
+    /// One that has standbys is asked about as ever: a failover rests on fresh answers. Without this a zone that is lost costs as many questions as
     /// it has members, for as long as it is.
-    pub(super) fn is_spoken_for(&self, service: &Service) -> bool {
+    fn is_spoken_for(&self, service: &Service) -> bool {
         let row = &service.row;
         let Some(host) = self.state.hosts.get(&row.primary().host) else { return false };
         let rests = host.state == host::State::Down
@@ -240,7 +244,7 @@ impl Cell {
 
     /// How often witnesses are asked about a service's primary now.
     pub(super) fn asks_every(&self, service: &Service, now: Time) -> Span {
-        let at_first = self.pace(service).1;
+        let at_first = if self.is_spoken_for(service) { SPOKEN_FOR } else { self.pace(service).1 };
         service.doubt.as_ref().map_or(at_first, |doubt| doubt.every(at_first, now))
     }
 

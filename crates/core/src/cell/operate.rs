@@ -4,7 +4,7 @@ use super::automation::Standing;
 use super::state::{Due, Service};
 use super::steps::{all_failed, applies, cause};
 use super::turn::Work;
-use super::{Cell, rows};
+use super::{Cell, Posture, rows};
 use crate::act;
 use crate::decide::{self, Decision, Hearing, Input, Plan, Primary, Run, Underway};
 use crate::host::State as Known;
@@ -24,8 +24,6 @@ const LOOK_PART: u64 = 32;
 pub(super) const LOOK_STEP_MAX: Span = Span::mins(8);
 /// Looks of this much time come in one turn.
 const GRAIN: Span = Span::millis(100);
-/// A service that another one on its host speaks for is looked at again after this: that one may be gone.
-const SPOKEN_FOR: Span = Span::mins(5);
 
 impl Cell {
     /// Looks at one service: assess, go on, decide. Leaves it with a timer unless it rests.
@@ -67,8 +65,10 @@ impl Cell {
             }
             // Storage is down for hours, and its end has everybody looked at; other postures end soon.
             Decision::Hold(decide::Reason::PostureForbids { .. }) => {
-                let soon = self.setup.policy.ask_every;
-                let step = if self.state.storage_is_down() { LOOK_STEP_MAX } else { soon };
+                let step = match self.posture(work.now) {
+                    Posture::StorageDown { .. } => LOOK_STEP_MAX,
+                    _ => self.setup.policy.ask_every,
+                };
                 self.look_each(id, step, work.now);
             }
             Decision::Hold(reason) if reason.needs_a_person() => {
@@ -130,9 +130,6 @@ impl Cell {
         let Some(service) = self.state.services.get(&id) else { return };
         if service.doubt.is_none() {
             return;
-        }
-        if self.is_spoken_for(service) {
-            return self.look_each(id, SPOKEN_FOR, work.now);
         }
         let of = self.witnesses(service);
         self.ask(id, &of, work);

@@ -39,7 +39,7 @@ impl Cell {
             return Next::Wait(again);
         }
         if let Posture::StorageDown { .. } = self.posture(now) {
-            return Next::Again;
+            return Next::Stored;
         }
         // A proof that nothing could follow would be for nothing. News of a host has it looked at again.
         if self.away(service).is_some() {

@@ -50,6 +50,8 @@ enum Next {
     Wait(Time),
     /// Nothing now, for a reason that ends at no known time.
     Again,
+    /// Nothing while storage is down.
+    Stored,
     /// Nothing until something else changes.
     Rest,
 }
@@ -69,11 +71,9 @@ impl Cell {
                     self.look_each(id, WAIT_STEP, work.now);
                 }
             }
-            Next::Again => {
-                let down = self.state.storage_is_down();
-                let step = if down { super::operate::LOOK_STEP_MAX } else { WAIT_STEP };
-                self.look_each(id, step, work.now);
-            }
+            Next::Again => self.look_each(id, WAIT_STEP, work.now),
+            // Its end has everybody looked at.
+            Next::Stored => self.look_each(id, super::operate::LOOK_STEP_MAX, work.now),
             Next::Wait(at) => drop(self.state.timers.insert((at, Due::Service(id)))),
             Next::Rest => {}
         }
@@ -111,7 +111,7 @@ impl Cell {
             return Next::Do(What::Backup { rate_max: self.setup.policy.backup_rate_max });
         }
         if let Posture::StorageDown { .. } = self.posture(now) {
-            return Next::Again;
+            return Next::Stored;
         }
         self.due(service, archive, now)
     }

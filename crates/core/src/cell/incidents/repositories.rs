@@ -48,7 +48,10 @@ impl Cell {
         if names.is_empty() {
             // While log waits that they did not take, they are still why: a fleet that brings them hours of log
             // has one trouble, and not one for each service.
-            if !waits {
+            if let Some(known) = failing.get_mut(&id).filter(|_| waits) {
+                known.repositories.retain(|name| repositories.iter().any(|r| r.name == *name));
+            }
+            if !waits || failing.get(&id).is_some_and(|known| known.repositories.is_empty()) {
                 failing.remove(&id);
             }
             return;
