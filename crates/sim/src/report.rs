@@ -150,7 +150,7 @@ pub struct Report {
     pub pages: u64,
     /// Incidents.
     pub incidents: u64,
-    /// Operations of remedies that ended well.
+    /// Operations of remedies that ended well; at scale also outages that ended by what agents did alone.
     pub recovered: u64,
     /// Rows that clients were told are safe and that whoever has their service now has not: of services whose
     /// plan may lose none.

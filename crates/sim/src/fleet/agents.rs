@@ -357,7 +357,6 @@ impl Seat {
     pub fn think(&mut self, n: usize, slot: Slot, inputs: &[Input]) {
         let now = self.now;
         let Some(awake) = self.hosts[n].minds[slot].as_mut() else { return };
-        self.tally.thoughts += 1;
         let Output { save, calls, jobs, send, wake_at, .. } = awake.brain.turn(now, inputs);
         let life = awake.life;
         for (id, stored) in save {
@@ -370,7 +369,7 @@ impl Seat {
         }
         for JobCall { member, number, job, .. } in jobs {
             let up = self.storage.up;
-            let outcome = outcome(&job.what, job.id, up, now).map_err(|why| why.clone());
+            let outcome = outcome(&job.what, job.id, up, now);
             let took = if up { BACKUP + Span(self.chance.below(BACKUP_MORE.0)) } else { GIVES_UP };
             self.at(took, Event::Told(n, slot, life, Input::Job { member, number, outcome }));
         }

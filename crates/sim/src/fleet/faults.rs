@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use evenkeel_core::time::{Span, Time};
 
 use super::outcome::Told;
-use super::script::{Script, Some as Share, Storage, What};
+use super::script::{Script, Share, Storage, What};
 use super::seat::{Event, Seat};
 use super::{Fleet, ZONES};
 

@@ -78,7 +78,7 @@ impl Seat {
             (Some(_), None) => service.served = true,
             (None, None) if service.served => {
                 service.down = Some(now);
-                self.tally.fell(now);
+                self.tally.fell();
             }
             (None, _) => {}
         }

@@ -45,7 +45,7 @@ pub use page::html;
 pub use script::{Figure, Script, Shape};
 
 use crate::prng::Prng;
-use crate::scenario::Bundled;
+use crate::scenario::{Bundled, files};
 use crate::world::BEGIN;
 use faults::Timeline;
 use host::{Disk, Host};
@@ -73,14 +73,8 @@ const POINTS: u64 = 1_440;
 /// Of so many cells one keeps what it records, and can be killed.
 const KEEPS_ONE_IN: u32 = 16;
 
-macro_rules! bundled {
-    ($($name:literal),* $(,)?) => {
-        &[$(Bundled { name: $name, text: include_str!(concat!("../../scenarios/fleet/", $name, ".toml")) }),*]
-    };
-}
-
 /// Every bundled scenario of this sort.
-pub const BUNDLED: &[Bundled] = bundled![
+pub const BUNDLED: &[Bundled] = files!["fleet/":
     "s3-outage-2017",
     "zone-loss",
     "partition-2018",

@@ -14,9 +14,6 @@ use crate::report::{Assertion, Invariant, Report};
 
 /// Sorts of decisions that are told.
 const DECISIONS: usize = 12;
-/// Minutes that a person needs to bring one server up again and look whether it serves, where the ledger of the
-/// fleet has no entry, as its agent did it: those of the remedy `restart`.
-const RESTART_MINUTES: u64 = 15;
 /// Working hours of a year, and all its hours.
 const WORKING_YEAR_MINUTES: f64 = 2_000.0 * 60.0;
 const CALENDAR_YEAR_MINUTES: f64 = 8_766.0 * 60.0;
@@ -139,8 +136,6 @@ impl Fleet<'_> {
             let own = &seat.tally;
             let all = &mut sums.tally;
             all.counts.add(&own.counts);
-            all.steps += own.steps;
-            all.thoughts += own.thoughts;
             all.promotions += own.promotions;
             all.starts += own.starts;
             all.lost += own.lost;
@@ -175,7 +170,7 @@ impl Fleet<'_> {
         };
         let recoveries = since(&sums.tally.rose);
         let by_agents = sums.tally.counts.ended().saturating_sub(sums.times);
-        let minutes = sums.minutes + by_agents * RESTART_MINUTES;
+        let minutes = sums.minutes + by_agents * restart_minutes();
         let mut decisions: Vec<(String, u64)> = sums.tally.decisions.clone().into_iter().collect();
         decisions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         decisions.truncate(DECISIONS);
@@ -250,6 +245,12 @@ impl Fleet<'_> {
                 Assertion { text, held }
             })
             .collect();
+        let (wanted, made) =
+            (self.how.services.unwrap_or(self.script.fleet.services), outcome.report.services);
+        all.push(Assertion {
+            text: format!("all {wanted} services were made ({made})"),
+            held: u64::from(wanted) == made,
+        });
         let others: usize =
             sums.states.iter().filter(|(s, _)| **s != State::Available).map(|(_, n)| n).sum();
         all.push(Assertion {
@@ -347,6 +348,13 @@ impl Fleet<'_> {
         };
         self.script.account.iter().map(beside).collect()
     }
+}
+
+/// Minutes that a person needs to bring one server up again and look whether it serves, where the ledger of the
+/// fleet has no entry, as its agent did it: those of the remedy.
+fn restart_minutes() -> u64 {
+    let remedies = evenkeel_kinds::remedies::bundled();
+    remedies.restart().map_or(0, |remedy| u64::from(remedy.manual_minutes))
 }
 
 /// A time of a timeline, as people read it.

@@ -22,15 +22,9 @@ struct Plot<'a> {
     limit: Option<(f64, &'a str)>,
 }
 
-/// The page of a run. `others` are runs of the same scenario with fewer services: services, wall seconds, and
-/// peak memory in bytes.
+/// The page of a run. `others` are runs of the same scenario with fewer services: how many, and wall seconds.
 #[must_use]
-pub fn html(
-    outcome: &Outcome,
-    wall_seconds: f64,
-    rss_bytes: u64,
-    others: &[(u64, f64, u64)],
-) -> String {
+pub fn html(outcome: &Outcome, wall_seconds: f64, rss_bytes: u64, others: &[(u64, f64)]) -> String {
     let mut page = String::new();
     let title = escape(&outcome.title);
     let _ = write!(
@@ -204,30 +198,24 @@ fn draw(plot: &Plot<'_>) -> String {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "pixels")]
-fn cost(page: &mut String, outcome: &Outcome, wall_seconds: f64, others: &[(u64, f64, u64)]) {
+fn cost(page: &mut String, outcome: &Outcome, wall_seconds: f64, others: &[(u64, f64)]) {
     if others.is_empty() {
         return;
     }
+    let mut points: Vec<(f64, f64)> =
+        others.iter().map(|(services, wall)| (*services as f64, *wall)).collect();
+    points.push((outcome.report.services as f64, wall_seconds));
     page.push_str(
-        "<h2>What it costs</h2>\n<table><tr><th>services</th><th>wall time</th><th>for a thousand services</th>\
-         <th>peak memory</th></tr>\n",
+        "<h2>What it costs</h2>\n<table><tr><th>services</th><th>wall time</th><th>for each service</th></tr>\n",
     );
-    let all = others.iter().copied();
-    for (services, wall, rss) in all {
-        let each = wall / services.max(1) as f64 * 1000.0;
+    for (services, wall) in &points {
+        let each = wall / services.max(1.0) * 1000.0;
         let _ = writeln!(
             page,
-            "<tr><td>{services}</td><td>{wall:.2} s</td><td>{:.1} ms</td><td>{} MiB</td></tr>",
-            each * 1000.0,
-            rss >> 20
+            "<tr><td>{services:.0}</td><td>{wall:.2} s</td><td>{each:.2} ms</td></tr>"
         );
     }
     page.push_str("</table>\n");
-    let mut points: Vec<(f64, f64)> =
-        others.iter().map(|(services, wall, _)| (*services as f64, *wall)).collect();
-    if !others.iter().any(|(services, ..)| *services == outcome.report.services) {
-        points.push((outcome.report.services as f64, wall_seconds));
-    }
     page.push_str(&log_log(&points));
 }
 
@@ -239,7 +227,8 @@ fn log_log(points: &[(f64, f64)]) -> String {
         points.iter().fold((f64::MAX, f64::MIN), |(l, r), p| (l.min(x(p.0)), r.max(x(p.0))));
     let span = (right - left).max(1e-9);
     let low = points.iter().map(|p| y(p.1)).fold(f64::MAX, f64::min);
-    let high = points.first().map_or(low, |first| y(first.1) + span).max(low + 1e-9) + 0.2;
+    let linear = points.first().map_or(low, |first| y(first.1) + span);
+    let high = points.iter().map(|p| y(p.1)).fold(linear, f64::max).max(low + 1e-9) + 0.2;
     let place = |at: f64, value: f64| {
         (
             LEFT + (at - left) / span * (WIDE - LEFT - 10.0),

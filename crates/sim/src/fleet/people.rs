@@ -34,11 +34,8 @@ pub(super) struct People {
     pub pages: Vec<Page>,
     /// People were told again of what they had acknowledged.
     pub again: Vec<String>,
-    /// When each incident was raised first.
-    pub raised: BTreeMap<(CellId, IncidentId), Time>,
     hanging: BTreeMap<(Time, CellId, u64), ()>,
     patience: Span,
-    pub resolved: u64,
 }
 
 impl People {
@@ -59,9 +56,6 @@ impl People {
     /// A cell wants something delivered: what cells are told.
     pub fn deliver(&mut self, cell: CellId, delivery: Delivery, now: Time) -> Vec<(CellId, Entry)> {
         let (id, purpose) = ((cell, delivery.notice.incident), delivery.notice.purpose);
-        if purpose == Purpose::Raise {
-            self.raised.entry(id).or_insert(now);
-        }
         let delivery = match self.fold.deliver(cell, delivery) {
             Way::Waits => return Vec::new(),
             Way::Answered(told) => return vec![(cell, Entry::Told(told))],
@@ -86,8 +80,7 @@ impl People {
         if answers == Answers::Works {
             match purpose {
                 Purpose::Raise => self.reach(id, &channel, &delivery, now),
-                Purpose::Resolve => self.resolved += 1,
-                Purpose::Exercise => {}
+                Purpose::Resolve | Purpose::Exercise => {}
             }
         }
         let told = Told { number: delivery.number, outcome };

@@ -24,7 +24,6 @@ impl Seat {
         if let Some(member) = self.member_mut(id) {
             member.server.die();
         }
-        self.tally.deaths += 1;
         self.stir(service);
         if let Some(slot) = slot.filter(|_| self.hosts[n].agent) {
             self.think(n, slot, &[Input::Died { member: id }]);
@@ -44,11 +43,9 @@ impl Seat {
         services.iter().for_each(|service| self.count(*service));
         self.hosts[n].on = on;
         if on {
-            self.tally.hosts_back += 1;
             self.hosts[n].boots += 1;
             self.start_agent(n);
         } else {
-            self.tally.hosts_lost += 1;
             self.stop_agent(n);
             for id in &ids {
                 if let Some(member) = self.member_mut(*id) {

@@ -138,15 +138,15 @@ pub enum What {
         is: Answers,
     },
     /// Hosts lose their power and have it back later.
-    PowerOff(Some),
+    PowerOff(Share),
     /// Servers die and can live again at once.
-    KillServers(Some),
+    KillServers(Share),
     /// Hosts are cut off from the controller and from the other hosts for a while; clients beside them are not.
-    CutOff(Some),
+    CutOff(Share),
     /// Agents are stopped and started again; servers run on.
-    RestartAgents(Some),
+    RestartAgents(Share),
     /// All streams of agents end, and agents dial again.
-    CutStreams(Some),
+    CutStreams(Share),
     /// Controllers are killed, and begin again after a while.
     KillControllers {
         /// How long they are away.
@@ -167,7 +167,7 @@ pub enum Storage {
 /// Some of the hosts or members.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Some {
+pub struct Share {
     /// Of a hundred.
     #[serde(default = "all")]
     pub percent: u64,
@@ -209,8 +209,7 @@ pub enum Expect {
     PromotionsMin(u64),
     /// So many servers were started at most.
     StartsMax(u64),
-    /// Of what storage bears, in hundredths, so much was asked of it at most, but for a minute after it came
-    /// back.
+    /// Storage was asked for half again as much as it bears, or more, for so many seconds at most.
     OverloadMaxS(u64),
     /// So many cells at least were in this posture at some time, in hundredths.
     Posture {
@@ -313,9 +312,39 @@ impl Script {
         if shape.plans.values().map(|share| u32::from(*share)).sum::<u32>() > 100 {
             return bounds("plans: more than a hundred of a hundred".to_owned());
         }
+        self.check_timeline().or_else(bounds)?;
         if self.timeline.len() > FAULTS_MAX {
             return bounds(format!("timeline: at most {FAULTS_MAX} lines"));
         }
         Ok(())
+    }
+
+    /// Whether what happens names channels and zones that there are.
+    fn check_timeline(&self) -> Result<(), String> {
+        let zones = &super::ZONES[..usize::from(self.fleet.zones)];
+        let some = |share: &Share| {
+            if share.percent > 100 {
+                return Err(format!("timeline: percent is 0 to 100, not {}", share.percent));
+            }
+            match &share.zone {
+                Some(zone) if !zones.contains(&zone.as_str()) => Err(format!(
+                    "timeline: there is no zone {zone}; there are: {}",
+                    zones.join(", ")
+                )),
+                _ => Ok(()),
+            }
+        };
+        self.timeline.iter().try_for_each(|line| match &line.what {
+            What::Channel { name, .. } => {
+                let known = self.fleet.channels.iter().any(|channel| channel.as_str() == name);
+                known.then_some(()).ok_or_else(|| format!("timeline: there is no channel {name}"))
+            }
+            What::PowerOff(share)
+            | What::KillServers(share)
+            | What::CutOff(share)
+            | What::RestartAgents(share)
+            | What::CutStreams(share) => some(share),
+            What::Storage(_) | What::KillControllers { .. } => Ok(()),
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use evenkeel_core::cell::Send;
-use evenkeel_core::journal::{self, Topic};
+use evenkeel_core::journal;
 use evenkeel_core::row::Writes;
 use evenkeel_core::time::{Span, Time};
 
@@ -18,14 +18,8 @@ pub(super) const BIN_S: u64 = 60;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub counts: Counts,
-    pub steps: u64,
-    /// Turns of agents' minds.
-    pub thoughts: u64,
     pub promotions: u64,
     pub starts: u64,
-    pub deaths: u64,
-    pub hosts_lost: u64,
-    pub hosts_back: u64,
     /// Bytes that were acknowledged and are gone.
     pub lost: u64,
     /// The first thing that must never be otherwise and was.
@@ -34,12 +28,10 @@ pub(super) struct Tally {
     pub down: u64,
     /// Longest that clients of one service could not.
     pub worst: Span,
-    /// Outages that began and ended, by [`BIN_S`].
-    pub fell: BTreeMap<u64, u64>,
+    /// Outages that ended, by [`BIN_S`].
     pub rose: BTreeMap<u64, u64>,
     /// Decisions that were noted, by their words.
     pub decisions: BTreeMap<String, u64>,
-    pub refusals: BTreeMap<String, u64>,
     /// Of everything that was recorded and sent, in order.
     pub trace: u64,
 }
@@ -61,9 +53,8 @@ impl Tally {
         *self.rose.entry(bin(now)).or_default() += 1;
     }
 
-    pub fn fell(&mut self, now: Time) {
+    pub fn fell(&mut self) {
         self.down += 1;
-        *self.fell.entry(bin(now)).or_default() += 1;
     }
 
     pub fn turn(&mut self, writes: &Writes, sends: &[Send]) {
@@ -80,35 +71,25 @@ impl Tally {
         self.mix(now.0);
         self.mix(fnv(entry.text.as_bytes()));
         self.mix(fnv(entry.subject.as_bytes()));
-        let _ = Topic::Transition;
     }
 
-    /// A decision was noted.
+    /// A decision was noted: counted by its words, whatever the numbers in it.
     pub fn decided(&mut self, text: &str) {
-        count(&mut self.decisions, text);
-    }
-
-    pub fn refused(&mut self, text: &str) {
-        count(&mut self.refusals, text);
+        let mut words = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                '0'..='9' if words.ends_with('N') => {}
+                '0'..='9' => words.push('N'),
+                c => words.push(c),
+            }
+        }
+        if self.decisions.len() < REASONS_MAX || self.decisions.contains_key(&words) {
+            *self.decisions.entry(words).or_default() += 1;
+        }
     }
 
     fn mix(&mut self, number: u64) {
         self.trace = (self.trace ^ number).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
-    }
-}
-
-/// Counts words whose numbers do not matter.
-fn count(all: &mut BTreeMap<String, u64>, text: &str) {
-    let mut words = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '0'..='9' if words.ends_with('N') => {}
-            '0'..='9' => words.push('N'),
-            c => words.push(c),
-        }
-    }
-    if all.len() < REASONS_MAX || all.contains_key(&words) {
-        *all.entry(words).or_default() += 1;
     }
 }
 

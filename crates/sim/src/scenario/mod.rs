@@ -33,14 +33,19 @@ pub struct Bundled {
     pub text: &'static str,
 }
 
-macro_rules! bundled {
-    ($($name:literal),* $(,)?) => {
-        &[$(Bundled { name: $name, text: include_str!(concat!("../../scenarios/", $name, ".toml")) }),*]
+/// Scenarios of a directory, by the names of their files.
+macro_rules! files {
+    ($dir:literal: $($name:literal),* $(,)?) => {
+        &[$($crate::scenario::Bundled {
+            name: $name,
+            text: include_str!(concat!("../../scenarios/", $dir, $name, ".toml")),
+        }),*]
     };
 }
+pub(crate) use files;
 
 /// Every bundled scenario, in the order in which people should read them.
-pub const BUNDLED: &[Bundled] = bundled![
+pub const BUNDLED: &[Bundled] = files!["":
     "create",
     "killed-server",
     "crash-loop",

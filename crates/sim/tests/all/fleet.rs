@@ -38,7 +38,7 @@ fn one_seed_gives_one_report_on_any_number_of_threads() {
 #[test]
 fn a_page_has_everything_and_fetches_nothing() {
     let outcome = play("zone-loss", 300, 0);
-    let page = html(&outcome, 1.0, 1 << 20, &[(100, 0.5, 0)]);
+    let page = html(&outcome, 1.0, 1 << 20, &[(100, 0.5)]);
     for part in ["Everything held", "<svg", "lose their power", "one writer at a time"] {
         assert!(page.contains(part), "{part}");
     }
@@ -55,4 +55,8 @@ fn what_cannot_be_run_is_refused_by_name() {
     assert!(error("per_cell = 2500", "per_cell = 20000").contains("per_cell: 1 to 10000"));
     assert!(error("ha = 20", "nonsense = 20").contains("there is no plan nonsense"));
     assert!(error("services = 10000", "services = 0").contains("services: 1 to"));
+    assert!(error("zone = \"a\"", "zone = \"x\"").contains("no zone x; there are: a, b, c"));
+    let pager = "power_off = { zone = \"a\", lasts = \"20 min\", and_up_to = \"10 min\" }";
+    let other = "channel = { name = \"fax\", is = \"hangs\" }";
+    assert!(error(pager, other).contains("there is no channel fax"));
 }

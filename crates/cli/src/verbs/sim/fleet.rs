@@ -90,16 +90,15 @@ fn play(script: &Script, how: &How) -> (Outcome, Duration) {
     (outcome, began.elapsed())
 }
 
-/// The same scenario with fewer services: services, wall seconds and peak memory of each. Memory is that of this
-/// process, so the larger run's is not told of the smaller ones.
-fn smaller(script: &Script, how: &How, outcome: &Outcome) -> Vec<(u64, f64, u64)> {
+/// The same scenario with fewer services: how many, and wall seconds.
+fn smaller(script: &Script, how: &How, outcome: &Outcome) -> Vec<(u64, f64)> {
     let all = u32::try_from(outcome.report.services).unwrap_or(u32::MAX);
     let fewer = SMALLER.into_iter().map(|times| all / times).filter(|few| *few >= SMALLEST);
     fewer
         .map(|services| {
             let how = How { services: Some(services), ..how.clone() };
             let (outcome, wall) = play(script, &how);
-            (outcome.report.services, wall.as_secs_f64(), 0)
+            (outcome.report.services, wall.as_secs_f64())
         })
         .collect()
 }
