@@ -295,6 +295,13 @@ impl Seat {
     fn recall(&mut self, n: usize, slot: Slot) {
         let mut now = Time(self.now.0 - BEFORE.0);
         let mut inputs = self.greetings(n);
+        if !inputs.is_empty() {
+            // Its goals were given on this stream, long ago.
+            let ids = self.hosts[n].minds[slot].as_ref().map_or(&[][..], |awake| &awake.members);
+            let goal = |id: &MemberId| Some(self.member(*id)?.stored.applied.goal.clone());
+            let goals = ids.iter().filter_map(goal).collect();
+            inputs.push(Input::Message(ToAgent::Goals { whole: false, goals }));
+        }
         let real = self.now;
         while now < real {
             let Some(awake) = self.hosts[n].minds[slot].as_mut() else { return };
@@ -314,6 +321,11 @@ impl Seat {
             if inputs.is_empty() && out.wake_at.is_none_or(|at| at >= real) {
                 break;
             }
+        }
+        // What it found out was said, where it is other than what was said before.
+        if let Some(awake) = &self.hosts[n].minds[slot] {
+            let reports = awake.brain.members().collect();
+            self.said(n, slot, reports);
         }
         // What is left of it comes now.
         if !inputs.is_empty() {
