@@ -10,6 +10,7 @@ use crate::backup::guard::Level;
 use crate::backup::job;
 use crate::check::{Result as CheckResult, Thresholds, Unread};
 use crate::digest::Digest;
+use crate::fingerprint;
 use crate::goal::{Identity, Password, Refusal, StoreId};
 use crate::id::{HostId, Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::import;
@@ -162,6 +163,14 @@ pub fn band(lag_bytes: u64) -> u64 {
             std::iter::successors(Some(FIRST), |b| b.checked_mul(4)).find(above).unwrap_or(u64::MAX)
         }
     }
+}
+
+/// Free room of a disk as it is told, in bytes: by three digits of the binary number after the first, so that little is told
+/// while there is much, and reports hold nothing that moves all the time.
+#[must_use]
+pub fn free_band(free: u64) -> u64 {
+    let step = 1 << free.checked_ilog2().unwrap_or(0).saturating_sub(3);
+    free / step * step
 }
 
 /// A host as its agent presents it when its stream opens.
@@ -380,13 +389,9 @@ pub enum ToAgent {
 pub struct Mark(pub [u8; 8]);
 
 /// The mark of a report.
-///
-/// # Panics
-/// Never: a digest is longer than a mark.
 #[must_use]
 pub fn mark(member: &Member) -> Mark {
-    let digest = Digest::of_json(member);
-    Mark(*digest.0.first_chunk().expect("a digest is longer than a mark"))
+    Mark(fingerprint::of(member))
 }
 
 /// Digest over members' reports, which must be in order of id.

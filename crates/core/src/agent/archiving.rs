@@ -20,15 +20,19 @@ const ASK_STEP: Span = Span::secs(5);
 /// Between looks whether all of it is there, when that is waited for.
 const FLUSH_STEP: Span = Span::millis(100);
 
-/// While log is on its way, what it is behind since moves with every file: it is told in steps of this.
+/// While log is on its way, what it is behind since moves with every file: less than this is not told.
 const BEHIND_STEP: Span = Span::mins(5);
 
-/// Since when a log is told to be behind, where it was told to be so since `told`: reports hold nothing that
-/// moves by itself, and a fleet that brings hours of log would send nothing else.
+/// Since when a log is told to be behind at a moment, where it was told to be so since `told`: again when it is
+/// worse, or when half of what was told is left. Reports hold nothing that moves by itself, and a fleet that
+/// brings hours of log would send nothing else.
 #[must_use]
-pub fn behind(told: Option<Moment>, since: Option<Moment>) -> Option<Moment> {
+pub fn behind(told: Option<Moment>, since: Option<Moment>, now: Moment) -> Option<Moment> {
     match (told, since) {
-        (Some(told), Some(since)) if since >= told && since.since(told) < BEHIND_STEP => Some(told),
+        (Some(told), Some(since)) if since >= told => {
+            let step = Span(now.since(told).0 / 2).max(BEHIND_STEP);
+            Some(if since.since(told) < step { told } else { since })
+        }
         _ => since,
     }
 }
@@ -75,7 +79,7 @@ impl Archiving {
     /// How it is.
     pub fn said(&mut self, said: &driver::Archived, now: Time) {
         (self.said, self.asked) = (said.clone(), now);
-        self.behind = behind(self.behind, said.behind_since);
+        self.behind = behind(self.behind, said.behind_since, Moment::of_millis(now.0));
         if let Some(room) = said.room {
             self.guard.said(room, now);
         }
@@ -152,10 +156,13 @@ mod tests {
     #[test]
     fn what_moves_with_every_file_is_told_in_steps() {
         let at = |s: u64| Some(Moment::of_millis(s * 1000));
-        assert_eq!(behind(None, at(100)), at(100));
-        assert_eq!(behind(at(100), at(399)), at(100), "it moved, and not far");
-        assert_eq!(behind(at(100), at(400)), at(400));
-        assert_eq!(behind(at(100), None), None, "it is not behind any more");
-        assert_eq!(behind(at(100), at(50)), at(50), "it is worse");
+        let now = |s: u64| Moment::of_millis(s * 1000);
+        assert_eq!(behind(None, at(100), now(300)), at(100));
+        assert_eq!(behind(at(100), at(399), now(500)), at(100), "it moved, and not far");
+        assert_eq!(behind(at(100), at(400), now(500)), at(400));
+        assert_eq!(behind(at(100), None, now(500)), None, "it is not behind any more");
+        assert_eq!(behind(at(100), at(50), now(500)), at(50), "it is worse");
+        assert_eq!(behind(at(0), at(3000), now(7200)), at(0), "more than half is left");
+        assert_eq!(behind(at(0), at(3600), now(7200)), at(3600));
     }
 }

@@ -19,8 +19,6 @@ const RETRY_STEP: Span = Span::secs(5);
 const MEASURE_STEP: Span = Span::secs(60);
 /// Whatever is fuller later than this is nobody's concern yet.
 const FAR: Span = Span::mins(60 * 24 * 30);
-/// Free room is told in so many parts of the disk: reports hold nothing that moves all the time.
-const PARTS: u64 = 64;
 
 /// What is known of a member's disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,11 +92,10 @@ impl Guarding {
     /// For the controller.
     pub fn report(&self) -> Option<report::Disk> {
         let room = self.room?;
-        let part = (room.total / PARTS).max(1);
         Some(report::Disk {
             level: self.in_force.unwrap_or_default(),
             total: room.total,
-            free: room.free / part * part,
+            free: report::free_band(room.free),
             full_in: self.full_in(),
         })
     }

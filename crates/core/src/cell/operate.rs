@@ -72,7 +72,9 @@ impl Cell {
                 self.look_each(id, step, work.now);
             }
             Decision::Hold(reason) if reason.needs_a_person() => {
-                self.page(id, reason, work);
+                if !reason.may_pass() {
+                    self.page(id, reason, work);
+                }
                 if let decide::Reason::BudgetSpent { for_another, .. } = reason {
                     self.state.timers.insert((work.now + *for_another, Due::Service(id)));
                 }

@@ -5,8 +5,8 @@
 //! are a thousand to one. A domain stands out when at least [`MEMBERS_MIN`] of its services are in trouble,
 //! they are at least half of it, and the split explains [`BITS_MIN`] bits more than what trying so many
 //! domains explains by chance. The one that explains most is taken; a narrower one that explains nearly
-//! as much goes before it. Its services are set aside, and the rest is looked at again, until nothing stands
-//! out: what is left stands alone.
+//! as much goes before it. Its services are in no trouble any more but that one, and the rest is looked at
+//! again, until nothing stands out: what is left stands alone.
 //!
 //! What is known of a domain by other means - nobody reaches the host, nobody gets anything into the
 //! repository - counts for [`KNOWN_BITS`] and makes one service enough, however many there go on: those may
@@ -156,13 +156,13 @@ pub fn group(
         profiles.clear();
     }
     while let Some((at, shares)) = most_telling(&profiles, &domains, known) {
-        let (inside, rest): (Vec<_>, Vec<_>) =
-            profiles.into_iter().partition(|profile| profile.rests_on.contains(&at));
-        profiles = rest;
-        let members = members(inside.into_iter());
+        // What is explained stays there for others to be held against: it has nothing more to explain.
+        let inside = profiles.iter_mut().filter(|profile| profile.rests_on.contains(&at));
+        let members = members(inside.map(|profile| std::mem::take(&mut profile.failing)));
         groups.push(Group { domain: domains[at].clone(), members, shares: Some(shares) });
     }
-    let left: BTreeSet<Subject> = members(profiles.into_iter()).into_iter().collect();
+    let left = members(profiles.into_iter().map(|profile| profile.failing));
+    let left: BTreeSet<Subject> = left.into_iter().collect();
     let alone = |trouble: &&Trouble| left.contains(&trouble.subject);
     groups.extend(troubles.iter().filter(alone).map(|trouble| Group {
         domain: trouble.alone.clone(),
@@ -174,8 +174,8 @@ pub fn group(
     groups
 }
 
-fn members(profiles: impl Iterator<Item = Profile>) -> Vec<Subject> {
-    let mut members: Vec<Subject> = profiles.flat_map(|profile| profile.failing).collect();
+fn members(failing: impl Iterator<Item = Vec<Subject>>) -> Vec<Subject> {
+    let mut members: Vec<Subject> = failing.flatten().collect();
     members.sort_unstable();
     members
 }
@@ -257,7 +257,7 @@ fn most_telling(
     let (each, all) = counts(profiles, domains.len());
     let tried = each.iter().filter(|(failing, _)| *failing > 0).count();
     let needed = BITS_MIN + tried.checked_ilog2().unwrap_or(0);
-    let candidates: Vec<(usize, Shares, u32)> = (0..domains.len())
+    let mut candidates: Vec<(usize, Shares, u32)> = (0..domains.len())
         .filter_map(|at| {
             let inside = each[at];
             let outside = (all.0 - inside.0, all.1 - inside.1);
@@ -273,6 +273,11 @@ fn most_telling(
             stands_out.then_some((at, Shares { inside, outside, bits }, weight))
         })
         .collect();
+    // Whoever blames what is known to be broken needs no other cause, whatever chance there is in the rest.
+    let blamed = |at: usize| known.contains(&domains[at]) && !domains[at].sort.is_place();
+    if candidates.iter().any(|(at, ..)| blamed(*at)) {
+        candidates.retain(|(at, ..)| blamed(*at));
+    }
     let best = candidates.iter().map(|(_, _, weight)| *weight).max()?;
     let near = |weight: u32| weight + best / NEAR >= best;
     let order =
@@ -436,6 +441,35 @@ mod tests {
         };
         assert_eq!(groups(&[]), Domain::fleet());
         assert_eq!(groups(std::slice::from_ref(&north)), north);
+    }
+
+    /// Everybody's log waits for a repository, and one host reboots.
+    #[test]
+    fn what_is_explained_already_hides_no_other_cause() {
+        let fleet = fleet(3, 3, 60);
+        let on_host = on(Sort::Host, "h4");
+        let blames = |trouble: &Trouble| {
+            let mut trouble = trouble.clone();
+            trouble.rests_on.retain(|domain| domain.sort != Sort::Repository);
+            if !on_host(0, &trouble) {
+                trouble.rests_on.insert(2, Domain::new(Sort::Repository, "north"));
+            }
+            trouble
+        };
+        let fleet: Vec<Trouble> = fleet.iter().map(blames).collect();
+        let known = BTreeSet::from([Domain::new(Sort::Repository, "north")]);
+        let groups = |troubles: &[Trouble]| {
+            let groups = group(troubles, &population(&fleet), &known);
+            groups.iter().map(|g| (g.domain.to_string(), g.members.len())).collect::<Vec<_>>()
+        };
+        let north = |members| ("repository north".to_owned(), members);
+        assert_eq!(groups(&fleet), [("host h4".to_owned(), 60), north(480)]);
+        // Nor is it a zone's that some elsewhere have nothing that waits.
+        let zone = on(Sort::Zone, "z2");
+        let waits = |(n, t): &(u32, &Trouble)| zone(*n, t) || !on_host(*n, t) && n % 13 != 0;
+        let some: Vec<Trouble> =
+            (0..).zip(&fleet).filter(waits).map(|(_, trouble)| trouble.clone()).collect();
+        assert_eq!(groups(&some), [north(some.len())]);
     }
 
     #[test]

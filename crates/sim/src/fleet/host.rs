@@ -24,8 +24,6 @@ use super::server::Server;
 pub(super) const SEGMENT_BYTES: u64 = 4 << 20;
 /// Log that waits for longer is behind.
 const BEHIND_AFTER: Span = Span::secs(10);
-/// Free room is told in so many parts of the disk.
-const PARTS: u64 = 64;
 /// Of so many services one writes a lot.
 const BUSY_ONE_IN: u32 = 20;
 /// Segments an idle service ships in a minute, and a busy one.
@@ -198,20 +196,19 @@ impl Disk {
     fn behind(&self, now: Time) -> Option<Moment> {
         let since = self.since.filter(|since| now.since(*since) > BEHIND_AFTER);
         let since = since.map(|since| Moment::of_millis(since.0 / 1000 * 1000));
-        evenkeel_core::agent::behind(self.told.and_then(|told| told.behind), since)
+        let told = self.told.and_then(|told| told.behind);
+        evenkeel_core::agent::behind(told, since, Moment::of_millis(now.0))
     }
 
     /// What would be told of it now.
     pub fn face(&self, now: Time) -> Face {
-        let room = self.room(now);
-        let part = (room.total / PARTS).max(1);
         Face {
             idle: report::band(self.pending(IDLE_PER_MIN, now)),
             busy: report::band(self.pending(BUSY_PER_MIN, now)),
             behind: self.behind(now),
             trouble: self.trouble.is_some() && self.waits(now) > 0,
             level: self.level,
-            free: room.free / part * part,
+            free: report::free_band(self.room(now).free),
         }
     }
 
