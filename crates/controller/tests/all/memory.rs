@@ -83,6 +83,10 @@ impl Store for Memory {
         self.state().store.cells()
     }
 
+    fn load_each(&self, take: &mut dyn FnMut(CellId, Key, &[u8])) -> Result<(), Error> {
+        self.state().store.load_each(take)
+    }
+
     fn load_cell(&self, cell: CellId) -> Result<Vec<(Key, Vec<u8>)>, Error> {
         self.state().store.load_cell(cell)
     }

@@ -15,7 +15,7 @@ use super::{Sqlite, fault};
 use crate::{Copies, Error, Store};
 
 /// A copy waits so long for a lock; commits never hold one that it needs for longer than a moment.
-const LOCK_MAX: Duration = Duration::from_secs(5);
+pub(super) const LOCK_MAX: Duration = Duration::from_secs(5);
 
 /// The file that copies are taken of.
 #[derive(Debug)]
