@@ -56,7 +56,12 @@ fn asked() -> Result<Asked, Failure> {
             "--keep" => asked.retention.entries_max = number()?,
             "--no-cold-start" => asked.cold = false,
             "--dir" => asked.dir = words.next().ok_or("--dir wants a directory")?.into(),
-            other => return Err(format!("{other} is none of --for, --services, --batch, --keep, --dir, --no-cold-start").into()),
+            other => {
+                return Err(format!(
+                    "{other} is none of --for, --services, --batch, --keep, --dir, --no-cold-start"
+                )
+                .into());
+            }
         }
     }
     Ok(asked)
@@ -88,12 +93,17 @@ fn row(service: u64, term: u64, at: u64) -> Vec<u8> {
         goal = drawn(service ^ term << 32),
     );
     hex(&mut text, service, 160);
-    let _ = write!(text, "\",\"operation\":null,\"runs\":null,\"paged\":false,\"archive\":{{\"generation\":1,\"key\":\"");
+    let _ = write!(
+        text,
+        "\",\"operation\":null,\"runs\":null,\"paged\":false,\"archive\":{{\"generation\":1,\"key\":\""
+    );
     hex(&mut text, service + 1_000_000_000, 64);
     text.push_str("\",\"wrapped\":\"");
     for n in 0..96 {
         let digit = drawn(service * 97 + n) % 64;
-        text.push(char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[digit as usize]));
+        text.push(char::from(
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[digit as usize],
+        ));
     }
     text.push_str("\",\"backups\":[],\"flush\":0,\"put_away\":false,\"bare\":false}}");
     text.into_bytes()
@@ -105,7 +115,11 @@ fn entry(service: u64, term: u64, at: u64) -> Entry {
         topic: Topic::Transition,
         subject: format!("service-{service}"),
         text: format!("member m{}: starting -> ready", service / CELLS + 1),
-        evidence: vec![format!("the agent of h{}: ready in {} ms", service / 50 + 1, 200 + drawn(service ^ term) % 4_000)],
+        evidence: vec![format!(
+            "the agent of h{}: ready in {} ms",
+            service / 50 + 1,
+            200 + drawn(service ^ term) % 4_000
+        )],
     }
 }
 
@@ -153,7 +167,7 @@ fn fill(store: &mut sqlite::Sqlite, services: u64) -> Result<f64, Failure> {
     let began = Instant::now();
     for cell in 0..CELLS {
         let mut writes = Writes::default();
-        for service in (cell..services).step_by(CELLS as usize) {
+        for service in (cell..services).step_by(usize::try_from(CELLS)?) {
             let key = Key { table: Table::Service, id: service / CELLS + 1 };
             writes.rows.push(Write { key, body: Some(row(service, 0, 1_795_735_000_000)) });
         }
@@ -191,7 +205,11 @@ fn main() -> Result<(), Failure> {
     drop(receiver);
     let _ = producer.join();
     let (frames, raw) = store.tail();
-    let _ = write!(result, ",\"services\":{services},\"batch\":{size},\"fill_seconds\":{filled:.1},\"tail_commits\":{frames},\"tail_row_bytes\":{raw},\"peak_rss_bytes\":{}", peak_rss());
+    let _ = write!(
+        result,
+        ",\"services\":{services},\"batch\":{size},\"fill_seconds\":{filled:.1},\"tail_commits\":{frames},\"tail_row_bytes\":{raw},\"peak_rss_bytes\":{}",
+        peak_rss()
+    );
     if asked.cold {
         drop(store);
         let _ = write!(result, ",{}", cold(&file, options)?);
@@ -211,7 +229,8 @@ fn measure(
     let mut times = Vec::new();
     while began.elapsed().as_secs() < seconds {
         let batch = batches.recv()?;
-        let turns: Vec<(CellId, &Writes)> = batch.iter().map(|(cell, writes)| (*cell, writes)).collect();
+        let turns: Vec<(CellId, &Writes)> =
+            batch.iter().map(|(cell, writes)| (*cell, writes)).collect();
         let count: usize = batch.iter().map(|(_, writes)| writes.rows.len()).sum();
         let (commit, before) = (Instant::now(), cpu_seconds());
         store.commit_batch(&turns)?;

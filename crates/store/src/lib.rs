@@ -216,6 +216,11 @@ pub trait Store: Send {
         limit: usize,
     ) -> Result<Vec<Recorded>, Error>;
 
+    /// The last entry that retention dropped, and its link: the kept ones are a chain from there.
+    fn dropped(&self) -> (Position, Digest) {
+        (0, journal::GENESIS)
+    }
+
     /// Goes through every row and the whole chain of the journal.
     ///
     /// # Errors

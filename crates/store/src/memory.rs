@@ -129,6 +129,10 @@ impl Store for Memory {
         })
     }
 
+    fn dropped(&self) -> (Position, Digest) {
+        self.dropped
+    }
+
     fn verify(&self) -> Result<Verified, Error> {
         let (dropped, mut head) = self.dropped;
         for recorded in &self.journal {

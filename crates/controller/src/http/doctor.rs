@@ -128,6 +128,9 @@ async fn journal(app: &App, deep: bool) -> Result<DoctorItem, Failure> {
 
 /// Follows the chain from a sound place: the next one, its link, and whether it is the end.
 fn follow(store: &dyn Store, from: u64, link: Digest) -> Result<(u64, Digest, bool), String> {
+    // What retention dropped cannot be gone through; what is kept is a chain from there.
+    let kept = store.dropped();
+    let (from, link) = if kept.0 > from { kept } else { (from, link) };
     let entries = store.journal(None, Some(from), CHAIN_PIECE).map_err(|e| crate::chain(&e))?;
     let (mut at, mut head) = (from, link);
     for recorded in &entries {

@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -110,7 +110,7 @@ fn copy(connection: &Connection, file: &Path, stop: &AtomicBool) -> Result<bool,
     Ok(true)
 }
 
-fn copy_to(connection: &Connection, new: &PathBuf, stop: &AtomicBool) -> Result<bool, Error> {
+fn copy_to(connection: &Connection, new: &Path, stop: &AtomicBool) -> Result<bool, Error> {
     let failed = |error| fault(new, "cannot be copied to", error);
     let mut copy = open::connect(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let backup = Backup::new(connection, &mut copy).map_err(failed)?;

@@ -33,6 +33,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use evenkeel_core::digest::Digest;
 use evenkeel_core::goal::StoreId;
 use evenkeel_core::id::CellId;
 use evenkeel_core::row::{Key, Writes};
@@ -210,6 +211,10 @@ impl Store for Sqlite {
         limit: usize,
     ) -> Result<Vec<Recorded>, Error> {
         self.past().read(Query { subject, after, limit })
+    }
+
+    fn dropped(&self) -> (Position, Digest) {
+        (self.state.dropped, self.state.dropped_link)
     }
 
     fn verify(&self) -> Result<Verified, Error> {

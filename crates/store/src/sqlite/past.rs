@@ -66,7 +66,7 @@ impl<'a> Past<'a> {
         let from = self.segments.partition_point(|segment| segment.last <= after);
         for segment in self.segments.iter().skip(from) {
             if found.len() >= query.limit {
-                return Ok(found);
+                break;
             }
             for part in segments::directory(self.db, segment)? {
                 if part.last() > after && found.len() < query.limit {

@@ -308,9 +308,9 @@ impl Sqlite {
         }
         let rests = |frame: &&Arc<Frame>| frame.large && Sweep::passed(frame.phase, (turns, at));
         let gone = tail.frames.iter().take_while(rests).count();
-        let last = tail.frames.iter().take(gone).filter_map(|frame| frame.entries.last()).last();
+        let mut entries = tail.frames.iter().take(gone).flat_map(|frame| &frame.entries);
         let mut journal = None;
-        if last.is_some_and(|part| part.last() > state.sealed) {
+        if entries.any(|part| part.last() > state.sealed) {
             let sealer = Sealer::new(db, &mut self.packer, &self.options.limits);
             let with = (&self.segments, &self.options);
             journal = Some(sealed(sealer, db, &mut state, tail, with)?);
