@@ -29,8 +29,9 @@ struct Asked {
     services: u64,
     batch: u64,
     dir: std::path::PathBuf,
-    /// Commits of every second or so are wanted in the output.
     cold: bool,
+    /// The cold start finds the longest permitted tail.
+    longest: bool,
     retention: sqlite::Retention,
 }
 
@@ -41,6 +42,7 @@ fn asked() -> Result<Asked, Failure> {
         batch: 4_000,
         dir: std::env::current_dir()?,
         cold: true,
+        longest: false,
         retention: sqlite::Retention::default(),
     };
     let mut words = std::env::args().skip(1);
@@ -54,11 +56,12 @@ fn asked() -> Result<Asked, Failure> {
             "--services" => asked.services = number()?,
             "--batch" => asked.batch = number()?,
             "--keep" => asked.retention.entries_max = number()?,
+            "--longest-tail" => asked.longest = true,
             "--no-cold-start" => asked.cold = false,
             "--dir" => asked.dir = words.next().ok_or("--dir wants a directory")?.into(),
             other => {
                 return Err(format!(
-                    "{other} is none of --for, --services, --batch, --keep, --dir, --no-cold-start"
+                    "{other} is none of --for, --services, --batch, --keep, --dir, --longest-tail, --no-cold-start"
                 )
                 .into());
             }
@@ -212,9 +215,33 @@ fn main() -> Result<(), Failure> {
     );
     if asked.cold {
         drop(store);
+        if asked.longest {
+            lengthen(&file, options, services, size)?;
+        }
         let _ = write!(result, ",{}", cold(&file, options)?);
     }
     println!("{{{result}}}");
+    Ok(())
+}
+
+/// Commits without write-back until the tail is as long as it may be.
+fn lengthen(
+    file: &Path,
+    mut options: sqlite::Options,
+    services: u64,
+    size: u64,
+) -> Result<(), Failure> {
+    options.limits.step_blocks_max = 0;
+    let mut store = sqlite::open_with(file, options)?;
+    let mut order = Order::new(services);
+    for turn in 1_000_000.. {
+        let batch = order.batch(size, turn);
+        let turns: Vec<(CellId, &Writes)> = batch.iter().map(|(cell, w)| (*cell, w)).collect();
+        store.commit_batch(&turns)?;
+        if store.tail().1 + size * 1_000 > sqlite::TAIL_RAW_MAX {
+            break;
+        }
+    }
     Ok(())
 }
 
@@ -272,6 +299,7 @@ fn cold(file: &Path, options: sqlite::Options) -> Result<String, Failure> {
     let began = Instant::now();
     let store = sqlite::open_with(file, options)?;
     let opened = began.elapsed().as_secs_f64();
+    let tail = store.tail().1;
     let began = Instant::now();
     let (mut rows, mut bytes) = (0_u64, 0_u64);
     store.load_each(&mut |_, _, body| (rows, bytes) = (rows + 1, bytes + body.len() as u64))?;
@@ -300,6 +328,6 @@ fn cold(file: &Path, options: sqlite::Options) -> Result<String, Failure> {
     let newest = began.elapsed().as_secs_f64() * 1e3;
     drop(store);
     Ok(format!(
-        "\"cold_start\":{{\"open_seconds\":{opened:.3},\"read_seconds_one_thread\":{one:.3},\"read_seconds_two_threads\":{two:.3},\"rows\":{rows},\"row_bytes\":{bytes},\"file_bytes\":{size}}},\"journal\":{{\"one_subject_found\":{found},\"one_subject_ms\":{asked:.1},\"newest_hundred_ms\":{newest:.1}}}"
+        "\"cold_start\":{{\"tail_row_bytes\":{tail},\"open_seconds\":{opened:.3},\"read_seconds_one_thread\":{one:.3},\"read_seconds_two_threads\":{two:.3},\"rows\":{rows},\"row_bytes\":{bytes},\"file_bytes\":{size}}},\"journal\":{{\"one_subject_found\":{found},\"one_subject_ms\":{asked:.1},\"newest_hundred_ms\":{newest:.1}}}"
     ))
 }

@@ -54,8 +54,8 @@ pub fn succeed(
     }
     match copy {
         Some(copy) => {
-            let bytes = fs::read(copy).map_err(|source| io(copy, "cannot be read", source))?;
-            open::write_private(&new, &bytes)?;
+            let mut from = fs::File::open(copy).map_err(|e| io(copy, "cannot be read", e))?;
+            open::write_private(&new, &mut from)?;
         }
         None => open::make(&new)?,
     }

@@ -169,11 +169,11 @@ pub(super) fn new_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// Writes a file that only its owner may read.
-pub(super) fn write_private(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// Writes a file that only its owner may read, from what is read elsewhere.
+pub(super) fn write_private(file: &Path, from: &mut dyn Read) -> Result<(), Error> {
     let made = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(file);
-    let written = made.and_then(|mut made| std::io::Write::write_all(&mut made, bytes));
-    written.map_err(|source| io(file, "cannot be written", source))
+    let written = made.and_then(|mut made| std::io::copy(from, &mut made));
+    written.map(|_| ()).map_err(|source| io(file, "cannot be written", source))
 }
 
 /// Runs one of SQLite's own checks.

@@ -33,6 +33,9 @@ pub struct Limits {
     pub small_raw_max: u64,
     /// As many small commits become a run in any case.
     pub small_frames_max: usize,
+    /// Blocks of rows that write-back brings to rest with one commit at most, so that none waits
+    /// long: some tens of milliseconds.
+    pub step_blocks_max: u64,
     /// Entries of a segment of the journal.
     pub segment_entries: u64,
     /// A file up to so many bytes is checked and copied at every start before anything else; a
@@ -52,6 +55,7 @@ impl Default for Limits {
             large_raw: 1 << 20,
             small_raw_max: 8 << 20,
             small_frames_max: 4_096,
+            step_blocks_max: 256,
             segment_entries: 65_536,
             checked_at_once_max: 32 << 20,
         }

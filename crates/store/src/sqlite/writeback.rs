@@ -25,8 +25,8 @@ use crate::Error;
 
 /// Blocks of a step at least: fewer are not worth a transaction.
 const STEP_MIN: u64 = 16;
-/// Blocks of a step at most, so that no commit waits long: some tens of milliseconds.
-const STEP_MAX: u64 = 256;
+/// Blocks of a step while a commit has to wait for write-back.
+const STEP_WAITING: u64 = 256;
 /// Bytes of a block before packing, to tell how many new ones the tail may hold.
 const BLOCK_RAW: u64 = 54_000;
 /// Commits that pass until what failed (a full disk) is tried again.
@@ -164,7 +164,7 @@ impl Sqlite {
         }
         let due = self.due();
         if due >= STEP_MIN.min(self.state.blocks.blocks.max(1)) {
-            self.step(due.min(STEP_MAX))?;
+            self.step(due.min(limits.step_blocks_max))?;
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Sqlite {
             self.gather()?;
         }
         while self.tail.raw > limits.tail_raw_max / 10 * 9 {
-            let stepped = self.step(STEP_MAX);
+            let stepped = self.step(STEP_WAITING);
             if stepped.is_err() {
                 self.sweep.overlay = None;
             }
