@@ -300,10 +300,10 @@ fn cold(file: &Path, options: sqlite::Options) -> Result<String, Failure> {
     let store = sqlite::open_with(file, options)?;
     let opened = began.elapsed().as_secs_f64();
     let tail = store.tail().1;
-    let began = Instant::now();
+    let (began, before) = (Instant::now(), cpu_seconds());
     let (mut rows, mut bytes) = (0_u64, 0_u64);
     store.load_each(&mut |_, _, body| (rows, bytes) = (rows + 1, bytes + body.len() as u64))?;
-    let one = began.elapsed().as_secs_f64();
+    let (one, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - before);
     let reads = store.reads().ok_or("it has a file")?;
     let began = Instant::now();
     let half = u32::try_from(CELLS / 2)?;
@@ -328,6 +328,6 @@ fn cold(file: &Path, options: sqlite::Options) -> Result<String, Failure> {
     let newest = began.elapsed().as_secs_f64() * 1e3;
     drop(store);
     Ok(format!(
-        "\"cold_start\":{{\"tail_row_bytes\":{tail},\"open_seconds\":{opened:.3},\"read_seconds_one_thread\":{one:.3},\"read_seconds_two_threads\":{two:.3},\"rows\":{rows},\"row_bytes\":{bytes},\"file_bytes\":{size}}},\"journal\":{{\"one_subject_found\":{found},\"one_subject_ms\":{asked:.1},\"newest_hundred_ms\":{newest:.1}}}"
+        "\"cold_start\":{{\"tail_row_bytes\":{tail},\"open_seconds\":{opened:.3},\"read_seconds_one_thread\":{one:.3},\"read_cpu_seconds\":{cpu:.3},\"read_seconds_two_threads\":{two:.3},\"rows\":{rows},\"row_bytes\":{bytes},\"file_bytes\":{size}}},\"journal\":{{\"one_subject_found\":{found},\"one_subject_ms\":{asked:.1},\"newest_hundred_ms\":{newest:.1}}}"
     ))
 }
