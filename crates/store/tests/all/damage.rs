@@ -113,3 +113,24 @@ fn damage_that_is_found_beside_the_commits_refuses_the_next() {
     assert!(matches!(store.verify(), Err(Error::Corrupt { .. })));
     assert!(!dir.path().join("store.db.good").exists(), "no copy of what is damaged");
 }
+
+#[test]
+fn a_row_of_any_table_that_is_lost_without_a_trace_is_missed() {
+    let (dir, file) = place();
+    filled(&file, tiny(None), 45);
+    let whole = fs::read(&file).expect("readable");
+    for table in ["state", "tail", "blocks", "cells", "segments", "pieces"] {
+        let lacking = dir.path().join(format!("{table}.db"));
+        fs::write(&lacking, &whole).expect("writable");
+        let connection = rusqlite::Connection::open(&lacking).expect("sqlite works");
+        let lost = match table {
+            "blocks" => "DELETE FROM blocks WHERE number = (SELECT max(number) FROM blocks)".into(),
+            _ => format!("DELETE FROM {table} WHERE rowid = (SELECT max(rowid) FROM {table})"),
+        };
+        assert!(connection.execute(&lost, []).expect("sqlite works") > 0, "{table} had none");
+        drop(connection);
+        let seen =
+            sqlite::open_existing(&lacking).and_then(|store| Ok((rows(&store)?, journal(&store)?)));
+        assert!(matches!(seen, Err(Error::Corrupt { .. })), "a lost row of {table}");
+    }
+}
