@@ -181,7 +181,9 @@ impl<'a> Fleet<'a> {
             };
             let here = services / cells + u32::from(number < services % cells);
             let hosts = hosts(script, how.seed, number, here);
-            let killed = |line: &script::Happening| matches!(line.what, script::What::KillControllers { .. });
+            let killed = |line: &script::Happening| {
+                matches!(line.what, script::What::KillControllers { .. })
+            };
             let keeps = number.is_multiple_of(KEEPS_ONE_IN) || script.timeline.iter().any(killed);
             let mut seat = Seat::new(number, setup, hosts, how.seed, keeps);
             seat.storage.naive = how.naive;

@@ -131,7 +131,10 @@ fn tell(script: &Script, outcome: &Outcome, wall_seconds: f64, rss_bytes: u64) {
     let (working, calendar) = (outcome.working_years_saved, outcome.calendar_years_saved);
     let peak = outcome.report.recoveries_per_second_peak;
     table.push(row("recoveries", format!("{peak} a second at most")));
-    table.push(row("work saved", format!("{working:.1} working years, {calendar:.1} calendar years")));
+    table.push(row(
+        "work saved",
+        format!("{working:.1} working years, {calendar:.1} calendar years"),
+    ));
     print::table(&table);
     if !outcome.account.is_empty() {
         print::line("");

@@ -364,8 +364,8 @@ impl Run {
 impl Run {
     /// A fleet of any size.
     fn at_scale(&self, text: &str, context: &Context) -> Result<(), Failure> {
-        let mut script = at_scale::Script::parse(&self.scenario, text)
-            .map_err(|error| unreadable(&error))?;
+        let mut script =
+            at_scale::Script::parse(&self.scenario, text).map_err(|error| unreadable(&error))?;
         if let Some(file) = &self.policy {
             script.policy = rules::read_policy(file)?;
         }
