@@ -17,6 +17,7 @@ use evenkeel_core::cell::many::FIRST;
 use evenkeel_core::cell::recovery::look;
 use evenkeel_core::goal::{Password, StoreId};
 use evenkeel_core::moment::Moment;
+use evenkeel_core::row::Table;
 use evenkeel_store::{Copies, Store, sqlite};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -237,16 +238,16 @@ impl Keeper {
         self.copies.copy(to).map_err(words)?;
         let bytes = std::fs::metadata(to).map_or(0, |found| found.len());
         let copied = sqlite::open_existing(to).map_err(words)?;
-        let look_at = |cell| {
-            let rows = copied.load_cell(cell).map_err(words)?;
-            look(&rows).map_err(|error| crate::chain(&error))
-        };
-        let found = look_at(FIRST)?;
-        let (mut services, mut hosts) = (found.services.len(), found.hosts.len());
-        for cell in copied.cells().map_err(words)?.into_iter().filter(|cell| *cell != FIRST) {
-            let more = look_at(cell)?;
-            (services, hosts) = (services + more.services.len(), hosts + more.hosts.len());
-        }
+        let (mut first, mut services, mut hosts) = (Vec::new(), 0, 0);
+        let read = copied.load_each(&mut |cell, key, body| {
+            services += usize::from(key.table == Table::Service);
+            hosts += usize::from(key.table == Table::Host);
+            if cell == FIRST {
+                first.push((key, body.to_vec()));
+            }
+        });
+        read.map_err(words)?;
+        let found = look(&first).map_err(|error| crate::chain(&error))?;
         let manifest = Manifest {
             version: snapshot::VERSION,
             store: self.store.clone(),

@@ -45,8 +45,19 @@ pub struct Entry {
 /// The hash that chains an entry to all before it.
 #[must_use]
 pub fn chain(previous: Digest, entry: &Entry) -> Digest {
-    let mut bytes = previous.0.to_vec();
-    bytes.extend_from_slice(&Digest::of_json(entry).0);
+    link(previous, Digest::of_json(entry))
+}
+
+/// [`chain`] over an entry's JSON, for whoever has it written already.
+#[must_use]
+pub fn chain_json(previous: Digest, json: &[u8]) -> Digest {
+    link(previous, Digest::of(json))
+}
+
+fn link(previous: Digest, entry: Digest) -> Digest {
+    let mut bytes = [0; 64];
+    bytes[..32].copy_from_slice(&previous.0);
+    bytes[32..].copy_from_slice(&entry.0);
     Digest::of(&bytes)
 }
 

@@ -3,6 +3,8 @@
 //! # Panics
 //! Each function, when the store does not do what its name says.
 
+use std::collections::BTreeMap;
+
 use evenkeel_core::id::CellId;
 use evenkeel_core::journal::{Entry, GENESIS, Topic, chain};
 use evenkeel_core::row::{Key, Table, Write, Writes};
@@ -15,6 +17,9 @@ const CELL: CellId = CellId(1);
 /// One property: panics when a store lacks it.
 pub type Property = fn(&mut dyn Store);
 
+/// A property that also opens the store again.
+pub type Reopened = fn(Box<dyn Store>, &mut dyn FnMut(Box<dyn Store>) -> Box<dyn Store>);
+
 /// Every property, by name.
 pub const SUITE: &[(&str, Property)] = &[
     ("an empty store is empty", empty),
@@ -24,7 +29,19 @@ pub const SUITE: &[(&str, Property)] = &[
     ("the journal is a chain from its first entry", journal),
     ("the journal is read by subject, from a place, newest first", reading),
     ("a dump has every row and entry", dump),
+    ("of two changes of a row in one batch the later stands", later),
+    ("many turns of many cells come to the rows of their newest", many),
+    ("one subject's entries are found among many", among_many),
 ];
+
+/// Properties of stores that keep a hundred entries ([`Retention`](crate::sqlite::Retention)).
+pub const KEEPS_100: &[(&str, Property)] = &[
+    ("what is dropped is counted, and the rest is a chain", dropped),
+    ("rows do not depend on what is kept of the journal", many),
+];
+
+/// Properties of stores that are opened again in between.
+pub const REOPENED: &[(&str, Reopened)] = &[("nothing is lost and nothing comes back", reopened)];
 
 fn key(table: Table, id: u64) -> Key {
     Key { table, id }
@@ -130,4 +147,129 @@ fn dump(store: &mut dyn Store) {
     assert_eq!(text.lines().count(), 2);
     assert!(text.contains("\"name\":\"h1\"") && text.contains("\"version\":1"));
     assert!(text.contains("joined"));
+}
+
+fn later(store: &mut dyn Store) {
+    let one = Writes { rows: vec![put(Table::Host, 1, b"1")], journal: Vec::new() };
+    let two = Writes {
+        rows: vec![put(Table::Host, 1, b"2"), put(Table::Host, 2, b"3")],
+        journal: Vec::new(),
+    };
+    let gone = Writes { rows: vec![Write { key: key(Table::Host, 2), body: None }], ..one.clone() };
+    store.commit_batch(&[(CELL, &one), (CELL, &two), (CELL, &gone)]).expect("commits");
+    assert_eq!(load(store, CELL), [(key(Table::Host, 1), b"2".to_vec())]);
+}
+
+/// What many commits come to.
+type Model = BTreeMap<(CellId, Key), Vec<u8>>;
+
+/// The turns of several cells: rows are made, changed and removed.
+fn turns(number: u64) -> Vec<(CellId, Writes)> {
+    let some = |n: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(9) % n;
+    let cells = if number.is_multiple_of(5) { 4 } else { 1 };
+    let writes = |of: u64| {
+        let id = |n: u64| (some(97) + n * 13 + of * 7) % 300;
+        let rows = (0..=some(6)).map(|n| Write {
+            key: key(if n % 4 == 3 { Table::Host } else { Table::Service }, id(n)),
+            body: (some(9) + n != 8).then(|| format!("{number} ").repeat(40).into_bytes()),
+        });
+        let journal = vec![entry(&format!("s{}", id(0)), &format!("turn {number} of {of}"))];
+        Writes { rows: rows.collect(), journal }
+    };
+    let cell = |of: u64| CellId(u32::try_from(of + some(4)).expect("few") % 5 + 1);
+    (0..cells).map(|of| (cell(of), writes(of))).collect()
+}
+
+fn turn(store: &mut dyn Store, model: &mut Model, number: u64) {
+    let turns = turns(number);
+    let batch: Vec<(CellId, &Writes)> = turns.iter().map(|(cell, w)| (*cell, w)).collect();
+    store.commit_batch(&batch).expect("a healthy store commits");
+    for (cell, writes) in turns {
+        for write in writes.rows {
+            match write.body {
+                Some(body) => model.insert((cell, write.key), body),
+                None => model.remove(&(cell, write.key)),
+            };
+        }
+    }
+}
+
+fn same(store: &dyn Store, model: &Model) {
+    let mut seen = Model::new();
+    let mut last = None;
+    let mut take = |cell, key, body: &[u8]| {
+        assert!(last.replace((cell, key)).is_none_or(|last| last < (cell, key)), "in order");
+        seen.insert((cell, key), body.to_vec());
+    };
+    store.load_each(&mut take).expect("a healthy store loads");
+    assert!(seen == *model, "{} rows, not {}", seen.len(), model.len());
+    for cell in (1..=5).map(CellId) {
+        let expected = model.iter().filter(|((of, _), _)| *of == cell);
+        let expected: Vec<_> = expected.map(|((_, key), body)| (*key, body.clone())).collect();
+        assert!(load(store, cell) == expected, "the rows of {cell}");
+    }
+    let verified = store.verify().expect("sound");
+    assert_eq!(verified.rows, model.len() as u64);
+}
+
+fn many(store: &mut dyn Store) {
+    let mut model = Model::new();
+    for number in 1..=400 {
+        turn(store, &mut model, number);
+        if number % 40 == 0 {
+            same(store, &model);
+        }
+    }
+}
+
+fn reopened(mut store: Box<dyn Store>, reopen: &mut dyn FnMut(Box<dyn Store>) -> Box<dyn Store>) {
+    let mut model = Model::new();
+    for number in 1..=300 {
+        turn(store.as_mut(), &mut model, number);
+        if number % 13 == 0 {
+            let journal = store.journal(None, Some(0), usize::MAX).expect("readable");
+            store = reopen(store);
+            same(store.as_ref(), &model);
+            assert!(store.journal(None, Some(0), usize::MAX).expect("readable") == journal);
+        }
+    }
+}
+
+fn among_many(store: &mut dyn Store) {
+    let subject = |n: u64| format!("\"s{}\"", n % 37);
+    for number in 1..=300 {
+        commit(store, Vec::new(), vec![entry(&subject(number), &number.to_string())]);
+    }
+    for about in [0, 5, 36] {
+        let expected: Vec<u64> = (1..=300).filter(|n| n % 37 == about).collect();
+        let read = |after, limit| -> Vec<u64> {
+            let found = store.journal(Some(&subject(about)), after, limit).expect("readable");
+            found.iter().map(|recorded| recorded.position).collect()
+        };
+        assert_eq!(read(None, 1_000), expected);
+        assert_eq!(read(None, 3), expected[expected.len() - 3..]);
+        assert_eq!(read(Some(expected[1]), 4), expected[2..6]);
+    }
+    assert!(store.journal(Some("s0"), None, 9).expect("readable").is_empty());
+}
+
+fn dropped(store: &mut dyn Store) {
+    for number in 1..=1_000_u64 {
+        commit(store, Vec::new(), vec![entry("a", &number.to_string())]);
+        if !number.is_multiple_of(50) {
+            continue;
+        }
+        let verified = store.verify().expect("sound");
+        assert_eq!(verified.dropped + verified.entries, number);
+        assert!(verified.entries >= number.min(100), "{verified:?}");
+        assert!(verified.entries <= 300, "{verified:?}");
+        let kept = store.journal(None, Some(0), usize::MAX).expect("readable");
+        assert_eq!(kept[0].position, verified.dropped + 1);
+        let (position, link) = store.dropped();
+        assert_eq!((position, chain(link, &kept[0].entry)), (verified.dropped, kept[0].link));
+        let ends = |pair: &[crate::Recorded]| chain(pair[0].link, &pair[1].entry) == pair[1].link;
+        assert!(kept.windows(2).all(ends), "what is kept is one chain");
+        assert_eq!(kept.len() as u64, verified.entries);
+    }
+    assert!(store.verify().expect("sound").dropped > 600);
 }

@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - knows nothing of what is inside a row: bytes under a [`Key`];
-//! - the journal is append-only and hash-chained ([`evenkeel_core::journal::chain`]);
+//! - the journal is append-only and hash-chained ([`evenkeel_core::journal::chain`]); its oldest part
+//!   may be dropped, counted, and the rest is a chain from the link before it;
 //! - damage is refused by name, never worked around: a store that cannot be trusted is not opened.
 //!
 //! ```
@@ -20,6 +21,7 @@ pub mod memory;
 pub mod sqlite;
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use evenkeel_core::digest::Digest;
@@ -49,8 +51,10 @@ pub struct Recorded {
 pub struct Verified {
     /// Rows whose checksum is right.
     pub rows: u64,
-    /// Entries of the journal that form one chain.
+    /// Entries of the journal that form one chain, up to its end.
     pub entries: u64,
+    /// Entries before those, which retention dropped.
+    pub dropped: u64,
 }
 
 /// Why a store does not do what it is asked. Messages name the file and what would help.
@@ -139,6 +143,19 @@ pub trait Copies: Send + Sync {
     fn copy(&self, to: &std::path::Path) -> Result<(), Error>;
 }
 
+/// Reads a store's rows beside whoever commits to it, each call on the thread that makes it.
+pub trait Reads: Send + Sync {
+    /// Hands out every row of some cells as of one commit, in order of cell and key.
+    ///
+    /// # Errors
+    /// [`Error`]; then what was handed out is not to be believed.
+    fn read(
+        &self,
+        cells: RangeInclusive<CellId>,
+        take: &mut dyn FnMut(CellId, Key, &[u8]),
+    ) -> Result<(), Error>;
+}
+
 /// A place for rows and the journal.
 pub trait Store: Send {
     /// Its identity, drawn when it was made: a store put in another's place is seen.
@@ -149,11 +166,24 @@ pub trait Store: Send {
         None
     }
 
-    /// The cells that have any row, in order.
+    /// The cells that have any row, in order. One whose last row was removed may be told as well: then
+    /// [`Store::load_cell`] has nothing of it.
     ///
     /// # Errors
     /// [`Error`].
     fn cells(&self) -> Result<Vec<CellId>, Error>;
+
+    /// What reads its rows on other threads; `None`: only itself can be asked.
+    fn reads(&self) -> Option<Box<dyn Reads>> {
+        None
+    }
+
+    /// Hands out every row of every cell, in order of cell and key: one pass, where a
+    /// [`Store::load_cell`] for each would go over the tail as often.
+    ///
+    /// # Errors
+    /// [`Error`]; then what was handed out is not to be believed.
+    fn load_each(&self, take: &mut dyn FnMut(CellId, Key, &[u8])) -> Result<(), Error>;
 
     /// Every row of a cell, in order of key.
     ///
@@ -185,6 +215,11 @@ pub trait Store: Send {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<Recorded>, Error>;
+
+    /// The last entry that retention dropped, and its link: the kept ones are a chain from there.
+    fn dropped(&self) -> (Position, Digest) {
+        (0, journal::GENESIS)
+    }
 
     /// Goes through every row and the whole chain of the journal.
     ///

@@ -10,25 +10,65 @@ use evenkeel_core::id::CellId;
 use evenkeel_core::journal::{GENESIS, chain};
 use evenkeel_core::row::{Key, Writes};
 
+use crate::sqlite::Retention;
 use crate::{Error, Position, Recorded, Store, Verified, entry_line, row_line, write_line};
 
 /// Rows and journal in memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Memory {
     id: StoreId,
     rows: BTreeMap<(CellId, Key), Vec<u8>>,
     journal: Vec<Recorded>,
+    retention: Option<Retention>,
+    dropped: (Position, Digest),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            id: StoreId("memory".to_owned()),
+            rows: BTreeMap::new(),
+            journal: Vec::new(),
+            retention: None,
+            dropped: (0, GENESIS),
+        }
+    }
 }
 
 impl Memory {
-    /// An empty store named `memory`.
+    /// An empty store named `memory`, which drops nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { id: StoreId("memory".to_owned()), ..Self::default() }
+        Self::default()
     }
 
-    fn head(&self) -> Digest {
-        self.journal.last().map_or(GENESIS, |last| last.link)
+    /// One that keeps so much of its journal.
+    #[must_use]
+    pub fn keeping(retention: Retention) -> Self {
+        Self { retention: Some(retention), ..Self::default() }
+    }
+
+    fn end(&self) -> (Position, Digest) {
+        self.journal.last().map_or(self.dropped, |last| (last.position, last.link))
+    }
+
+    /// Drops what is not kept once that is a quarter of it, so that most commits drop nothing.
+    fn retire(&mut self) {
+        let Some(Retention { entries_max, age_max }) = self.retention else { return };
+        let (position, _) = self.end();
+        let newest = self.journal.iter().map(|recorded| recorded.entry.at).max();
+        let old = |recorded: &Recorded| {
+            let age = age_max.zip(newest);
+            recorded.position.saturating_add(entries_max) <= position
+                || age.is_some_and(|(age, newest)| recorded.entry.at + age < newest)
+        };
+        let gone = self.journal.iter().take_while(|recorded| old(recorded)).count();
+        if gone == 0 || gone < self.journal.len() / 4 {
+            return;
+        }
+        if let Some(last) = self.journal.drain(..gone).next_back() {
+            self.dropped = (last.position, last.link);
+        }
     }
 }
 
@@ -41,6 +81,11 @@ impl Store for Memory {
         let mut cells: Vec<CellId> = self.rows.keys().map(|(cell, _)| *cell).collect();
         cells.dedup();
         Ok(cells)
+    }
+
+    fn load_each(&self, take: &mut dyn FnMut(CellId, Key, &[u8])) -> Result<(), Error> {
+        self.rows.iter().for_each(|((cell, key), body)| take(*cell, *key, body));
+        Ok(())
     }
 
     fn load_cell(&self, cell: CellId) -> Result<Vec<(Key, Vec<u8>)>, Error> {
@@ -57,12 +102,13 @@ impl Store for Memory {
                 };
             }
             for entry in &writes.journal {
-                let link = chain(self.head(), entry);
-                let position = self.journal.last().map_or(1, |last| last.position + 1);
+                let (last, head) = self.end();
+                let (position, link) = (last + 1, chain(head, entry));
                 self.journal.push(Recorded { position, cell: *cell, entry: entry.clone(), link });
             }
         }
-        Ok(self.journal.last().map_or(0, |last| last.position))
+        self.retire();
+        Ok(self.end().0)
     }
 
     fn journal(
@@ -83,8 +129,12 @@ impl Store for Memory {
         })
     }
 
+    fn dropped(&self) -> (Position, Digest) {
+        self.dropped
+    }
+
     fn verify(&self) -> Result<Verified, Error> {
-        let mut head = GENESIS;
+        let (dropped, mut head) = self.dropped;
         for recorded in &self.journal {
             head = chain(head, &recorded.entry);
             if head != recorded.link {
@@ -93,7 +143,8 @@ impl Store for Memory {
             }
         }
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        Ok(Verified { rows: count(self.rows.len()), entries: count(self.journal.len()) })
+        let (rows, entries) = (count(self.rows.len()), count(self.journal.len()));
+        Ok(Verified { rows, entries, dropped })
     }
 
     fn dump(&self, to: &mut dyn Write) -> Result<(), Error> {

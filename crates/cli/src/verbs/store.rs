@@ -44,11 +44,19 @@ impl Store {
             Verb::Dump => store.dump(&mut std::io::stdout().lock()).map_err(failed),
             Verb::Verify => {
                 let found = store.verify().map_err(failed)?;
-                let (rows, entries) = (found.rows, found.entries);
+                let (rows, entries, dropped) = (found.rows, found.entries, found.dropped);
                 if context.json {
-                    return print::json(&serde_json::json!({ "rows": rows, "entries": entries }));
+                    return print::json(&serde_json::json!({
+                        "rows": rows, "entries": entries, "dropped": dropped,
+                    }));
                 }
-                print::line(&format!("{rows} rows and {entries} journal entries are sound"));
+                let before = match dropped {
+                    0 => String::new(),
+                    dropped => format!("; {dropped} older entries were dropped by retention"),
+                };
+                print::line(&format!(
+                    "{rows} rows and {entries} journal entries are sound{before}"
+                ));
                 Ok(())
             }
         }

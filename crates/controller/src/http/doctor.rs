@@ -7,16 +7,19 @@ use axum::Json;
 use axum::extract::State;
 use evenkeel_api::DoctorItem;
 use evenkeel_core::digest::Digest;
+use evenkeel_core::id::CellId;
 use evenkeel_core::journal::{GENESIS, chain};
 use evenkeel_core::moment::Moment;
+use evenkeel_core::row::Key;
 use evenkeel_core::time::Span;
 use evenkeel_core::{host, view};
-use evenkeel_store::Store;
+use evenkeel_store::{Error as StoreError, Store, Verified};
 use serde::Deserialize;
 
 use super::App;
 use super::body::Params;
 use super::failure::Failure;
+use crate::cell_thread::Unanswered;
 
 /// Entries of the journal that are gone through between two turns: some milliseconds.
 const CHAIN_PIECE: usize = 500;
@@ -69,27 +72,42 @@ const COPY_BACK: &str = "stop the controller and put back a sound copy";
 
 /// Every row has its checksum; deep: and the whole file and chain once more.
 async fn store(app: &App, deep: bool) -> Result<DoctorItem, Failure> {
-    let told: Result<String, String> = match deep {
-        true => {
-            let verified = app.cell.ask(|seen| seen.store.verify()).await?;
-            verified.map_err(|error| crate::chain(&error)).map(|verified| {
-                let (rows, entries) = (verified.rows, verified.entries);
-                format!("{rows} rows and a chain of {entries} journal entries are sound")
-            })
-        }
-        false => {
-            let rows = app.cell.ask_each(|seen| {
-                let rows = seen.store.load_cell(seen.cell.id());
-                rows.map(|rows| rows.len()).map_err(|error| crate::chain(&error))
-            });
-            let rows: Result<Vec<usize>, String> = rows.await?.into_iter().collect();
-            rows.map(|rows| format!("{} rows are sound", rows.iter().sum::<usize>()))
+    let told = if deep {
+        app.cell.ask(|seen| seen.store.verify().map(verified)).await?
+    } else {
+        match app.cell.ask(|seen| seen.store.reads()).await? {
+            // Beside the commits: a large store takes seconds.
+            Some(reads) => {
+                let all = CellId(0)..=CellId(u32::MAX);
+                let read = move || count(|take| reads.read(all, take));
+                tokio::task::spawn_blocking(read).await.map_err(|_| Unanswered::Stopping)?
+            }
+            None => app.cell.ask(|seen| count(|take| seen.store.load_each(take))).await?,
         }
     };
     Ok(match told {
         Ok(text) => well("store", text),
-        Err(error) => ill("store", error, COPY_BACK),
+        Err(error) => ill("store", crate::chain(&error), COPY_BACK),
     })
+}
+
+/// Whoever takes rows that are read.
+type Take<'a> = dyn FnMut(CellId, Key, &[u8]) + 'a;
+
+/// Reads every row and says how many there are.
+fn count(read: impl FnOnce(&mut Take<'_>) -> Result<(), StoreError>) -> Result<String, StoreError> {
+    let mut rows = 0_u64;
+    read(&mut |_, _, _| rows += 1)?;
+    Ok(format!("{rows} rows are sound"))
+}
+
+fn verified(verified: Verified) -> String {
+    let Verified { rows, entries, dropped } = verified;
+    let before = match dropped {
+        0 => String::new(),
+        dropped => format!("; {dropped} older ones were dropped by retention"),
+    };
+    format!("{rows} rows and a chain of {entries} journal entries are sound{before}")
 }
 
 /// The journal's chain, on from where it was found sound, in pieces that let the cell turn between them.
@@ -100,34 +118,59 @@ async fn journal(app: &App, deep: bool) -> Result<DoctorItem, Failure> {
     let from = at;
     loop {
         let piece = app.cell.ask(move |seen| follow(seen.store, at, link)).await?;
-        let (next, head, whole) = match piece {
+        let piece = match piece {
             Ok(piece) => piece,
             Err(error) => {
                 let fix = "somebody changed what is past: keep this file as evidence, and put back a sound copy";
                 return Ok(ill(name, error, fix));
             }
         };
-        (at, link) = (next, head);
+        (at, link) = (piece.at, piece.link);
         app.checked.set((at, link));
-        let again =
-            if from > 0 { format!(", from {} on in this look", from + 1) } else { String::new() };
-        if whole {
-            let text =
-                format!("entries 1 to {at} form one chain{again}; its head is {}", link.short());
+        let kept = stretch(&piece, from);
+        if piece.whole {
+            let text = format!("{kept}; its head is {}", link.short());
             return Ok(well(name, text));
         }
         if !deep && began.elapsed() >= CHAIN_MAX {
             let text = format!(
-                "entries 1 to {at} form one chain{again}; the next look goes on from there, `evenkeel doctor --deep` \
-                 goes through all"
+                "{kept}; the next look goes on from there, `evenkeel doctor --deep` goes through all"
             );
             return Ok(well(name, text));
         }
     }
 }
 
-/// Follows the chain from a sound place: the next one, its link, and whether it is the end.
-fn follow(store: &dyn Store, from: u64, link: Digest) -> Result<(u64, Digest, bool), String> {
+/// How far the chain was followed.
+struct Followed {
+    at: u64,
+    link: Digest,
+    /// Entries that retention dropped before those that are kept.
+    dropped: u64,
+    /// Whether that is the end.
+    whole: bool,
+}
+
+/// What is told of it in a look that began after the entry `from`.
+fn stretch(followed: &Followed, from: u64) -> String {
+    let Followed { at, dropped, .. } = *followed;
+    let first = dropped + 1;
+    let before = match dropped {
+        0 => String::new(),
+        dropped => format!(" ({dropped} before them were dropped by retention)"),
+    };
+    let again = match from {
+        from if from >= first => format!(", from {} on in this look", from + 1),
+        _ => String::new(),
+    };
+    format!("entries {first} to {at} form one chain{before}{again}")
+}
+
+/// Follows the chain on from a sound place.
+fn follow(store: &dyn Store, from: u64, link: Digest) -> Result<Followed, String> {
+    // What retention dropped cannot be gone through; what is kept is a chain from there.
+    let kept = store.dropped();
+    let (from, link) = if kept.0 > from { kept } else { (from, link) };
     let entries = store.journal(None, Some(from), CHAIN_PIECE).map_err(|e| crate::chain(&e))?;
     let (mut at, mut head) = (from, link);
     for recorded in &entries {
@@ -144,7 +187,7 @@ fn follow(store: &dyn Store, from: u64, link: Digest) -> Result<(u64, Digest, bo
         }
         at = recorded.position;
     }
-    Ok((at, head, entries.len() < CHAIN_PIECE))
+    Ok(Followed { at, link: head, dropped: kept.0, whole: entries.len() < CHAIN_PIECE })
 }
 
 fn well(name: &str, detail: impl Into<String>) -> DoctorItem {
@@ -288,4 +331,43 @@ fn watcher(app: &App) -> Option<DoctorItem> {
 /// To the second: nobody needs more of an age.
 fn rounded(age: Span) -> Span {
     Span::secs(age.0 / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_core::journal::{Entry, Topic};
+    use evenkeel_core::row::Writes;
+    use evenkeel_core::time::Time;
+    use evenkeel_store::memory::Memory;
+    use evenkeel_store::sqlite::Retention;
+
+    use super::*;
+
+    #[test]
+    fn what_retention_dropped_is_no_hole_in_the_chain() {
+        let mut store = Memory::keeping(Retention { entries_max: 10, age_max: None });
+        let entry = |n| Entry {
+            at: Time(n),
+            topic: Topic::Fleet,
+            subject: "fleet".to_owned(),
+            text: format!("entry {n}"),
+            evidence: Vec::new(),
+        };
+        for n in 1..=50 {
+            let writes = Writes { rows: Vec::new(), journal: vec![entry(n)] };
+            store.commit(CellId(1), &writes).unwrap();
+        }
+        let found = follow(&store, 0, GENESIS).unwrap();
+        assert!(found.whole && found.at == 50 && found.dropped >= 30, "{}", found.dropped);
+        let text = stretch(&found, 0);
+        let (dropped, first) = (found.dropped, found.dropped + 1);
+        let expected = format!(
+            "entries {first} to 50 form one chain ({dropped} before them were dropped by retention)"
+        );
+        assert_eq!(text, expected);
+        // A look that goes on where another ended says so, unless that is dropped by now.
+        let again = follow(&store, found.at, found.link).unwrap();
+        assert_eq!(stretch(&again, 45), format!("{expected}, from 46 on in this look"));
+        assert_eq!(stretch(&again, 3), expected);
+    }
 }

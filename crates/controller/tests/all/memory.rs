@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use evenkeel_core::digest::Digest;
 use evenkeel_core::goal::StoreId;
 use evenkeel_core::id::CellId;
 use evenkeel_core::row::{Key, Table, Writes};
@@ -83,6 +84,10 @@ impl Store for Memory {
         self.state().store.cells()
     }
 
+    fn load_each(&self, take: &mut dyn FnMut(CellId, Key, &[u8])) -> Result<(), Error> {
+        self.state().store.load_each(take)
+    }
+
     fn load_cell(&self, cell: CellId) -> Result<Vec<(Key, Vec<u8>)>, Error> {
         self.state().store.load_cell(cell)
     }
@@ -114,6 +119,10 @@ impl Store for Memory {
         limit: usize,
     ) -> Result<Vec<Recorded>, Error> {
         self.state().store.journal(subject, after, limit)
+    }
+
+    fn dropped(&self) -> (Position, Digest) {
+        self.state().store.dropped()
     }
 
     fn verify(&self) -> Result<Verified, Error> {

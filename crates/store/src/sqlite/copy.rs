@@ -15,7 +15,7 @@ use super::{Sqlite, fault};
 use crate::{Copies, Error, Store};
 
 /// A copy waits so long for a lock; commits never hold one that it needs for longer than a moment.
-const LOCK_MAX: Duration = Duration::from_secs(5);
+pub(super) const LOCK_MAX: Duration = Duration::from_secs(5);
 
 /// The file that copies are taken of.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ pub fn succeed(
     }
     match copy {
         Some(copy) => {
-            let bytes = fs::read(copy).map_err(|source| io(copy, "cannot be read", source))?;
-            open::write_private(&new, &bytes)?;
+            let mut from = fs::File::open(copy).map_err(|e| io(copy, "cannot be read", e))?;
+            open::write_private(&new, &mut from)?;
         }
         None => open::make(&new)?,
     }

@@ -1,35 +1,63 @@
 //! Opening a store file: made new, taken as it is, or refused by name.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::goal::StoreId;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Sqlite, end, fault, migrations};
+use super::db::Db;
+use super::frame::Frame;
+use super::framer::Framer;
+use super::pack::Packer;
+use super::state::State;
+use super::writeback::{Sweep, Tail};
+use super::{Options, Sqlite, blocks, fault, good, load, migrations, segments, upgrade};
 use crate::Error;
 
 /// "EVKL": says in the file's header whose it is.
 const APPLICATION: i64 = 0x4556_4b4c;
 /// First bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Pages per step when the copy of a clean start is made.
-const COPY_PAGES: i32 = 4096;
+
+/// Pages of the log from which on it is folded into the file: more at once are cheaper, and a commit
+/// that does it waits some tens of milliseconds.
+const CHECKPOINT_PAGES: i64 = 4_096;
+/// KiB of pages kept in memory, as SQLite wants it: a step of write-back fits.
+const CACHE_KIB: i64 = -16_000;
 
 /// Opens the store at `file`, or makes a new one where there is nothing.
 ///
 /// # Errors
 /// [`Error`] says what the file is and what can be done; it was not changed.
 pub fn open(file: &Path) -> Result<Sqlite, Error> {
+    open_with(file, Options::default())
+}
+
+/// [`open`], with what it keeps and how far its parts grow.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(file: &Path, options: Options) -> Result<Sqlite, Error> {
     if !file.try_exists().map_err(|source| io(file, "cannot be looked for", source))? {
         make(file)?;
     }
-    let store = open_existing(file)?;
-    keep_copy(&store)?;
+    // A store that was closed has no log.
+    let unclean = fs::metadata(file.with_file_name(wal(file))).is_ok_and(|log| log.len() > 0);
+    let mut store = existing(file, options)?;
+    good::keep(&mut store, unclean)?;
     Ok(store)
+}
+
+fn wal(file: &Path) -> std::ffi::OsString {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push("-wal");
+    name
 }
 
 /// Opens the store at `file` and makes nothing.
@@ -37,6 +65,10 @@ pub fn open(file: &Path) -> Result<Sqlite, Error> {
 /// # Errors
 /// As [`open`], and [`Error::Missing`].
 pub fn open_existing(file: &Path) -> Result<Sqlite, Error> {
+    existing(file, Options::default())
+}
+
+fn existing(file: &Path, options: Options) -> Result<Sqlite, Error> {
     look(file)?;
     let held = hold(file)?;
     let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -47,15 +79,75 @@ pub fn open_existing(file: &Path) -> Result<Sqlite, Error> {
         let why = format!("its application id is {application:#x}");
         return Err(Error::NotAStore { file: file.to_owned(), why });
     }
+    let settings = [("synchronous", "FULL".to_owned()), ("cache_size", CACHE_KIB.to_string())];
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-    check(&connection, file, "quick_check")?;
+    for (name, value) in settings {
+        connection.pragma_update(None, name, value).map_err(failed)?;
+    }
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(failed)?;
+    let small = bytes(&connection, file)? <= options.limits.checked_at_once_max;
+    if small || layout(&connection, file)? < 2 {
+        check(&connection, file, "quick_check")?;
+    }
     migrate(&mut connection, file)?;
+    upgrade::go_on(&mut connection, file)?;
     let id = connection
         .query_row("SELECT value FROM meta WHERE key = 'store'", [], |row| row.get(0))
         .map_err(|_| corrupt(file, "it has no identity".to_owned()))?;
-    let (position, head) = end(&connection, file)?;
-    Ok(Sqlite { file: file.to_owned(), id: StoreId(id), connection, position, head, _lock: held })
+    let db = Db { connection: &connection, file };
+    let state = db.state()?;
+    let (frames, cells) = (load::frames(db, &state)?, load::cells(db, &state)?);
+    let segments = segments::all(db, &state)?;
+    tail_follows(db, &state, &frames)?;
+    Ok(Sqlite {
+        file: file.to_owned(),
+        id: StoreId(id),
+        options,
+        good: None,
+        connection,
+        synced: true,
+        state,
+        tail: Tail::of(frames),
+        segments,
+        cells,
+        sweep: Sweep::default(),
+        framer: Framer::new(),
+        blocks: blocks::Writer::new(),
+        packer: Packer::new(),
+        damage: Arc::default(),
+        _lock: held,
+    })
+}
+
+/// The entries that are in no segment are in the tail, up to the journal's end.
+fn tail_follows(db: Db<'_>, state: &State, frames: &VecDeque<Arc<Frame>>) -> Result<(), Error> {
+    let (mut at, mut link) = (state.sealed, Some(state.sealed_link));
+    for part in frames.iter().flat_map(|frame| &frame.entries) {
+        if part.last() <= state.sealed {
+            continue;
+        }
+        if part.first != at + 1 || link.is_some_and(|link| link != part.before) {
+            return Err(db.corrupt(format!("the journal's chain breaks at entry {}", at + 1)));
+        }
+        (at, link) = (part.last(), None);
+    }
+    if at == state.position {
+        return Ok(());
+    }
+    Err(db.corrupt(format!("the journal ends at entry {at}, not {}", state.position)))
+}
+
+/// Bytes of the file's pages.
+pub(super) fn bytes(connection: &Connection, file: &Path) -> Result<u64, Error> {
+    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let failed = |error| fault(file, "cannot be opened", error);
+    let (pages, size) = (read("page_count").map_err(failed)?, read("page_size").map_err(failed)?);
+    Ok(u64::try_from(pages.saturating_mul(size)).unwrap_or(u64::MAX))
+}
+
+fn layout(connection: &Connection, file: &Path) -> Result<i64, Error> {
+    let failed = |error| fault(file, "cannot be brought to this release's layout", error);
+    connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)
 }
 
 /// Holds a store for this process, by a file beside it: SQLite's own exclusive mode would let nobody read a
@@ -77,11 +169,11 @@ pub(super) fn new_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// Writes a file that only its owner may read.
-pub(super) fn write_private(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// Writes a file that only its owner may read, from what is read elsewhere.
+pub(super) fn write_private(file: &Path, from: &mut dyn Read) -> Result<(), Error> {
     let made = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(file);
-    let written = made.and_then(|mut made| std::io::Write::write_all(&mut made, bytes));
-    written.map_err(|source| io(file, "cannot be written", source))
+    let written = made.and_then(|mut made| std::io::copy(from, &mut made));
+    written.map(|_| ()).map_err(|source| io(file, "cannot be written", source))
 }
 
 /// Runs one of SQLite's own checks.
@@ -134,7 +226,7 @@ fn look(file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+pub(super) fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let failed = |error| fault(file, "cannot be opened", error);
     let connection = Connection::open_with_flags(file, flags).map_err(failed)?;
@@ -152,6 +244,7 @@ pub(super) fn make(file: &Path) -> Result<(), Error> {
     let mut connection = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
     migrate(&mut connection, &new)?;
+    upgrade::go_on(&mut connection, &new)?;
     connection.execute("INSERT INTO meta VALUES ('store', ?)", [new_id()]).map_err(failed)?;
     drop(connection);
     settle(&new, file)
@@ -186,8 +279,7 @@ pub(super) fn settle(new: &Path, file: &Path) -> Result<(), Error> {
 /// Brings a file to the newest layout, one transaction a step.
 fn migrate(connection: &mut Connection, file: &Path) -> Result<(), Error> {
     let failed = |error| fault(file, "cannot be brought to this release's layout", error);
-    let found: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let found = layout(connection, file)?;
     let known = i64::try_from(migrations::STEPS.len()).unwrap_or(i64::MAX);
     let Ok(done) = usize::try_from(found) else {
         return Err(corrupt(file, format!("its layout is {found}")));
@@ -195,26 +287,18 @@ fn migrate(connection: &mut Connection, file: &Path) -> Result<(), Error> {
     if found > known {
         return Err(Error::Newer { file: file.to_owned(), found, known });
     }
+    if found == 1 {
+        upgrade::examine(Db { connection, file })?;
+    }
     for (version, step) in (1i64..).zip(migrations::STEPS).skip(done) {
         let transaction = connection.transaction().map_err(failed)?;
         transaction.execute_batch(step).map_err(failed)?;
+        if version == 2 {
+            let state = State::default().write();
+            transaction.execute("INSERT INTO state VALUES (0, ?)", [state]).map_err(failed)?;
+        }
         transaction.pragma_update(None, "user_version", version).map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
     Ok(())
-}
-
-/// Keeps a copy of what opened cleanly, for the day when the file itself does not.
-fn keep_copy(store: &Sqlite) -> Result<(), Error> {
-    let (good, new) = (beside(&store.file, "good"), beside(&store.file, "good.new"));
-    remove(&new)?;
-    let made = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new);
-    made.map_err(|source| io(&new, "cannot be made", source))?;
-    let failed = |error| fault(&new, "cannot be copied to", error);
-    {
-        let mut copy = connect(&new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let backup = rusqlite::backup::Backup::new(&store.connection, &mut copy).map_err(failed)?;
-        backup.run_to_completion(COPY_PAGES, Duration::ZERO, None).map_err(failed)?;
-    }
-    settle(&new, &good)
 }
