@@ -23,6 +23,7 @@ pub mod decide;
 pub mod digest;
 pub mod drill;
 pub mod driver;
+pub mod edge;
 mod fingerprint;
 pub mod goal;
 pub mod hex;

@@ -7,6 +7,8 @@ use evenkeel_core::digest::Digest;
 use evenkeel_core::time::{Span, Time};
 use serde::Serialize;
 
+use crate::edges::Edges;
+
 /// What must never be otherwise, whatever breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +80,8 @@ pub struct Counts {
     /// For how long clients of services could not write, all added up. What one round of writes takes is not
     /// counted.
     pub unavailable: Span,
+    /// Edges of machines that were taken.
+    pub edges: Edges,
     /// Outages that ended, by the second in which they did.
     ended: BTreeMap<u64, u64>,
 }
@@ -110,6 +114,7 @@ impl Counts {
         self.turns += other.turns;
         self.transitions += other.transitions;
         self.unavailable.0 += other.unavailable.0;
+        self.edges.add(&other.edges);
         for (invariant, checked) in &other.invariants {
             let own = self.invariants.entry(*invariant).or_default();
             own.checked += checked.checked;
@@ -144,6 +149,8 @@ pub struct Report {
     pub transitions: u64,
     /// What must never be otherwise.
     pub invariants: BTreeMap<Invariant, Checked>,
+    /// Edges of machines that were taken, and those that were not.
+    pub edges: Edges,
     /// What the script says must be so, as far as it was played.
     pub assertions: Vec<Assertion>,
     /// How often a person was told.

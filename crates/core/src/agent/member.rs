@@ -12,6 +12,7 @@ use super::scripting::Scripting;
 use super::stored::Stored;
 use crate::check::{Check, Pace, Thresholds};
 use crate::driver::{self, Answer, Directory, Process};
+use crate::edge::Edge;
 use crate::goal::{Accept, Goal, Refusal, Role, Want, accept};
 use crate::id::Term;
 use crate::machine;
@@ -58,6 +59,9 @@ pub struct Member {
     refused: Option<Refusal>,
     port_taken: bool,
     checks: Checking,
+    /// Edges that its machine took since somebody looked.
+    #[serde(skip)]
+    pub edges: Vec<Edge>,
 }
 
 impl Member {
@@ -101,6 +105,7 @@ impl Member {
             refused: None,
             port_taken: false,
             checks: Checking::default(),
+            edges: Vec::new(),
         }
     }
 
@@ -572,8 +577,12 @@ impl Member {
     /// # Panics
     /// When the step is not legal, which is a mistake in this file.
     fn event(&mut self, event: Event) {
-        self.seen.state = machine::step::<Machine>(self.seen.state, event)
-            .expect("a member's machine moves by legal steps");
+        let was = self.seen.state;
+        self.seen.state =
+            machine::step::<Machine>(was, event).expect("a member's machine moves by legal steps");
+        if self.seen.state != was {
+            self.edges.push(Edge::of::<Machine>(was, event));
+        }
     }
 
     /// Its report.

@@ -39,6 +39,7 @@ use self::herd::Herd;
 use crate::backup::job::{Done, Job};
 use crate::check::{Check, Reading, Thresholds};
 use crate::digest::Digest;
+use crate::edge::Edge;
 use crate::goal::{Goal, StoreId};
 use crate::id::{MemberId, ServiceId};
 use crate::import;
@@ -224,6 +225,9 @@ pub struct Output {
     pub refused: Option<String>,
     /// When to turn again though nothing comes in.
     pub wake_at: Option<Time>,
+    /// Edges that members' machines took: for whoever counts them.
+    #[serde(skip)]
+    pub edges: Vec<Edge>,
 }
 
 /// An agent's mind.
@@ -518,6 +522,7 @@ impl Brain {
             if std::mem::take(&mut member.unsaved) {
                 out.save.push((*id, member.stored.clone()));
             }
+            out.edges.append(&mut member.edges);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::state::{Due, Seen, Service};
 use super::turn::Work;
 use super::{Cell, goals, state};
+use crate::edge::Edge;
 use crate::goal::Want;
 use crate::host;
 use crate::id::{HostId, ServiceId};
@@ -146,6 +147,7 @@ impl Cell {
         if next == host.state {
             return;
         }
+        work.edges.push(Edge::of::<host::Machine>(host.state, event));
         let text = format!("{} -> {next}", host.state);
         let name = host.row.name.clone();
         // A beat that was late is no silence.
@@ -377,6 +379,7 @@ impl Cell {
             self.host_event(host, event, words.clone(), work);
         }
         if next != was {
+            work.edges.push(Edge::of::<health::Machine>(was, evidence));
             self.reshape(id, work, |row| row.health = next);
             let Some(service) = self.state.services.get(&id) else { return };
             let topic = match next {
@@ -421,6 +424,7 @@ impl Cell {
         let next = machine::step::<phase::Machine>(was, event)
             .expect("an operation begins and ends only where its phase event is legal");
         if next != was {
+            work.edges.push(Edge::of::<phase::Machine>(was, event));
             let text = format!("phase {was:?} -> {next:?} ({event:?})");
             work.note(Topic::Transition, service.row.name.as_str(), text, Vec::new());
             self.reshape(id, work, |row| row.phase = next);

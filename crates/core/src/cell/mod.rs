@@ -49,6 +49,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::{Delivery, Told};
 use crate::digest::Digest;
+use crate::edge::Edge;
 use crate::goal::StoreId;
 use crate::id::CellId;
 use crate::incident::chain;
@@ -190,6 +191,9 @@ pub struct Turn {
     pub sends: Vec<Send>,
     /// When to turn again though nothing comes in.
     pub wake_at: Option<Time>,
+    /// Edges that machines took, in order: for whoever counts them. They are neither stored nor sent.
+    #[serde(skip)]
+    pub edges: Vec<Edge>,
 }
 
 /// A cell. See the module's story.

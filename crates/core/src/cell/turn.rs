@@ -6,6 +6,7 @@ use super::goals::Around;
 use super::state::{Due, State};
 use super::{Cell, Entry, Link, Send, Turn, goals};
 use crate::alert::IncidentId;
+use crate::edge::Edge;
 use crate::id::{HostId, MemberId, ServiceId};
 use crate::incident::Subject;
 use crate::journal::{Entry as JournalEntry, Topic};
@@ -47,6 +48,8 @@ pub(super) struct Work {
     pub cell: bool,
     /// Whether incidents are to be looked at.
     pub incidents: bool,
+    /// Edges that machines took.
+    pub edges: Vec<Edge>,
 }
 
 impl Work {
@@ -175,6 +178,7 @@ impl Cell {
             turn.writes.journal = std::mem::take(&mut work.journal);
         }
         turn.sends = std::mem::take(&mut work.sends);
+        turn.edges = std::mem::take(&mut work.edges);
         self.send_goals(&work, &mut turn);
         self.send_routes(&work, &mut turn);
         self.send_poolers(&work, &mut turn);

@@ -369,8 +369,9 @@ impl Seat {
     pub fn think(&mut self, n: usize, slot: Slot, inputs: &[Input]) {
         let now = self.now;
         let Some(awake) = self.hosts[n].minds[slot].as_mut() else { return };
-        let Output { save, calls, jobs, send, wake_at, .. } = awake.brain.turn(now, inputs);
+        let Output { save, calls, jobs, send, wake_at, edges, .. } = awake.brain.turn(now, inputs);
         let life = awake.life;
+        self.tally.counts.edges.take(&edges);
         for (id, stored) in save {
             if let Some(member) = self.member_mut(id) {
                 member.stored = stored;

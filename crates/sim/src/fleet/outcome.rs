@@ -184,6 +184,7 @@ impl Fleet<'_> {
                 turns: sums.tally.counts.turns,
                 transitions: sums.tally.counts.transitions,
                 invariants: sums.tally.counts.invariants.clone(),
+                edges: sums.tally.counts.edges.clone(),
                 assertions: Vec::new(),
                 pages: self.people.pages.len() as u64,
                 incidents: sums.incidents,

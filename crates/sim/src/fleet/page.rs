@@ -42,6 +42,7 @@ pub fn html(outcome: &Outcome, wall_seconds: f64, rss_bytes: u64, others: &[(u64
     timeline(&mut page, outcome);
     decisions(&mut page, outcome);
     invariants(&mut page, outcome);
+    edges(&mut page, outcome);
     let _ = writeln!(
         page,
         "<p class=\"foot\">evenkeel sim run {} --services {} --seed {} · digest {}</p></html>",
@@ -293,6 +294,25 @@ fn invariants(page: &mut String, outcome: &Outcome) {
         );
     }
     page.push_str("</table>\n");
+}
+
+/// Edges of machines: what was taken and how often, and what was not.
+fn edges(page: &mut String, outcome: &Outcome) {
+    let edges = &outcome.report.edges;
+    let _ = write!(
+        page,
+        "<h2>Edges of the machines</h2>\n<details><summary>{}</summary>\n<table>\n",
+        edges.summary()
+    );
+    for line in edges.lines() {
+        let (class, times) = match line.times {
+            0 => ("sum", "not taken".to_owned()),
+            times => ("held", times.to_string()),
+        };
+        let text = escape(&line.to_string());
+        let _ = writeln!(page, "<tr><td class=\"{class}\">{times}</td><td>{text}</td></tr>");
+    }
+    page.push_str("</table></details>\n");
 }
 
 /// A number in the room there is beside an axis.

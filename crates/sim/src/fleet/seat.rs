@@ -253,7 +253,8 @@ impl Seat {
 
     fn turn(&mut self, inbox: &[Entry]) {
         let Some(cell) = self.cell.as_mut() else { return };
-        let Turn { writes, sends, wake_at } = cell.turn(self.now, inbox);
+        let Turn { writes, sends, wake_at, edges } = cell.turn(self.now, inbox);
+        self.tally.counts.edges.take(&edges);
         self.wake = wake_at.map(|at| at.max(self.now + TICK));
         self.tally.turn(&writes, &sends);
         if let Some(store) = self.store.as_mut().filter(|_| !writes.is_empty()) {

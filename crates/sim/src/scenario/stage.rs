@@ -310,6 +310,7 @@ impl<'a> Stage<'a> {
             turns: world.counts.turns,
             transitions: world.counts.transitions,
             invariants: world.counts.invariants.clone(),
+            edges: world.counts.edges.clone(),
             assertions: self.assertions.clone(),
             pages: world.pages(),
             incidents: world.incidents(true).len() as u64,

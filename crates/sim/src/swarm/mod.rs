@@ -18,6 +18,7 @@ use evenkeel_core::time::{Span, Time};
 use evenkeel_core::view;
 
 use crate::HEAL;
+use crate::edges::Edges;
 use crate::mutation::Mutation;
 use crate::world::{Answers, BEGIN, Options, Weather, World};
 
@@ -39,7 +40,7 @@ const DISK_BYTES: u64 = 384 << 20;
 const SWARM_SEGMENT_ROWS: usize = 40;
 
 /// What a run was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Its seed.
     pub seed: u64,
@@ -49,6 +50,8 @@ pub struct Summary {
     pub writes: u64,
     /// All that happened, as one number.
     pub trace: Digest,
+    /// Edges of machines that were taken.
+    pub edges: Edges,
 }
 
 /// What was wrong with a run.
@@ -258,7 +261,8 @@ fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary,
         return Err(fail(&world, (Wrong::Unsettled(what), "fleet".to_owned())));
     }
     let (steps, writes, trace) = (world.steps, world.writes, world.trace);
-    Ok(Summary { seed: plan.seed, steps, writes, trace })
+    let edges = world.counts.edges.clone();
+    Ok(Summary { seed: plan.seed, steps, writes, trace, edges })
 }
 
 /// Each seed has a first channel of its own sort; the second works.

@@ -31,6 +31,7 @@ impl World {
         }
         let Some(brain) = host.brain.as_mut() else { return };
         let out = brain.turn(now, inputs);
+        self.counts.edges.take(&out.edges);
         self.trace = Digest::of_json(&(self.trace, n, now, &out));
         let host = &mut self.hosts[n];
         host.saved.extend(out.save);

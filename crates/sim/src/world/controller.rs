@@ -24,6 +24,7 @@ impl World {
         let Some(cell) = self.cell.as_mut() else { return };
         let turn = cell.turn(self.now, inbox);
         self.counts.turns += 1;
+        self.counts.edges.take(&turn.edges);
         self.trace = evenkeel_core::digest::Digest::of_json(&(self.trace, self.now, &turn));
         if !turn.writes.is_empty() {
             if self.crash_next == Some(Fault::KillBeforeRecord) {

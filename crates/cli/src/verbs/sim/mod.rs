@@ -1,5 +1,6 @@
 //! `sim`: the real decisions in a modelled world.
 
+mod coverage;
 mod fleet;
 
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use evenkeel_core::digest::Digest;
+use evenkeel_sim::edges::Edges;
 use evenkeel_sim::fleet as at_scale;
 use evenkeel_sim::report::Report;
 use evenkeel_sim::scenario::{self, How, Script};
@@ -28,6 +30,7 @@ use crate::{lasting, rules};
   evenkeel sim swarm --seeds 1000     # random fleets and faults, until one shows a mistake
   evenkeel sim swarm --for 10m --save ./failures
   evenkeel sim swarm --seed 42        # one run again, byte for byte
+  evenkeel sim coverage               # which edges of which machine all scenarios take, and which none does
   evenkeel sim incidents              # how well incidents are told apart
   evenkeel sim outages                # how long writes are out after each fault, as it predicts")]
 pub struct Sim {
@@ -43,6 +46,8 @@ enum Verb {
     Run(Run),
     /// Run random fleets and faults under every checker; a run that fails is shrunk and kept as a file.
     Swarm(Swarm),
+    /// Which edges of the machines the bundled scenarios and a swarm take together, and which none does.
+    Coverage(coverage::Coverage),
     /// How well incidents are told apart: fleets with a cause or two and noise, grouped by the real function.
     Incidents {
         /// Fleets of each cause.
@@ -115,6 +120,7 @@ impl Sim {
             Verb::List => list(context),
             Verb::Run(run) => run.run(context),
             Verb::Swarm(swarm) => swarm.run(context),
+            Verb::Coverage(coverage) => coverage.run(context),
             Verb::Outages { trials } => outages(*trials, context),
             Verb::Incidents { seeds } => incidents(*seeds, context),
         }
@@ -131,6 +137,7 @@ struct Tally {
     steps: u64,
     writes: u64,
     trace: Option<Digest>,
+    edges: Edges,
     progress: Progress,
 }
 
@@ -140,6 +147,7 @@ impl Tally {
         self.steps += summary.steps;
         self.writes += summary.writes;
         self.trace = Some(summary.trace);
+        self.edges.add(&summary.edges);
         if self.runs.is_multiple_of(100) {
             let (runs, writes) = (self.runs, self.writes);
             self.progress.show(&format!("{runs} seeds, {writes} acknowledged writes"));
@@ -156,15 +164,17 @@ impl Swarm {
         };
         tally.progress.end();
         result.map_err(|failure| self.keep(&failure))?;
-        let Tally { runs, steps, writes, trace, .. } = tally;
+        let Tally { runs, steps, writes, trace, edges, .. } = tally;
         if context.json {
             return print::json(&serde_json::json!({
                 "seeds": runs, "events": steps, "acknowledged_writes": writes, "last_trace": trace,
+                "edges": edges,
             }));
         }
         print::line(&format!(
             "{runs} seeds, {steps} events, {writes} acknowledged writes: nothing lost, all healed"
         ));
+        print::line(&format!("edges of machines: {}", edges.summary()));
         if let Some(trace) = trace.filter(|_| runs == 1) {
             print::line(&format!("trace: {trace}"));
         }
@@ -402,6 +412,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
         row("recorded", report.transitions.to_string()),
         row("assertions", format!("{held} of {} held", report.assertions.len())),
         row("invariants", format!("{looks} looks, {broken}")),
+        row("edges", report.edges.summary()),
         row("lost writes", report.lost_acknowledged_writes.to_string()),
         row("unavailable", seconds(report.unavailable_service_seconds)),
         row("recovered", format!("{}, {} min saved", report.recovered, report.toil_minutes_saved)),

@@ -31,6 +31,7 @@ use super::state::Due;
 use super::turn::Work;
 use crate::alert::IncidentId;
 use crate::check::Severity;
+use crate::edge::Edge;
 use crate::id::ServiceId;
 use crate::incident::{Event, Group, Machine, Shares, Sort, State, Subject, group};
 use crate::journal::Topic;
@@ -378,6 +379,7 @@ impl Cell {
         let Some(incident) = self.state.incidents.rows.get_mut(&id) else { return };
         let Some(next) = Machine::next(incident.state, event) else { return };
         if next != incident.state {
+            work.edges.push(Edge::of::<Machine>(incident.state, event));
             (incident.state, incident.since) = (next, work.now);
         }
         work.record_incident(id);
