@@ -99,6 +99,49 @@ pub struct Archive {
     pub job: Option<job::Told>,
 }
 
+impl Archive {
+    /// What is told of it where something was told before. While log is on its way, numbers that only get better
+    /// come with the next word on since when it waits: a fleet that brings hours of log would tell nothing else.
+    #[must_use]
+    pub fn after(self, told: Option<&Self>) -> Self {
+        match told.filter(|told| told.behind_since.is_some() && self.is_no_worse(told)) {
+            Some(told) => told.clone(),
+            None => self,
+        }
+    }
+
+    /// Whether it is the same, or better by numbers alone.
+    fn is_no_worse(&self, told: &Self) -> bool {
+        let roomier = |(now, told): (&Disk, &Disk)| {
+            now.free >= told.free && Disk { free: told.free, ..*now } == *told
+        };
+        let disks = (self.disk.as_ref(), told.disk.as_ref());
+        let disks = disks.0.zip(disks.1).map_or(disks.0 == disks.1, roomier);
+        disks && self.pending_bytes <= told.pending_bytes && self.says_as(told)
+            && self.behind_since == told.behind_since
+    }
+
+    /// Whether it says the same but for numbers.
+    fn says_as(&self, other: &Self) -> bool {
+        let level = |archive: &Self| archive.disk.map(|disk| disk.level);
+        level(self) == level(other)
+            && self.trouble == other.trouble
+            && self.refused == other.refused
+            && self.missed == other.missed
+            && self.flushed == other.flushed
+            && self.job == other.job
+    }
+
+    /// Whether log waits as it did before, and only how much, since no earlier than it did: nothing is decided
+    /// anew for that.
+    #[must_use]
+    pub fn waits_as(&self, before: &Self) -> bool {
+        let waits = |archive: &Self| archive.behind_since.filter(|_| archive.pending_bytes > 0);
+        let since = waits(self).zip(waits(before));
+        since.is_some_and(|(now, before)| now >= before) && self.says_as(before)
+    }
+}
+
 /// A member's disk, and what its server does about its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {

@@ -44,6 +44,8 @@ pub struct Member {
     pub call: Option<Call>,
     /// Digest of its last report.
     pub reported: Option<report::Mark>,
+    /// What that said of its archive.
+    archive_said: Option<Box<report::Archive>>,
     /// Whether [`Member::stored`] is newer than the disk.
     pub unsaved: bool,
     /// Whether its report may differ from the last one sent.
@@ -95,6 +97,7 @@ impl Member {
             stored,
             call: None,
             reported: None,
+            archive_said: None,
             unsaved: false,
             touched: true,
             scripting: Scripting::default(),
@@ -585,6 +588,16 @@ impl Member {
         }
     }
 
+    fn archive_report(&self) -> Option<Box<report::Archive>> {
+        let archive = self.seen.archiving.report(self.goal())?;
+        Some(Box::new(archive.after(self.archive_said.as_deref())))
+    }
+
+    /// This was told of it.
+    pub fn told_of(&mut self, report: &report::Member) {
+        self.archive_said.clone_from(&report.archive);
+    }
+
     /// Its report.
     #[must_use]
     pub fn report(&self, data_dir: String, now: Time) -> report::Member {
@@ -613,7 +626,7 @@ impl Member {
             unread: self.checks.unread(self.seen.state),
             identity: goal.identity.clone(),
             replication: Part::report(goal, &self.seen, now),
-            archive: self.seen.archiving.report(goal),
+            archive: self.archive_report(),
             import: self.seen.importing.report(goal),
             script: self.stored.script.clone(),
         }

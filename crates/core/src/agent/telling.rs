@@ -17,6 +17,7 @@ impl Brain {
             let mark = Some(report::mark(&report));
             if member.reported != mark {
                 member.reported = mark;
+                member.told_of(&report);
                 self.digest = None;
                 changed.push(report);
             }
@@ -35,6 +36,7 @@ impl Brain {
         for (id, member) in &mut self.members {
             let report = member.report(data_dir(&self.config, *id), now);
             member.reported = Some(report::mark(&report));
+            member.told_of(&report);
             members.push(report);
         }
         self.digest = None;

@@ -128,6 +128,11 @@ impl Cell {
         Posture::Normal
     }
 
+    /// Whether the posture is that storage is down.
+    pub(super) fn has_no_storage(&self, now: Time) -> bool {
+        self.state.storage_is_down() && matches!(self.posture(now), Posture::StorageDown { .. })
+    }
+
     /// The services with a member on a host.
     pub(super) fn services_on(&self, host: HostId) -> impl Iterator<Item = ServiceId> {
         let members = self.state.hosts.get(&host).map_or(&[][..], |h| &h.members);

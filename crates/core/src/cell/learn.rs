@@ -353,11 +353,14 @@ impl Cell {
             replication: report.replication.clone(),
             archive,
         });
+        let moves = before.as_ref().zip(service.seen[at].as_ref()).is_none_or(|(b, n)| moves(b, n));
         self.keep_findings(id, report, before.as_ref(), work);
         self.note_behind(id);
         self.note_failing(id, work.now);
         self.wake_forks(id, work);
-        work.services.insert(id);
+        if moves {
+            work.services.insert(id);
+        }
     }
 
     /// A member's directory, where it is not where its host's others are.
@@ -464,6 +467,13 @@ impl Cell {
             },
         }
     }
+}
+
+/// Whether anything may be decided anew, now that a member is seen so: not for how much of its log waits.
+fn moves(before: &Seen, now: &Seen) -> bool {
+    let waits = before.archive.as_deref().zip(now.archive.as_deref());
+    let waits = waits.is_some_and(|(before, now)| now.waits_as(before));
+    !waits || *now != Seen { archive: now.archive.clone(), ..before.clone() }
 }
 
 /// Tells the journal what changed about a member.

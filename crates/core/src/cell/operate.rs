@@ -4,7 +4,7 @@ use super::automation::Standing;
 use super::state::{Due, Service};
 use super::steps::{all_failed, applies, cause};
 use super::turn::Work;
-use super::{Cell, Posture, rows};
+use super::{Cell, rows};
 use crate::act;
 use crate::decide::{self, Decision, Hearing, Input, Plan, Primary, Run, Underway};
 use crate::host::State as Known;
@@ -22,6 +22,8 @@ const LOOK_STEP: Span = Span::secs(30);
 const LOOK_PART: u64 = 32;
 /// The longest such step.
 pub(super) const LOOK_STEP_MAX: Span = Span::mins(8);
+/// What waits for storage is woken by its end, and looked at so often besides.
+pub(super) const STORED_STEP: Span = Span::mins(60);
 /// Looks of this much time come in one turn.
 const GRAIN: Span = Span::millis(100);
 
@@ -65,9 +67,9 @@ impl Cell {
             }
             // Storage is down for hours, and its end has everybody looked at; other postures end soon.
             Decision::Hold(decide::Reason::PostureForbids { .. }) => {
-                let step = match self.posture(work.now) {
-                    Posture::StorageDown { .. } => LOOK_STEP_MAX,
-                    _ => self.setup.policy.ask_every,
+                let step = match self.has_no_storage(work.now) {
+                    true => STORED_STEP,
+                    false => self.setup.policy.ask_every,
                 };
                 self.look_each(id, step, work.now);
             }
@@ -449,6 +451,14 @@ impl Cell {
                 self.end(id, event, "given up", work);
                 true
             }
+            Past::Insist { .. } if self.waits_for_its_host(id, work.now) => {
+                // Nobody there can do it, and that a host is silent has its own word: its time begins anew.
+                let service = self.state.services.get_mut(&id);
+                if let Some(operation) = service.and_then(|s| s.row.operation.as_mut()) {
+                    operation.ordered = work.now;
+                }
+                true
+            }
             Past::Insist { tries } => {
                 let (again, tell) = (tried < tries, !told);
                 if !again && !tell {
@@ -470,6 +480,14 @@ impl Cell {
                 true
             }
         }
+    }
+
+    /// Whether a step's time is over while nobody hears the host of the primary that is to take it.
+    fn waits_for_its_host(&self, id: ServiceId, now: Time) -> bool {
+        let Some(service) = self.state.services.get(&id) else { return false };
+        let host = self.state.hosts.get(&service.row.primary().host);
+        let operation = service.row.operation.as_deref();
+        host.is_some_and(|host| !host.speaks()) && operation.is_some_and(|o| now >= o.due())
     }
 
     fn ask(&mut self, id: ServiceId, of: &[HostId], work: &mut Work) {

@@ -201,7 +201,7 @@ pub struct Lacks {
 }
 
 /// A member as its agent reported it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// What it is doing.
     pub state: member::State,

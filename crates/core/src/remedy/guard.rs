@@ -140,6 +140,8 @@ enum Gate {
     At(Box<str>),
     /// `'...' in findings`.
     Found(Box<str>),
+    /// `findings['...'].severity == '...'`, of one that is asked for before.
+    Of(Box<str>, Box<str>),
 }
 
 /// What is wrong with an expression.
@@ -243,6 +245,9 @@ impl Guard {
         self.gates.iter().all(|gate| match gate {
             Gate::At(name) => **name == *condition.as_str(),
             Gate::Found(check) => findings.contains_key(&**check),
+            Gate::Of(check, severity) => {
+                findings.get(&**check).is_some_and(|found| found.severity.as_str() == &**severity)
+            }
         })
     }
 
@@ -301,7 +306,17 @@ fn gates(text: &str) -> Vec<Gate> {
         }
     }
     parts.push(&text[from..]);
-    parts.into_iter().map_while(gate).collect()
+    let mut gates = Vec::new();
+    for gate in parts.into_iter().map_while(gate) {
+        // Of one that may not be there the language would say that it is not.
+        if let Gate::Of(check, _) = &gate
+            && !gates.contains(&Gate::Found(check.clone()))
+        {
+            break;
+        }
+        gates.push(gate);
+    }
+    gates
 }
 
 /// One part, if it is a plain question.
@@ -317,6 +332,12 @@ fn gate(part: &str) -> Option<Gate> {
         && name.trim() == "condition"
     {
         return literal(value).map(Gate::At);
+    }
+    if let Some((of, value)) = part.split_once("==")
+        && let Some(check) = of.trim().strip_suffix("].severity")
+    {
+        let check = check.strip_prefix("findings[").and_then(literal)?;
+        return Some(Gate::Of(check, literal(value)?));
     }
     let check = part.strip_suffix("findings")?.trim_end().strip_suffix("in")?;
     literal(check).map(Gate::Found)
@@ -430,6 +451,17 @@ mod tests {
             assert_eq!(begins(text), [], "{text}");
         }
         assert_eq!(begins("condition == 'none' && (members > 1 || redundant)").len(), 1);
+        let bad = "findings['disk'].severity == 'critical'";
+        assert_eq!(begins(&format!("'disk' in findings && {bad}")).len(), 2);
+        assert_eq!(begins(bad), [], "of what may not be there the language says so");
+        assert_eq!(begins(&format!("'d' in findings && {bad}")).len(), 1);
+        let guard = Guard::new(&format!("'disk' in findings && {bad}")).expect("sound");
+        for severity in [Severity::Warning, Severity::Critical] {
+            let of = Found::new(severity, Span(0));
+            let findings = BTreeMap::from([("disk".to_owned(), of)]);
+            let whole = guard.holds(&facts(Condition::None, &findings)).expect("an answer");
+            assert_eq!(guard.may_hold(Condition::None, &findings), whole, "{severity}");
+        }
         let none = BTreeMap::new();
         let guard = Guard::new("condition == 'hung' && members > 1").expect("sound");
         assert!(guard.may_hold(Condition::Hung, &none) && !guard.may_hold(Condition::None, &none));

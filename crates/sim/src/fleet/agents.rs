@@ -333,10 +333,10 @@ impl Seat {
         }
     }
 
-    pub fn think_of(&mut self, n: usize, slot: Slot, life: u64, inputs: Vec<Input>) {
+    pub fn think_of(&mut self, n: usize, slot: Slot, life: u64, inputs: &[Input]) {
         let alive = self.hosts[n].minds.get(slot).and_then(Option::as_ref);
         if alive.is_some_and(|awake| awake.life == life) {
-            self.think(n, slot, &inputs);
+            self.think(n, slot, inputs);
         }
     }
 
@@ -384,7 +384,7 @@ impl Seat {
             let up = self.storage.up;
             let outcome = outcome(&job.what, job.id, up, now);
             let took = if up { BACKUP + Span(self.chance.below(BACKUP_MORE.0)) } else { GIVES_UP };
-            self.at(took, Event::Told(n, slot, life, Input::Job { member, number, outcome }));
+            self.at(took, Event::Told(n, slot, life, Box::new(Input::Job { member, number, outcome })));
         }
         for message in send {
             match message {
@@ -395,7 +395,7 @@ impl Seat {
                     if self.hosts[n].welcome.is_some() && self.cell.is_some() =>
                 {
                     let heard = Input::Message(ToAgent::Heard { number });
-                    self.at(TICK, Event::Told(n, slot, life, heard));
+                    self.at(TICK, Event::Told(n, slot, life, Box::new(heard)));
                 }
                 _ => {}
             }

@@ -57,7 +57,7 @@ impl Seat {
         awake.calls = awake.calls.saturating_sub(1);
         let outcome = self.perform(n, call);
         let (member, number) = (call.member, call.number);
-        self.think(n, slot, &[Input::Outcome { member, number, outcome }]);
+        self.hand(n, slot, life, Input::Outcome { member, number, outcome });
     }
 
     pub fn perform(&mut self, n: usize, call: &Call) -> agent::Outcome {

@@ -131,6 +131,15 @@ pub(super) struct Face {
     pub free: u64,
 }
 
+impl Face {
+    /// Whether it is better than what was told by numbers alone: see [`report::Archive::after`].
+    pub fn is_no_worse(&self, told: &Self) -> bool {
+        let same = Self { idle: self.idle, busy: self.busy, free: self.free, ..*told } == *self;
+        let better = self.idle <= told.idle && self.busy <= told.busy && self.free >= told.free;
+        same && better && told.behind.is_some()
+    }
+}
+
 /// Segments that a member ships in a minute.
 pub(super) const fn per_min(member: MemberId) -> u64 {
     if member.0.is_multiple_of(BUSY_ONE_IN) { BUSY_PER_MIN } else { IDLE_PER_MIN }

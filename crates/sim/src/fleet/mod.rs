@@ -42,7 +42,7 @@ use evenkeel_core::time::{Span, Time};
 
 pub use outcome::{Beside, Outcome, Point, Told, clock};
 pub use page::html;
-pub use script::{Figure, Script, Shape};
+pub use script::{Figure, Script, Shape, What};
 
 use crate::prng::Prng;
 use crate::scenario::{Bundled, files};
@@ -66,6 +66,8 @@ const OVERLOADED: &str = "repository north cannot be asked: 503 Slow Down";
 const BATCH: u32 = 50;
 /// What cells share is exchanged this often.
 const WINDOW: Span = Span::secs(1);
+/// The same once nothing was exchanged: a cell that runs for longer at a time is faster.
+const WINDOW_CALM: Span = Span::secs(5);
 /// After this nothing of a fleet's making is pending any more.
 const SETTLE: Span = Span::mins(40);
 /// Points of what is drawn, at least where that is more often than once a minute.
@@ -141,6 +143,8 @@ struct Fleet<'a> {
     storage: Storage,
     people: People,
     timeline: Timeline,
+    /// Nothing was exchanged in the last window.
+    calm: bool,
     told: Vec<Told>,
     points: Vec<Point>,
     /// Since when everything is well.
@@ -203,6 +207,7 @@ impl<'a> Fleet<'a> {
             storage: Storage::new(capacity.max(1), how.naive),
             people,
             timeline: Timeline::new(script, began),
+            calm: false,
             told: Vec::new(),
             points: Vec::new(),
             well_since: Some(began),
@@ -218,11 +223,13 @@ impl<'a> Fleet<'a> {
             let next = [self.timeline.next(), self.people.next(), Some(next_point)];
             let next = next.into_iter().flatten().min().unwrap_or(end).min(self.crew.next());
             // Never past a window, and never into what happened already.
-            let window = Time((next.0 / WINDOW.0 + 1) * WINDOW.0);
+            let long = if self.calm { WINDOW_CALM } else { WINDOW };
+            let window = Time((next.0 / long.0 + 1) * long.0);
             let until = window.max(self.now + WINDOW).min(end.max(self.now + WINDOW));
             self.crew.run(until, self.storage.view());
+            let took = until.since(self.now);
             self.now = until;
-            self.exchange();
+            self.exchange(took);
             if self.now >= next_point {
                 next_point = self.now + points_every(self.script.fleet.lasts.0);
                 self.point();
@@ -234,7 +241,7 @@ impl<'a> Fleet<'a> {
     }
 
     /// What is shared: what was asked of storage, what people are told.
-    fn exchange(&mut self) {
+    fn exchange(&mut self, took: Span) {
         let now = self.now;
         let (mut offered, mut usual) = (0, 0);
         let mut deliveries = Vec::new();
@@ -244,8 +251,9 @@ impl<'a> Fleet<'a> {
             let cell = seat.setup.cell;
             deliveries.extend(std::mem::take(&mut seat.deliveries).into_iter().map(|d| (cell, d)));
         });
-        self.storage.second(offered, usual);
+        self.storage.took(offered, usual, took.0 / 1000);
         let mut entries: Vec<(CellId, Entry)> = Vec::new();
+        let people = deliveries.len();
         for (cell, delivery) in deliveries {
             let pages = self.people.pages.len();
             entries.extend(self.people.deliver(cell, delivery, now));
@@ -255,6 +263,7 @@ impl<'a> Fleet<'a> {
             }
         }
         entries.extend(self.people.due(now));
+        self.calm = offered == 0 && people == 0 && entries.is_empty();
         for (cell, entry) in entries {
             self.crew.tell(cell, entry);
         }

@@ -44,13 +44,13 @@ pub(super) enum Event {
     /// A driver call is over.
     Called(usize, Slot, u64, Box<Call>),
     /// A mind is told something.
-    Told(usize, Slot, u64, Input),
+    Told(usize, Slot, u64, Box<Input>),
     /// A mind wanted to be woken.
     Wake(usize, Slot, u64),
     /// A quiet member's job is over.
     Worked(MemberId, u32, bool),
     /// A message arrives at the cell.
-    ToCell(Entry),
+    ToCell(Box<Entry>),
     /// An agent tries to open its stream.
     Dial(usize),
     /// Whether clients of a service can write may have changed.
@@ -86,6 +86,8 @@ pub(super) struct Seat {
     events: BTreeMap<(Time, u64), Event>,
     made: u64,
     inbox: Vec<Entry>,
+    /// What minds are told within one tick: host, slot, life.
+    handed: BTreeMap<(usize, Slot, u64), Vec<Input>>,
     /// When the inbox is taken in.
     due: Option<Time>,
     wake: Option<Time>,
@@ -127,6 +129,7 @@ impl Seat {
             events: BTreeMap::new(),
             made: 0,
             inbox: Vec::new(),
+            handed: BTreeMap::new(),
             due: None,
             wake: None,
             next_beat: crate::world::BEGIN,
@@ -184,6 +187,9 @@ impl Seat {
                 let event = first.remove();
                 self.happen(event);
             }
+            for ((host, slot, life), inputs) in std::mem::take(&mut self.handed) {
+                self.think_of(host, slot, life, &inputs);
+            }
             let beats = self.beats();
             let due = [self.due, self.wake].into_iter().flatten().any(|at| at <= self.now);
             if due || !beats.is_empty() {
@@ -199,11 +205,11 @@ impl Seat {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Called(host, slot, life, call) => self.called(host, slot, life, &call),
-            Event::Told(host, slot, life, input) => self.think_of(host, slot, life, vec![input]),
+            Event::Told(host, slot, life, input) => self.hand(host, slot, life, *input),
             Event::Wake(host, slot, life) => self.woken(host, slot, life),
             Event::Worked(member, job, ok) => self.worked(member, job, ok),
             Event::ToCell(entry) => {
-                self.inbox.push(entry);
+                self.inbox.push(*entry);
                 self.due = Some(self.now);
             }
             Event::Dial(host) => self.dial(host),
@@ -222,6 +228,11 @@ impl Seat {
             Event::Die(member) => self.die(member),
             Event::Begin => self.begin(),
         }
+    }
+
+    /// Something for a mind: all of one tick comes at once, as an agent's loop takes it in.
+    pub fn hand(&mut self, host: usize, slot: Slot, life: u64, input: Input) {
+        self.handed.entry((host, slot, life)).or_default().push(input);
     }
 
     /// The beats of every host that reaches the controller, once an interval.
@@ -316,7 +327,7 @@ impl Seat {
         let Some(link) = self.hosts[from].link else { return };
         let answer = Answer { id: question.id, member: question.member, sight };
         let message = FromAgent::Answers(vec![answer]);
-        self.at(took, Event::ToCell(Entry::Agent { link, message }));
+        self.at(took, Event::ToCell(Box::new(Entry::Agent { link, message })));
     }
 
     fn sight(&self, from: usize, port: u16) -> Sight {

@@ -96,14 +96,15 @@ impl Storage {
         View { up: self.up, taken_per_mille: self.taken_per_mille, naive: self.naive }
     }
 
-    /// So many segments that had waited were offered within a second, beside those that are sent as they are
-    /// written.
-    pub fn second(&mut self, offered: u64, usual: u64) {
+    /// So many segments that had waited were offered within so many seconds, beside those that are sent as they
+    /// are written: so many in a second.
+    pub fn took(&mut self, offered: u64, usual: u64, seconds: u64) {
         if !self.up || offered == 0 {
             self.taken_per_mille = 1000;
             return;
         }
-        let asked = offered + usual;
+        let seconds = seconds.max(1);
+        let asked = offered.div_ceil(seconds) + usual;
         let capacity = self.capacity.max(1);
         let percent = asked * 100 / capacity;
         self.worst_percent = self.worst_percent.max(percent);
@@ -112,7 +113,7 @@ impl Storage {
             true => 1000,
             // It does capacity's share of its capacity: the rest is work on what nobody waits for any more.
             false => {
-                self.overloaded_s += u64::from(percent > OVERLOAD_PERCENT);
+                self.overloaded_s += seconds * u64::from(percent > OVERLOAD_PERCENT);
                 let share = capacity * 1000 / asked;
                 share * share / 1000
             }
@@ -176,7 +177,9 @@ impl Seat {
         let host = &mut self.hosts[n];
         let turned = host.disk.look(now);
         let (face, level) = (host.disk.face(now), host.disk.level);
-        if host.on && host.agent && host.disk.told != Some(face) {
+        let told = host.disk.told;
+        let is_news = told.is_none_or(|told| told != face && !face.is_no_worse(&told));
+        if host.on && host.agent && is_news {
             let ids = self.changed(n, face);
             self.hosts[n].disk.told = Some(face);
             if turned {

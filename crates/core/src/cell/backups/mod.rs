@@ -15,7 +15,8 @@ mod show;
 
 use super::state::{Due, Seen, Service};
 use super::turn::Work;
-use super::{Cell, Posture, goals};
+use super::operate::{LOOK_STEP_MAX, STORED_STEP};
+use super::{Cell, goals};
 use crate::backup::job::{Done, Job, What};
 use crate::backup::lineage::{BackupId, Seed, Target};
 use crate::backup::retention::{Held, Standing, expirable};
@@ -36,8 +37,10 @@ const JOB_MAX: Span = Span::mins(12 * 60);
 const RETRY_STEP: Span = Span::secs(15);
 /// Longest such wait.
 const RETRY_MAX: Span = Span::mins(60);
-/// Who waits for others' jobs looks again after this at the latest.
+/// Who waits for others' jobs is woken when one of those ends, and looks again after this besides.
 const WAIT_STEP: Span = Span::secs(30);
+/// The same for each so many who wait before it: a long queue is no shorter for being looked at.
+const WAIT_MANY: usize = 32;
 /// Longest reason that is kept.
 const WHY_MAX_CHARS: usize = 400;
 
@@ -68,12 +71,14 @@ impl Cell {
         match self.next_job(service, work.now) {
             Next::Do(what) => {
                 if !self.begin_job(id, what, work) {
-                    self.look_each(id, WAIT_STEP, work.now);
+                    let before = self.state.idle_jobs.len() / WAIT_MANY;
+                    let step = WAIT_STEP.times(1 + before as u64).min(LOOK_STEP_MAX);
+                    self.look_each(id, step, work.now);
                 }
             }
             Next::Again => self.look_each(id, WAIT_STEP, work.now),
             // Its end has everybody looked at.
-            Next::Stored => self.look_each(id, super::operate::LOOK_STEP_MAX, work.now),
+            Next::Stored => self.look_each(id, STORED_STEP, work.now),
             Next::Wait(at) => drop(self.state.timers.insert((at, Due::Service(id)))),
             Next::Rest => {}
         }
@@ -110,7 +115,7 @@ impl Cell {
         if archive.is_open() {
             return Next::Do(What::Backup { rate_max: self.setup.policy.backup_rate_max });
         }
-        if let Posture::StorageDown { .. } = self.posture(now) {
+        if self.has_no_storage(now) {
             return Next::Stored;
         }
         self.due(service, archive, now)

@@ -50,6 +50,9 @@ pub struct Soft {
     pub alerts: Alerts,
     /// Who needs a person, and why.
     pub needs: BTreeMap<Subject, Need>,
+    /// Of these, those of whom it is another thing than when all were gone through last.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub news: BTreeSet<Subject>,
     /// Members by incident.
     pub members: BTreeMap<IncidentId, BTreeSet<Subject>>,
     /// Since when somebody waits to be grouped.
@@ -86,7 +89,11 @@ impl Cell {
 
     /// What belongs to an incident there is joins it; one that was resolved is open again.
     fn fold_known(&mut self, work: &mut Work) {
+        let news = std::mem::take(&mut self.state.incidents.news);
         let needs: Vec<Subject> = self.state.incidents.needs.keys().copied().collect();
+        // Whoever is part of one that goes on stays there while the same is wrong with it.
+        let stays = |subject: &Subject| !news.contains(subject) && self.is_followed(*subject);
+        let needs: Vec<Subject> = needs.into_iter().filter(|subject| !stays(subject)).collect();
         for subject in needs {
             let of = self.incident_of(subject);
             if let Some(incident) = self.state.incidents.rows.get(&of)

@@ -44,7 +44,15 @@ impl Cell {
         let repositories = &self.state.row.repositories;
         names.retain(|name| repositories.iter().any(|known| known.name == *name));
         let waits = said.is_some_and(|said| said.behind_since.is_some());
-        let failing = &mut self.state.incidents.failing;
+        let incidents = &mut self.state.incidents;
+        // What it is blamed on may have changed.
+        if incidents.needs.contains_key(&Subject::Service(id)) {
+            let known = incidents.failing.get(&id).map_or(&[][..], |known| &known.repositories);
+            if known != names {
+                incidents.news.insert(Subject::Service(id));
+            }
+        }
+        let failing = &mut incidents.failing;
         if names.is_empty() {
             // While log waits that they did not take, they are still why: a fleet that brings them hours of log
             // has one trouble, and not one for each service.
@@ -73,20 +81,24 @@ impl Cell {
         let failing = self.state.incidents.failing.get(&id);
         let waiting = said.behind_since.map(|since| {
             let waited = Moment::of_millis(now.0).since(since);
-            let why = said.trouble.as_deref().map_or_else(String::new, |why| format!(": {why}"));
-            let left = rules.archive_after.0.saturating_sub(waited.0);
-            (left, "archive-current", format!("its log waits for its archive{why}"))
+            (rules.archive_after.0.saturating_sub(waited.0), "archive-current")
         });
         let uneven = failing.map(|failing| {
-            let names = failing.repositories.join(", ");
             let left = match self.is_known_of(id, failing) {
                 true => 0,
                 false => rules.repository_after.0.saturating_sub(now.since(failing.since).0),
             };
-            (left, "archive-even", format!("{names} takes nothing of its log"))
+            (left, "archive-even")
         });
-        let (left, check, text) = waiting.into_iter().chain(uneven).min_by_key(|need| need.0)?;
+        let (left, check) = waiting.into_iter().chain(uneven).min_by_key(|need| need.0)?;
         if left == 0 {
+            let why = said.trouble.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+            let text = match (check, failing) {
+                ("archive-even", Some(failing)) => {
+                    format!("{} takes nothing of its log", failing.repositories.join(", "))
+                }
+                _ => format!("its log waits for its archive{why}"),
+            };
             return Some((check, text));
         }
         let due = Time(now.0.saturating_add(left));

@@ -55,6 +55,9 @@ impl Cell {
                 let text =
                     text.or(said).unwrap_or_else(|| "it has been so for too long".to_owned());
                 needs.insert(subject, Need { check, text, since });
+                if changed {
+                    self.state.incidents.news.insert(subject);
+                }
                 self.look_at_incidents(changed, work);
             }
             None => {
