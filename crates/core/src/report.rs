@@ -117,7 +117,9 @@ impl Archive {
         };
         let disks = (self.disk.as_ref(), told.disk.as_ref());
         let disks = disks.0.zip(disks.1).map_or(disks.0 == disks.1, roomier);
-        disks && self.pending_bytes <= told.pending_bytes && self.says_as(told)
+        disks
+            && self.pending_bytes <= told.pending_bytes
+            && self.says_as(told)
             && self.behind_since == told.behind_since
     }
 

@@ -58,6 +58,8 @@ fn acknowledge(world: &mut World, id: u32) {
 fn a_lost_host_with_many_services_is_one_incident_and_one_page() {
     let mut world = fleet(9, &BOTH);
     let host = lose_host(&mut world);
+    world.pass(Span::secs(60));
+    assert!(incidents(&world).is_empty(), "it may be starting anew");
     world.pass(Span::secs(25));
     let all = incidents(&world);
     assert_eq!(all.len(), 1, "{all:#?}");
@@ -79,10 +81,22 @@ fn a_lost_host_with_many_services_is_one_incident_and_one_page() {
 }
 
 #[test]
+fn a_host_that_starts_anew_within_a_minute_wakes_nobody() {
+    let mut world = fleet(9, &BOTH);
+    lose_host(&mut world);
+    world.pass(Span::secs(45));
+    world.sight = Sight::Answered;
+    world.agents.iter_mut().for_each(|agent| agent.alive = true);
+    world.pass(Span::mins(5));
+    assert!(incidents(&world).is_empty());
+    assert_eq!(told(&world, Purpose::Raise), []);
+}
+
+#[test]
 fn it_is_resolved_when_all_are_fine_for_a_while_and_whoever_was_told_hears_it() {
     let mut world = fleet(3, &BOTH);
     lose_host(&mut world);
-    world.pass(Span::secs(25));
+    world.pass(Span::secs(85));
     world.sight = Sight::Answered;
     world.agents.iter_mut().for_each(|agent| agent.alive = true);
     world.pass(Span::secs(40));
@@ -367,7 +381,7 @@ fn a_rack_that_is_lost_is_named_before_its_hosts_and_its_zone() {
     // Both hosts of rack r1 in zone a, and not the third one of the zone.
     world.kill_agent(0);
     world.kill_agent(3);
-    world.pass(Span::secs(30));
+    world.pass(Span::secs(90));
     let all = incidents(&world);
     let domains: Vec<&str> = all.iter().map(|i| i.domain.as_str()).collect();
     assert_eq!(domains, ["rack a/r1"], "{all:#?}");

@@ -384,7 +384,10 @@ impl Seat {
             let up = self.storage.up;
             let outcome = outcome(&job.what, job.id, up, now);
             let took = if up { BACKUP + Span(self.chance.below(BACKUP_MORE.0)) } else { GIVES_UP };
-            self.at(took, Event::Told(n, slot, life, Box::new(Input::Job { member, number, outcome })));
+            self.at(
+                took,
+                Event::Told(n, slot, life, Box::new(Input::Job { member, number, outcome })),
+            );
         }
         for message in send {
             match message {

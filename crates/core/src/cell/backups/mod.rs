@@ -13,9 +13,9 @@ pub mod restore;
 pub mod rows;
 mod show;
 
+use super::operate::{LOOK_STEP_MAX, STORED_STEP};
 use super::state::{Due, Seen, Service};
 use super::turn::Work;
-use super::operate::{LOOK_STEP_MAX, STORED_STEP};
 use super::{Cell, goals};
 use crate::backup::job::{Done, Job, What};
 use crate::backup::lineage::{BackupId, Seed, Target};
