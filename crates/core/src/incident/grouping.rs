@@ -5,12 +5,13 @@
 //! are a thousand to one. A domain stands out when at least [`MEMBERS_MIN`] of its services are in trouble,
 //! they are at least half of it, and the split explains [`BITS_MIN`] bits more than what trying so many
 //! domains explains by chance. The one that explains most is taken; a narrower one that explains nearly
-//! as much goes before it. Its services are in no trouble any more but that one, and the rest is looked at
-//! again, until nothing stands out: what is left stands alone.
+//! as much goes before it. Its services are set aside, and the rest is looked at again, until nothing stands
+//! out: what is left stands alone.
 //!
 //! What is known of a domain by other means - nobody reaches the host, nobody gets anything into the
 //! repository - counts for [`KNOWN_BITS`] and makes one service enough, however many there go on: those may
-//! have somebody who takes over.
+//! have somebody who takes over. What services blame themselves, as the repository that takes nothing of theirs,
+//! goes before everything that is found by numbers, and its services stay to hold others against.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -156,9 +157,15 @@ pub fn group(
         profiles.clear();
     }
     while let Some((at, shares)) = most_telling(&profiles, &domains, known) {
-        // What is explained stays there for others to be held against: it has nothing more to explain.
-        let inside = profiles.iter_mut().filter(|profile| profile.rests_on.contains(&at));
-        let members = members(inside.map(|profile| std::mem::take(&mut profile.failing)));
+        let is_blamed = is_blamed(&domains[at], known);
+        let (mut inside, rest): (Vec<_>, Vec<_>) =
+            profiles.into_iter().partition(|profile| profile.rests_on.contains(&at));
+        profiles = rest;
+        let members = members(inside.iter_mut().map(|p| std::mem::take(&mut p.failing)));
+        if is_blamed {
+            // For others to be held against: nothing else is wrong with them.
+            profiles.extend(inside);
+        }
         groups.push(Group { domain: domains[at].clone(), members, shares: Some(shares) });
     }
     let left = members(profiles.into_iter().map(|profile| profile.failing));
@@ -248,6 +255,11 @@ fn whole(profiles: &[Profile], domains: &[Domain], known: &BTreeSet<Domain>) -> 
     Some(group)
 }
 
+/// Whether services themselves say that it is the cause, and it is known to be broken.
+fn is_blamed(domain: &Domain, known: &BTreeSet<Domain>) -> bool {
+    known.contains(domain) && !domain.sort.is_place()
+}
+
 /// The domain that explains most of what is left, if any stands out.
 fn most_telling(
     profiles: &[Profile],
@@ -274,9 +286,8 @@ fn most_telling(
         })
         .collect();
     // Whoever blames what is known to be broken needs no other cause, whatever chance there is in the rest.
-    let blamed = |at: usize| known.contains(&domains[at]) && !domains[at].sort.is_place();
-    if candidates.iter().any(|(at, ..)| blamed(*at)) {
-        candidates.retain(|(at, ..)| blamed(*at));
+    if candidates.iter().any(|(at, ..)| is_blamed(&domains[*at], known)) {
+        candidates.retain(|(at, ..)| is_blamed(&domains[*at], known));
     }
     let best = candidates.iter().map(|(_, _, weight)| *weight).max()?;
     let near = |weight: u32| weight + best / NEAR >= best;
