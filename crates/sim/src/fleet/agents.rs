@@ -441,6 +441,7 @@ impl Seat {
     fn send_members(&mut self, n: usize, whole: bool, members: Vec<report::Member>) {
         let host = &self.hosts[n];
         if let Some(link) = host.link.filter(|_| host.on && host.agent && host.side == 0) {
+            self.budgets.told(&members);
             let message = FromAgent::Members { whole, members };
             self.tell(Entry::Agent { link, message });
         }
@@ -506,7 +507,8 @@ impl Seat {
                     runs && !standby && member.stored.applied.goal.job.is_none()
                 }
                 Role::Standby { .. } => {
-                    runs && member.server.part.as_deref().is_some_and(|part| part.streaming)
+                    let streams = member.server.part.as_deref().is_some_and(|part| part.streaming);
+                    runs && streams && member.stored.applied.goal.job.is_none()
                 }
                 Role::Recruit => false,
             }

@@ -9,6 +9,7 @@ use super::REPOSITORY;
 use super::host::Slot;
 use super::seat::{Event, Seat, place};
 use super::server::Io;
+use crate::mutation::Mutation;
 use crate::report::Invariant;
 
 /// How long a driver call takes.
@@ -76,6 +77,10 @@ impl Seat {
         let now = self.now;
         let archived = self.hosts[n].disk.archived(id, REPOSITORY, now);
         let flushes = self.storage.up && archived.pending_bytes == 0;
+        if call.action == Action::Start && self.mutation == Some(Mutation::NeverBack) {
+            let why = "it is not started".to_owned();
+            return agent::Outcome::Failed(evenkeel_core::driver::Error::Failed(why));
+        }
         self.pid += 1;
         let pid = self.pid;
         let Some(member) = self.member_mut(id) else {

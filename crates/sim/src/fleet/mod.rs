@@ -21,6 +21,8 @@ mod outcome;
 mod page;
 mod people;
 mod power;
+mod reached;
+mod replay;
 mod script;
 mod seat;
 mod server;
@@ -44,6 +46,7 @@ pub use outcome::{Beside, Outcome, Point, Told, clock};
 pub use page::html;
 pub use script::{Figure, Script, Shape};
 
+use crate::mutation::Mutation;
 use crate::prng::Prng;
 use crate::scenario::{Bundled, files};
 use crate::world::BEGIN;
@@ -100,6 +103,8 @@ pub struct How {
     pub threads: usize,
     /// Nobody holds back: agents send all that waits at once, and servers start all at once.
     pub naive: bool,
+    /// A rule that is broken on purpose.
+    pub mutation: Option<Mutation>,
 }
 
 /// Where a run is.
@@ -160,22 +165,34 @@ fn policy(script: &Script, how: &How) -> Policy {
     policy
 }
 
+/// The same with its bounds away, where that is what is broken.
+fn mutated(policy: &Policy, mutation: Option<Mutation>) -> Policy {
+    let mut policy = policy.clone();
+    if mutation == Some(Mutation::NoBudgets) {
+        (policy.host_emergencies_max, policy.zone_emergencies_max) = (u16::MAX, u32::MAX);
+        (policy.image_emergencies_max, policy.cell_emergencies_max) = (u32::MAX, u32::MAX);
+    }
+    policy
+}
+
 impl<'a> Fleet<'a> {
     fn make(script: &'a Script, how: &How, progress: &mut dyn FnMut(Progress)) -> Self {
         let shape = &script.fleet;
         let services = how.services.unwrap_or(shape.services).max(1);
         let cells = services.div_ceil(shape.per_cell);
         let policy = policy(script, how);
-        let people =
+        let mut people =
             People::new(&script.chain(), shape.acks_after.map(|s| s.0), policy.incidents.patience);
+        people.each = how.mutation == Some(Mutation::TellsEach);
         let capacity = u64::from(services) * shape.storage_per_thousand / 1000;
         let remedies = Arc::new(evenkeel_kinds::remedies::bundled());
         let mut seats = Vec::new();
         for number in 0..cells {
+            let told = mutated(&policy, how.mutation);
             let setup = Setup {
                 cell: CellId(number + 1),
                 store: StoreId("sim".to_owned()),
-                policy: policy.clone(),
+                policy: told,
                 kinds: evenkeel_kinds::KINDS,
                 remedies: Arc::clone(&remedies),
             };
@@ -187,6 +204,7 @@ impl<'a> Fleet<'a> {
             let keeps = number.is_multiple_of(KEEPS_ONE_IN) || script.timeline.iter().any(killed);
             let mut seat = Seat::new(number, setup, hosts, how.seed, keeps);
             seat.storage.naive = how.naive;
+            (seat.allowed, seat.mutation) = (policy.clone(), how.mutation);
             seats.push((seat, here));
         }
         let plans: Vec<(String, u8)> = shape.plans.clone().into_iter().collect();

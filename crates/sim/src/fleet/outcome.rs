@@ -161,6 +161,10 @@ impl Fleet<'_> {
     }
 
     pub(super) fn outcome(mut self) -> Outcome {
+        self.crew.each(|seat| {
+            seat.hold_to_records();
+            seat.hold_to_goals();
+        });
         let mut sums = self.sums();
         self.hold_to_people(&mut sums.tally);
         let began_bin = self.began.since(crate::world::BEGIN).0 / 1000 / BIN_S;

@@ -108,6 +108,8 @@ impl Seat {
     fn stop_agent(&mut self, n: usize) {
         let host = &mut self.hosts[n];
         (host.agent, host.welcome) = (false, None);
+        self.budgets.lost(n);
+        let host = &mut self.hosts[n];
         if let Some(link) = host.link.take() {
             self.links.remove(&link);
         }

@@ -14,7 +14,7 @@ use evenkeel_core::driver::Process;
 use evenkeel_core::goal::Goal;
 use evenkeel_core::id::{MemberId, Revision, ServiceId, Term};
 use evenkeel_core::incident::chain::Step;
-use evenkeel_core::journal::Topic;
+use evenkeel_core::journal::{self, Topic};
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::report::{Answer, FromAgent, Hello, Question, Sight, ToAgent};
@@ -25,8 +25,11 @@ use evenkeel_store::memory::Memory;
 
 use super::host::{Host, Member, Slot};
 use super::ledger::Service;
+use super::replay::Replay;
 use super::storage::View;
 use super::tally::Tally;
+use crate::budgets::Budgets;
+use crate::mutation::Mutation;
 use crate::prng::Prng;
 use crate::report::Invariant;
 
@@ -113,11 +116,17 @@ pub(super) struct Seat {
     pub deliveries: Vec<Delivery>,
     pub tally: Tally,
     pub chance: Prng,
+    /// What is allowed, whatever the cell was told.
+    pub allowed: Policy,
+    pub budgets: Budgets,
+    pub replay: Replay,
+    /// The rule that is broken on purpose.
+    pub mutation: Option<Mutation>,
 }
 
 impl Seat {
     pub fn new(number: u32, setup: Setup, hosts: Vec<Host>, seed: u64, keeps: bool) -> Self {
-        let cell = Some(fresh(&setup));
+        let (cell, allowed) = (Some(fresh(&setup)), setup.policy.clone());
         Self {
             number,
             setup,
@@ -146,6 +155,10 @@ impl Seat {
             deliveries: Vec::new(),
             tally: Tally::default(),
             chance: Prng::new(seed, &format!("cell {number}")),
+            allowed,
+            budgets: Budgets::default(),
+            replay: Replay::default(),
+            mutation: None,
         }
     }
 
@@ -253,15 +266,19 @@ impl Seat {
 
     fn turn(&mut self, inbox: &[Entry]) {
         let Some(cell) = self.cell.as_mut() else { return };
-        let Turn { writes, sends, wake_at, edges } = cell.turn(self.now, inbox);
+        let Turn { mut writes, sends, wake_at, edges } = cell.turn(self.now, inbox);
         self.tally.counts.edges.take(&edges);
         self.wake = wake_at.map(|at| at.max(self.now + TICK));
         self.tally.turn(&writes, &sends);
+        if self.store.is_some() && !writes.is_empty() {
+            self.keep(&mut writes.rows, &writes.journal);
+        }
         if let Some(store) = self.store.as_mut().filter(|_| !writes.is_empty()) {
             store.commit(self.setup.cell, &writes).expect("memory does not fail");
         }
         for entry in &writes.journal {
             self.tally.recorded(self.now, entry);
+            self.hold_to_budgets(entry);
             if entry.topic == Topic::Decision {
                 self.tally.decided(&entry.text);
             }
@@ -277,6 +294,9 @@ impl Seat {
                 let Some(&host) = self.links.get(&link) else { return };
                 let reached = &self.hosts[host];
                 if reached.link == Some(link) && reached.on && reached.agent && reached.side == 0 {
+                    if self.budgets.sent(host, &message) {
+                        self.hold(Invariant::BudgetsKept, self.budgets.hold_jobs(&self.allowed));
+                    }
                     self.hear(host, message);
                 }
             }
@@ -285,6 +305,29 @@ impl Seat {
             Send::Alert(delivery) => self.deliveries.push(delivery),
             // What was refused is not there, and is missed in the end.
             Send::Reply { .. } => {}
+        }
+    }
+
+    /// What begins is within its budgets.
+    fn hold_to_budgets(&mut self, entry: &journal::Entry) {
+        let (cell, now) = (self.cell.as_ref(), self.now);
+        let place = |name: &str| {
+            let cell = cell?;
+            let host = cell.service(name, now)?.members.first()?.host.clone();
+            let zone = cell.host(&host, now)?.zone;
+            Some((host, zone))
+        };
+        let rules = (&self.allowed, &*self.setup.remedies);
+        if let Some(said) = self.budgets.recorded(entry, rules, place) {
+            self.hold(Invariant::BudgetsKept, said);
+        }
+    }
+
+    /// Something was looked at.
+    pub fn hold(&mut self, invariant: Invariant, said: Result<(), String>) {
+        self.tally.check(invariant);
+        if let Err(what) = said {
+            self.tally.broke(invariant, what);
         }
     }
 
@@ -381,6 +424,7 @@ impl Seat {
 
     /// An agent has no stream any more.
     pub fn lose(&mut self, n: usize) {
+        self.budgets.lost(n);
         if let Some(link) = self.hosts[n].link.take() {
             self.links.remove(&link);
             self.hosts[n].welcome = None;
@@ -397,6 +441,7 @@ impl Seat {
 
     /// The controller's process ends, and begins again after a while.
     pub fn kill_controller(&mut self, away: Option<Span>) {
+        self.hold_to_records();
         if self.cell.take().is_none() {
             return;
         }

@@ -1,7 +1,9 @@
 //! Scenarios at scale: each holds with a fleet that is small enough for a test, and comes to the same on any
 //! number of threads.
 
+use evenkeel_sim::Mutation;
 use evenkeel_sim::fleet::{BUNDLED, How, Outcome, Script, bundled, html, run};
+use evenkeel_sim::report::{Checked, Invariant};
 
 fn play(name: &str, services: u32, threads: usize) -> Outcome {
     let text = bundled(name).expect("it is bundled").text;
@@ -59,4 +61,51 @@ fn what_cannot_be_run_is_refused_by_name() {
     let pager = "power_off = { zone = \"a\", lasts = \"20 min\", and_up_to = \"10 min\" }";
     let other = "channel = { name = \"fax\", is = \"hangs\" }";
     assert!(error(pager, other).contains("there is no channel fax"));
+}
+
+/// Two cells, with hosts that lose their power, and storage that gives no answer.
+const SMALL: &str = "
+title = 'a'
+story = 'b'
+timeline = [
+    { at = '10 s', power_off = { zone = 'a', lasts = '30 s', and_up_to = '10 s' } },
+    { at = '40 s', storage = 'down' },
+]
+[fleet]
+services = 60
+per_cell = 30
+plans = { ha = 50 }
+lasts = '4 min'
+channels = ['pager']
+[policy]
+cell_emergencies_max = 2
+incidents = { archive_after = 60000 }
+";
+
+#[test]
+fn every_rule_that_is_broken_is_found_by_its_checker() {
+    let script = Script::parse("small", SMALL).expect("a good script");
+    let play = |mutation| {
+        let outcome = run(&script, &How { mutation, ..How::default() }, &mut |_| {});
+        let of = |(rule, all): (&Invariant, &Checked)| (all.broken > 0).then_some(*rule);
+        let broken: Vec<Invariant> = outcome.report.invariants.iter().filter_map(of).collect();
+        for rule in [Invariant::BudgetsKept, Invariant::JournalReplays, Invariant::GoalsAreReached]
+        {
+            let looks = outcome.report.invariants.get(&rule).map_or(0, |looks| looks.checked);
+            assert!(looks > 0, "{rule} is not looked at");
+        }
+        (broken, outcome.broken)
+    };
+    assert_eq!(play(None), (vec![], None));
+    let rules = [
+        (Mutation::NoBudgets, Invariant::BudgetsKept, "2 are allowed"),
+        (Mutation::ForgetsRow, Invariant::JournalReplays, "and recorded is"),
+        (Mutation::NeverBack, Invariant::GoalsAreReached, "does not run"),
+        (Mutation::TellsEach, Invariant::PeopleAreTold, "told again"),
+    ];
+    for (mutation, rule, words) in rules {
+        let (broken, told) = play(Some(mutation));
+        assert!(broken.contains(&rule), "{mutation:?}: {broken:?} {told:?}");
+        assert!(told.as_ref().is_some_and(|told| told.contains(words)), "{mutation:?}: {told:?}");
+    }
 }
