@@ -103,7 +103,13 @@ impl Seat {
         if changes {
             self.stir(service);
         }
+        let copies = matches!(call.action, Action::Initialize | Action::Rejoin);
+        let done = !matches!(outcome, agent::Outcome::Failed(_));
+        if copies && done && matches!(call.goal.role, Role::Standby { .. }) {
+            self.tally.copies += 1;
+        }
         if call.action == Action::Start {
+            self.started(id);
             self.tally.starts += 1;
             self.at(ready.since(now) + Span(1), Event::Felt(service));
         }
@@ -116,8 +122,8 @@ impl Seat {
         let up = self.member(upstream.copy.member)?;
         let part = up.server.part.as_deref()?;
         let serves = !part.standby && part.copy == upstream.copy && up.server.runs(self.now);
-        let own = self.member(goal.member).map(|member| &self.hosts[member.host]);
-        let reached = own.is_none_or(|own| own.side == self.hosts[up.host].side);
+        let own = self.member(goal.member).map(|member| member.host);
+        let reached = own.is_none_or(|own| self.reaches(own, up.host));
         (serves && reached && self.hosts[up.host].on).then_some((part.end, part.history))
     }
 

@@ -14,9 +14,12 @@
 
 mod agents;
 mod calls;
+mod clocks;
 mod faults;
 mod host;
+mod images;
 mod ledger;
+mod links;
 mod outcome;
 mod page;
 mod people;
@@ -84,6 +87,11 @@ pub const BUNDLED: &[Bundled] = files!["fleet/":
     "agent-restart-2022",
     "network-restart-2023",
     "controllers-away",
+    "half-dead-switch-2020",
+    "bad-image-2024",
+    "stuck-archive-2021",
+    "control-store-2021",
+    "clock-jumps",
 ];
 
 /// A bundled scenario by name.
@@ -179,7 +187,7 @@ impl<'a> Fleet<'a> {
     fn make(script: &'a Script, how: &How, progress: &mut dyn FnMut(Progress)) -> Self {
         let shape = &script.fleet;
         let services = how.services.unwrap_or(shape.services).max(1);
-        let cells = services.div_ceil(shape.per_cell);
+        let cells = services.div_ceil(shape.per_cell).max(u32::from(shape.regions)).min(services);
         let policy = policy(script, how);
         let mut people =
             People::new(&script.chain(), shape.acks_after.map(|s| s.0), policy.incidents.patience);
@@ -199,11 +207,13 @@ impl<'a> Fleet<'a> {
             let here = services / cells + u32::from(number < services % cells);
             let hosts = hosts(script, how.seed, number, here);
             let killed = |line: &script::Happening| {
-                matches!(line.what, script::What::KillControllers { .. })
+                use script::What;
+                matches!(line.what, What::KillControllers { .. } | What::ControlStore(_))
             };
             let keeps = number.is_multiple_of(KEEPS_ONE_IN) || script.timeline.iter().any(killed);
             let mut seat = Seat::new(number, setup, hosts, how.seed, keeps);
             seat.storage.naive = how.naive;
+            seat.region = u8::try_from(number % u32::from(shape.regions)).unwrap_or(0) + 1;
             (seat.allowed, seat.mutation) = (policy.clone(), how.mutation);
             seats.push((seat, here));
         }
@@ -331,12 +341,18 @@ fn hosts(script: &Script, seed: u64, cell: u32, services: u32) -> Vec<Host> {
     (0..hosts)
         .map(|n| {
             let used = from + chance.below(to.saturating_sub(from) + 1);
+            let (zones, racks) = (u32::from(shape.zones), u32::from(shape.racks));
+            let rack = |zone: &str| format!("{zone}{}", n / zones % racks + 1);
+            let canary = n * 100 < hosts * u32::from(shape.canary_percent);
             Host {
                 name: format!("c{}-h{}", cell + 1, n + 1),
                 zone: (n % u32::from(shape.zones)) as usize,
                 on: true,
                 agent: true,
                 side: 0,
+                ill: 0,
+                rack: (racks > 0).then(|| rack(ZONES[(n % zones) as usize])),
+                image: if canary { images::CANARY } else { images::USUAL },
                 link: None,
                 boots: 1,
                 beats: 0,

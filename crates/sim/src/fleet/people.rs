@@ -102,10 +102,12 @@ impl People {
         if self.known.contains(&id) {
             self.again.push(title.clone());
         }
-        // One channel says one thing once, until a person had their time to say that they know.
+        // One channel says one thing once, until a person had their time to say that they know. What it is about
+        // comes first in a title.
+        let about = |title: &str| title.split(": ").next().map(str::to_owned);
         let soon = |page: &&Page| now.since(page.at) < self.soon;
         let mut recent = self.pages.iter().rev().take_while(soon);
-        if recent.any(|page| page.channel == channel && page.title == title) {
+        if recent.any(|page| page.channel == channel && about(&page.title) == about(&title)) {
             self.again.push(title.clone());
         }
         self.pages.push(Page { at: now, channel: channel.to_owned(), title });

@@ -68,6 +68,14 @@ pub(super) enum Event {
     Agent(usize, bool),
     /// A host is on one side of a partition from now on.
     Side(usize, u8),
+    /// So many of a hundred links of a host lose packets from now on.
+    Ill(usize, u8),
+    /// Nothing of a host's log gets to its archive from now on, or again everything.
+    Stuck(usize, bool),
+    /// A server dies of the image that it runs from.
+    Spoil(MemberId),
+    /// The bad image was taken back.
+    ImageIsGood,
     /// An agent's stream ends.
     Cut(usize),
     /// A mind wakes, since what its member is connected with changed.
@@ -122,6 +130,12 @@ pub(super) struct Seat {
     pub replay: Replay,
     /// The rule that is broken on purpose.
     pub mutation: Option<Mutation>,
+    /// Where it is, counted from 1.
+    pub region: u8,
+    /// Whether the canary image is bad.
+    pub bad_image: bool,
+    /// Whether the controller's store takes anything.
+    pub takes_records: bool,
 }
 
 impl Seat {
@@ -159,6 +173,9 @@ impl Seat {
             budgets: Budgets::default(),
             replay: Replay::default(),
             mutation: None,
+            region: 1,
+            bad_image: false,
+            takes_records: true,
         }
     }
 
@@ -226,6 +243,10 @@ impl Seat {
             Event::Power(host, on) => self.power(host, on),
             Event::Agent(host, on) => self.agent(host, on),
             Event::Side(host, side) => self.part(host, side),
+            Event::Ill(host, percent) => self.ail(host, percent),
+            Event::Stuck(host, stuck) => self.archive_sticks(host, stuck),
+            Event::Spoil(member) => self.spoil(member),
+            Event::ImageIsGood => self.bad_image = false,
             Event::Cut(host) => {
                 if let Some(link) = self.hosts[host].link {
                     self.close(link);
@@ -270,6 +291,10 @@ impl Seat {
         self.tally.counts.edges.take(&edges);
         self.wake = wake_at.map(|at| at.max(self.now + TICK));
         self.tally.turn(&writes, &sends);
+        if !self.takes_records && !writes.is_empty() {
+            // What is not recorded is not done: its shell halts, and is started again until it can go on.
+            return self.halt(None);
+        }
         if self.store.is_some() && !writes.is_empty() {
             self.keep(&mut writes.rows, &writes.journal);
         }
@@ -369,7 +394,7 @@ impl Seat {
         let host = &self.hosts[member.host];
         match member.server.process {
             _ if !host.on => Sight::Unreachable,
-            _ if host.side != self.hosts[from].side => Sight::Silent,
+            _ if !self.reaches(from, member.host) => Sight::Silent,
             Process::Running { .. } => Sight::Answered,
             Process::Frozen { .. } => Sight::Silent,
             Process::None | Process::Leftovers { .. } => Sight::Refused,
@@ -399,7 +424,7 @@ impl Seat {
         if host.link.is_some() || !host.on || !host.agent {
             return;
         }
-        if host.side != 0 || self.cell.is_none() {
+        if !self.hears(n) || self.cell.is_none() {
             return self.at(REDIAL, Event::Dial(n));
         }
         self.link += 1;
@@ -442,6 +467,10 @@ impl Seat {
     /// The controller's process ends, and begins again after a while.
     pub fn kill_controller(&mut self, away: Option<Span>) {
         self.hold_to_records();
+        self.halt(away);
+    }
+
+    fn halt(&mut self, away: Option<Span>) {
         if self.cell.take().is_none() {
             return;
         }
@@ -456,6 +485,9 @@ impl Seat {
     /// A controller begins with what is recorded.
     fn begin(&mut self) {
         let Some(store) = &self.store else { return };
+        if !self.takes_records {
+            return self.at(RESTART, Event::Begin);
+        }
         self.tally.check(Invariant::ControllersGoOn);
         let rows = store.load_cell(self.setup.cell).expect("memory does not fail");
         match Cell::load(self.setup.clone(), &rows) {
@@ -517,12 +549,12 @@ pub(super) fn hello(host: &Host, cell: u32) -> Hello {
     Hello {
         host: host.name.clone(),
         zone: super::ZONES[host.zone % super::ZONES.len()].to_owned(),
-        rack: None,
+        rack: host.rack.clone(),
         address: "127.0.0.1".to_owned(),
         pid: 1,
         boot: format!("boot {cell}.{}", host.boots),
         release: "sim".to_owned(),
-        image: Some("image".to_owned()),
+        image: Some(host.image.to_owned()),
         version: None,
         store: None,
         checks: Vec::new(),
