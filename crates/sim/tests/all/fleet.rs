@@ -31,7 +31,6 @@ fn every_bundled_scenario_holds() {
     let missed: Vec<String> = edges.missed().iter().map(ToString::to_string).collect();
     for edge in [
         "host: Uncertain -> Down by ConfirmedDown",
-        "host: Joining -> Uncertain by Silent",
         "service health: Healthy -> Unavailable by ConfirmedDown",
         "service health: Unavailable -> Healthy by WriteProven",
         "member: Failed -> CrashLooping by BudgetSpent",
