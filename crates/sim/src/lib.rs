@@ -9,6 +9,7 @@
 //! every event the world is checked for *safety*. In the second nothing more breaks, and within
 //! [`HEAL`] every service must rest or serve: *liveness*.
 
+mod budgets;
 pub mod edges;
 pub mod fleet;
 pub mod incidents;

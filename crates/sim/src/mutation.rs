@@ -14,4 +14,12 @@ pub enum Mutation {
     StaleTermArchives,
     /// No server is told how much room its disk has.
     NoGuard,
+    /// Of a fleet: the gate and the remedies of its cells know no bounds.
+    NoBudgets,
+    /// Of a fleet: what is recorded of one of its services is lost.
+    ForgetsRow,
+    /// Of a fleet: a server that died once is never started again, and nobody is told so.
+    NeverBack,
+    /// Of a fleet: people are told what each cell has to say, of one thing that all cells see.
+    TellsEach,
 }

@@ -32,6 +32,12 @@ pub enum Invariant {
     CallsAreSound,
     /// What was recorded is loaded again, and nothing feeds itself.
     ControllersGoOn,
+    /// No share, no budget of a remedy and no bound of what depends on many is exceeded, by an account of its own.
+    BudgetsKept,
+    /// What was recorded comes to what is so: rows to the cell's state, entries of the journal to the rows.
+    JournalReplays,
+    /// When nothing breaks any more everything is as it is wanted.
+    GoalsAreReached,
 }
 
 impl fmt::Display for Invariant {
@@ -46,6 +52,9 @@ impl fmt::Display for Invariant {
             Self::PeopleAreTold => "people are told in time, and once",
             Self::CallsAreSound => "calls are sound",
             Self::ControllersGoOn => "controllers go on",
+            Self::BudgetsKept => "budgets are kept",
+            Self::JournalReplays => "what is recorded is what is so",
+            Self::GoalsAreReached => "goals are reached",
         })
     }
 }

@@ -122,6 +122,29 @@ impl Cell {
         Ok(())
     }
 
+    /// Every row as it would be recorded now: what a store has is this, or something was not recorded.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(Key, Vec<u8>)> {
+        let State { row, hosts, services, toil, acts, incidents, .. } = &self.state;
+        let key = |table, id: u64| Key { table, id };
+        let mut rows = vec![
+            (key(Table::Cell, 0), row::encode(row)),
+            (key(Table::Toil, 0), row::encode(toil)),
+            (key(Table::Incident, 0), row::encode(&incidents.alerts)),
+        ];
+        let of =
+            |host: &state::Host| (key(Table::Host, host.row.id.0.into()), row::encode(&host.row));
+        rows.extend(hosts.values().map(of));
+        let of = |s: &state::Service| (key(Table::Service, s.row.id.0.into()), row::encode(&s.row));
+        rows.extend(services.values().map(of));
+        rows.extend(acts.iter().map(|(id, act)| (key(Table::Act, (*id).into()), row::encode(act))));
+        let of = |row: &incidents::rows::Incident| {
+            (key(Table::Incident, row.id.0.into()), row::encode(row))
+        };
+        rows.extend(incidents.rows.values().map(of));
+        rows
+    }
+
     /// Everything this cell knows, soft state too.
     ///
     /// # Panics

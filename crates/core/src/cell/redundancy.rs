@@ -57,11 +57,21 @@ impl Cell {
 
     /// Standbys that receive the primary's log and are near its end, by their word and the primary's.
     fn near(&self, service: &Service) -> Option<Vec<Copy>> {
+        self.within(service, NEAR_BYTES)
+    }
+
+    /// Standbys that receive the primary's log, however far behind they are, by their word and the primary's.
+    /// Who is far behind and follows is not helped by being made anew: it would be further behind then.
+    fn fed(&self, service: &Service) -> Option<Vec<Copy>> {
+        self.within(service, u64::MAX)
+    }
+
+    fn within(&self, service: &Service, lag_max_bytes: u64) -> Option<Vec<Copy>> {
         let row = &service.row;
         let primary = self.word(row.primary(), service.seen[0].as_ref())?;
         let sent = primary.replication.as_ref().map_or(&[][..], |r| &r.senders);
         let near = |copy: Copy| {
-            sent.iter().any(|s| s.copy == copy && s.streaming && s.lag_bytes <= NEAR_BYTES)
+            sent.iter().any(|s| s.copy == copy && s.streaming && s.lag_bytes <= lag_max_bytes)
         };
         Some(self.streaming(service).into_iter().filter(|copy| near(*copy)).collect())
     }
@@ -221,7 +231,9 @@ impl Cell {
         let serves = promise.phase != Phase::Recruiting;
         let acks = serves && there < usize::from(promise.set.acks());
         let counted = serves && there < promise.set.standbys().len();
-        let away = |member: &rows::Member| member.part == rows::Part::Waits || !has(&member.copy());
+        let fed = self.fed(service);
+        let fed = |copy: &Copy| fed.as_ref().is_none_or(|fed| fed.contains(copy));
+        let away = |member: &rows::Member| member.part == rows::Part::Waits || !fed(&member.copy());
         let member = serves && self.standbys(service).any(|(member, _)| away(member));
         let recruits = self.recruits(service);
         let others = |copy: &&Copy| copy.member != promise.primary.member;
@@ -289,12 +301,12 @@ impl Cell {
         let promise = service.row.promise.as_ref()?;
         let astray = service.lacks.as_ref().and_then(|l| l.member);
         let astray = astray.is_some_and(|at| now.since(at) >= ASTRAY_AFTER);
-        let near = self.near(service)?;
+        let fed = self.fed(service)?;
         let here = |member: &rows::Member| {
             self.state.hosts.get(&member.host).is_some_and(state::Host::speaks)
         };
         let waits = |member: &rows::Member| {
-            let lost = astray && !near.contains(&member.copy());
+            let lost = astray && !fed.contains(&member.copy());
             (member.part == rows::Part::Waits || lost)
                 && here(member)
                 && promise.may_be_remade(member.copy())

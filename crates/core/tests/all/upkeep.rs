@@ -398,3 +398,21 @@ fn what_the_policy_has_drilled_is_drilled_everywhere_once_in_its_time() {
     schedule(&mut world, None).expect("taken");
     assert_eq!(world.cell.drills("pay").expect("there").scheduled, []);
 }
+
+#[test]
+fn who_follows_from_far_behind_is_not_made_anew() {
+    let mut world = World::new(3);
+    create(&mut world, "pay", "loose");
+    let feeds = |world: &mut World, streaming, lag_bytes| {
+        for at in 0..3 {
+            world.agents[at].feeds = (streaming, lag_bytes);
+            world.obey(at);
+        }
+        world.pass(Span::secs(90));
+        tells(world, "is made anew")
+    };
+    // A server that is filled with data: its standby receives all of it, some time later.
+    assert!(!feeds(&mut world, true, 64 << 20), "{:#?}", world.journal);
+    // One that receives nothing went astray.
+    assert!(feeds(&mut world, false, 0), "{:#?}", world.journal);
+}

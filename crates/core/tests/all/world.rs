@@ -16,7 +16,7 @@ use evenkeel_core::goal::{Applied, Goal, Login, Password, Role, StoreId, Want, a
 use evenkeel_core::id::{CellId, MemberId, ServiceId, Term};
 use evenkeel_core::import::{Chosen, Method, Stage, Told};
 use evenkeel_core::incident::chain::Step;
-use evenkeel_core::kind::{Kind, Plan};
+use evenkeel_core::kind::{Kind, Loss, Plan};
 use evenkeel_core::label::Label;
 use evenkeel_core::member;
 use evenkeel_core::moment::Moment;
@@ -45,7 +45,13 @@ impl Kind for Toy {
         "a kind for tests"
     }
     fn plans(&self) -> &'static [Plan] {
-        const PLANS: &[Plan] = &[DEV, PAIR, Plan { name: "kept", keep: Some(KEEP), ..PAIR }];
+        const PLANS: &[Plan] = &[
+            DEV,
+            PAIR,
+            Plan { name: "kept", keep: Some(KEEP), ..PAIR },
+            Plan { name: "loose", acks: 0, loss: Some(LOSS), ..PAIR },
+        ];
+        const LOSS: Loss = Loss { bytes: 16 << 20, fence: Span::secs(5) };
         const PAIR: Plan = Plan { name: "pair", members: 2, acks: 1, fast: true, ..DEV };
         const KEEP: Keep = Keep { count: 1, window: Span(0) };
         const DEV: Plan = Plan {
@@ -141,6 +147,8 @@ pub struct Agent {
     pub misses: Vec<Missed>,
     /// Its host loses its power before it hears a goal that wants this.
     pub dies_of: Option<Want>,
+    /// Whether its primaries' standbys receive anything, and how far behind they are.
+    pub feeds: (bool, u64),
     pub link: Option<Link>,
     pub beats: u64,
     /// Whom it obeys.
@@ -226,6 +234,7 @@ impl World {
             expires: true,
             misses: Vec::new(),
             dies_of: None,
+            feeds: (true, 0),
             link: None,
             beats: 0,
             store: None,
@@ -454,6 +463,8 @@ impl World {
                 true => Member { archive: jobs(goal, agent, now), ..reached(goal) },
                 false => stuck(goal, agent.members.get(&goal.member)),
             };
+            let senders = new.replication.iter_mut().flat_map(|r| r.senders.iter_mut());
+            senders.for_each(|s| (s.streaming, s.lag_bytes) = agent.feeds);
             if let Some(before) = agent.members.get(&goal.member) {
                 new.checks.clone_from(&before.checks);
                 new.unread.clone_from(&before.unread);

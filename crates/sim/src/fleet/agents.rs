@@ -20,6 +20,7 @@ use evenkeel_core::report::{self, FromAgent, ToAgent};
 use evenkeel_core::time::{Span, Time};
 
 use super::calls::only_looks;
+use super::clocks::moment;
 use super::host::{Awake, Host, Member, Slot};
 use super::ledger::{Ledger, Service};
 use super::seat::{Event, Seat, TICK, place};
@@ -215,25 +216,32 @@ impl Seat {
             return;
         }
         let (number, fast) = (job.id, matches!(job.what, What::GiveUp));
-        let took = match (self.making || fast, self.storage.up) {
+        let up = self.storage.up && !self.hosts[member.host].disk.stuck;
+        let took = match (self.making || fast, up) {
             (true, _) => Span::secs(1),
             (false, true) => BACKUP + Span(self.chance.below(BACKUP_MORE.0)),
             (false, false) => GIVES_UP,
         };
-        let up = self.storage.up;
         self.at(took, Event::Worked(id, number, up));
     }
 
     /// A quiet member's job is over.
     pub fn worked(&mut self, id: MemberId, number: u32, began_up: bool) {
-        let (now, up) = (self.now, self.storage.up);
+        let Some(host) = self.member(id).map(|member| member.host) else { return };
+        let disk = &self.hosts[host].disk;
+        let (up, at) = (self.storage.up && !disk.stuck, moment(self.now, disk.skew_ms));
         let Some(member) = self.member_mut(id) else { return };
         let goal = &member.stored.applied.goal;
         let Some(job) = goal.job.as_deref().filter(|job| job.id == number) else { return };
         if member.mind.is_some() {
             return;
         }
-        let outcome = outcome(&job.what, number, began_up && up, now);
+        let gives_up = job.what == What::GiveUp;
+        let outcome = outcome(&job.what, number, began_up && up, at);
+        if gives_up {
+            self.give_up(id);
+        }
+        let Some(member) = self.member_mut(id) else { return };
         member.job = Some(Box::new(job::Told { id: number, outcome }));
         let host = member.host;
         self.report(host, &[id]);
@@ -381,8 +389,12 @@ impl Seat {
             self.begin_call(n, slot, call);
         }
         for JobCall { member, number, job, .. } in jobs {
-            let up = self.storage.up;
-            let outcome = outcome(&job.what, job.id, up, now);
+            let disk = &self.hosts[n].disk;
+            let up = self.storage.up && !disk.stuck;
+            let outcome = outcome(&job.what, job.id, up, moment(now, disk.skew_ms));
+            if job.what == What::GiveUp {
+                self.give_up(member);
+            }
             let took = if up { BACKUP + Span(self.chance.below(BACKUP_MORE.0)) } else { GIVES_UP };
             self.at(
                 took,
@@ -444,6 +456,7 @@ impl Seat {
     fn send_members(&mut self, n: usize, whole: bool, members: Vec<report::Member>) {
         let host = &self.hosts[n];
         if let Some(link) = host.link.filter(|_| host.on && host.agent && host.side == 0) {
+            self.budgets.told(&members);
             let message = FromAgent::Members { whole, members };
             self.tell(Entry::Agent { link, message });
         }
@@ -509,7 +522,8 @@ impl Seat {
                     runs && !standby && member.stored.applied.goal.job.is_none()
                 }
                 Role::Standby { .. } => {
-                    runs && member.server.part.as_deref().is_some_and(|part| part.streaming)
+                    let streams = member.server.part.as_deref().is_some_and(|part| part.streaming);
+                    runs && streams && member.stored.applied.goal.job.is_none()
                 }
                 Role::Recruit => false,
             }
@@ -544,11 +558,10 @@ fn is_plain(goal: &Goal) -> bool {
 }
 
 /// What a job comes to.
-fn outcome(what: &What, number: u32, up: bool, now: Time) -> Result<Done, String> {
-    if !up {
+fn outcome(what: &What, number: u32, up: bool, moment: Moment) -> Result<Done, String> {
+    if !up && *what != What::GiveUp {
         return Err(UNREACHABLE.to_owned());
     }
-    let moment = Moment::of_millis(now.0);
     Ok(match what {
         What::Backup { .. } => Done::Backup(Backup {
             id: BackupId(number),

@@ -9,6 +9,7 @@ use super::REPOSITORY;
 use super::host::Slot;
 use super::seat::{Event, Seat, place};
 use super::server::Io;
+use crate::mutation::Mutation;
 use crate::report::Invariant;
 
 /// How long a driver call takes.
@@ -76,6 +77,10 @@ impl Seat {
         let now = self.now;
         let archived = self.hosts[n].disk.archived(id, REPOSITORY, now);
         let flushes = self.storage.up && archived.pending_bytes == 0;
+        if call.action == Action::Start && self.mutation == Some(Mutation::NeverBack) {
+            let why = "it is not started".to_owned();
+            return agent::Outcome::Failed(evenkeel_core::driver::Error::Failed(why));
+        }
         self.pid += 1;
         let pid = self.pid;
         let Some(member) = self.member_mut(id) else {
@@ -98,7 +103,13 @@ impl Seat {
         if changes {
             self.stir(service);
         }
+        let copies = matches!(call.action, Action::Initialize | Action::Rejoin);
+        let done = !matches!(outcome, agent::Outcome::Failed(_));
+        if copies && done && matches!(call.goal.role, Role::Standby { .. }) {
+            self.tally.copies += 1;
+        }
         if call.action == Action::Start {
+            self.started(id);
             self.tally.starts += 1;
             self.at(ready.since(now) + Span(1), Event::Felt(service));
         }
@@ -111,8 +122,8 @@ impl Seat {
         let up = self.member(upstream.copy.member)?;
         let part = up.server.part.as_deref()?;
         let serves = !part.standby && part.copy == upstream.copy && up.server.runs(self.now);
-        let own = self.member(goal.member).map(|member| &self.hosts[member.host]);
-        let reached = own.is_none_or(|own| own.side == self.hosts[up.host].side);
+        let own = self.member(goal.member).map(|member| member.host);
+        let reached = own.is_none_or(|own| self.reaches(own, up.host));
         (serves && reached && self.hosts[up.host].on).then_some((part.end, part.history))
     }
 

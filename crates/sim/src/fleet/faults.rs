@@ -64,6 +64,26 @@ impl Fleet<'_> {
                     seat.at(at + lasts, Event::Side(n, 0));
                 });
             }),
+            What::Lossy(share) => self.crew.each(|seat| {
+                let pairs = u8::try_from(share.pairs_percent).unwrap_or(100);
+                seat.some_hosts(share, |seat, n, at, lasts| {
+                    seat.at(at, Event::Ill(n, pairs));
+                    seat.at(at + lasts, Event::Ill(n, 0));
+                });
+            }),
+            What::BadImage(share) => self.crew.each(|seat| seat.image_turns_bad(share)),
+            What::StuckArchive(share) => self.crew.each(|seat| {
+                seat.some_hosts(share, |seat, n, at, lasts| {
+                    seat.at(at, Event::Stuck(n, true));
+                    seat.at(at + lasts, Event::Stuck(n, false));
+                });
+            }),
+            What::ControlStore(is) => {
+                self.crew.each(|seat| seat.takes_records = *is == Storage::Up);
+            }
+            What::ClockJump { percent, by_s } => {
+                self.crew.each(|seat| seat.clocks_jump(*percent, *by_s));
+            }
             What::CutStreams(share) => self.crew.each(|seat| {
                 seat.some_hosts(share, |seat, n, at, _| seat.at(at, Event::Cut(n)));
             }),
@@ -91,9 +111,12 @@ impl Fleet<'_> {
 impl Seat {
     /// Whether one on a host is among those that are meant, after how long it begins for it, and how long it
     /// lasts.
-    fn draw(&mut self, share: &Share, host: usize) -> Option<(Span, Span)> {
+    pub(super) fn draw(&mut self, share: &Share, host: usize) -> Option<(Span, Span)> {
         let zone = ZONES[self.hosts[host].zone % ZONES.len()];
+        let rack = self.hosts[host].rack.as_deref();
         if share.zone.as_deref().is_some_and(|wanted| wanted != zone)
+            || share.rack.as_deref().is_some_and(|wanted| Some(wanted) != rack)
+            || share.region.is_some_and(|wanted| wanted != self.region)
             || !self.chance.percent(share.percent)
         {
             return None;
@@ -102,7 +125,11 @@ impl Seat {
         Some((at, share.lasts.0 + Span(self.chance.below(share.and_up_to.0.0 + 1))))
     }
 
-    fn some_hosts(&mut self, share: &Share, mut with: impl FnMut(&mut Self, usize, Span, Span)) {
+    pub(super) fn some_hosts(
+        &mut self,
+        share: &Share,
+        mut with: impl FnMut(&mut Self, usize, Span, Span),
+    ) {
         for n in 0..self.hosts.len() {
             if let Some((at, lasts)) = self.draw(share, n) {
                 with(self, n, at, lasts);
@@ -112,7 +139,10 @@ impl Seat {
 }
 
 fn some(share: &Share, what: &str) -> String {
-    let zone = share.zone.as_ref().map_or_else(String::new, |zone| format!(" of zone {zone}"));
+    let zone = share.zone.as_ref().map(|zone| format!(" of zone {zone}"));
+    let rack = share.rack.as_ref().map(|rack| format!(" of rack {rack}"));
+    let region = share.region.as_ref().map(|region| format!(" of region {region}"));
+    let zone: String = [zone, rack, region].into_iter().flatten().collect();
     let within = match share.within.0.0 {
         0 => String::new(),
         _ => format!(", one after the other within {}", share.within.0),
@@ -136,6 +166,23 @@ fn words(what: &What) -> String {
         What::KillServers(share) => format!("{} die", some(share, "servers")),
         What::CutOff(share) => {
             format!("{} are cut off, for {}", some(share, "hosts"), lasts(share))
+        }
+        What::Lossy(share) => format!(
+            "{} lose what goes over {} % of their links, each way, for {}",
+            some(share, "hosts"),
+            share.pairs_percent,
+            lasts(share)
+        ),
+        What::BadImage(share) => {
+            format!("servers that run the canary image die after each start, for {}", lasts(share))
+        }
+        What::StuckArchive(share) => {
+            format!("archives of {} are stuck, for {}", some(share, "hosts"), lasts(share))
+        }
+        What::ControlStore(Storage::Down) => "the store of controllers takes nothing".to_owned(),
+        What::ControlStore(Storage::Up) => "the store of controllers takes all again".to_owned(),
+        What::ClockJump { percent, by_s } => {
+            format!("clocks of {percent} % of hosts and of all controllers jump by {by_s} s")
         }
         What::RestartAgents(share) => {
             format!("{} are restarted, each away for {}", some(share, "agents"), lasts(share))

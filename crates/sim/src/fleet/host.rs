@@ -18,6 +18,7 @@ use evenkeel_core::moment::Moment;
 use evenkeel_core::report::{self, Mark, ToAgent};
 use evenkeel_core::time::{Span, Time};
 
+use super::clocks::moment;
 use super::server::Server;
 
 /// Bytes of a segment of a log on disk, however much of it is used.
@@ -80,6 +81,12 @@ pub(super) struct Host {
     pub agent: bool,
     /// On which side of a partition it is; the controller is on side 0.
     pub side: u8,
+    /// Of a hundred of its links, so many lose packets, each way.
+    pub ill: u8,
+    /// Its rack, where there are racks.
+    pub rack: Option<String>,
+    /// What its servers run from.
+    pub image: &'static str,
     pub link: Option<Link>,
     /// Grows with every boot.
     pub boots: u32,
@@ -118,6 +125,10 @@ pub(super) struct Disk {
     pub told: Option<Face>,
     /// Whether it is looked at every second: log is on its way.
     pub pushes: bool,
+    /// Whether nothing of it gets to its archive, whatever that answers.
+    pub stuck: bool,
+    /// By how much its host's wall clock is off.
+    pub skew_ms: i64,
 }
 
 /// What a report says of an archive and a disk, for an idle service and for a busy one.
@@ -160,27 +171,43 @@ impl Disk {
             pace: Pace::default(),
             told: None,
             pushes: false,
+            stuck: false,
+            skew_ms: 0,
+        }
+    }
+
+    /// Segments that come in a minute: its servers write less, or nothing, when it is nearly full.
+    fn rate(&self) -> u64 {
+        match self.level {
+            Level::Fine | Level::Warn => self.per_min,
+            Level::Throttle => self.per_min / 2,
+            Level::ReadOnly => 0,
         }
     }
 
     /// Segments that wait now: none while they are taken as they come.
     pub fn waits(&self, now: Time) -> u64 {
         match self.since {
-            Some(_) => self.waiting + now.since(self.at).0 * self.per_min / 60_000,
+            Some(_) => self.waiting + now.since(self.at).0 * self.rate() / 60_000,
             None => 0,
         }
     }
 
     /// Fixes what waits, before anything about it changes.
     pub fn settle(&mut self, now: Time) {
+        let rate = self.rate();
         if self.since.is_none() || self.per_min == 0 {
             (self.waiting, self.at) = (0, now);
             return;
         }
-        let whole = now.since(self.at).0 * self.per_min / 60_000;
+        if rate == 0 {
+            self.at = now;
+            return;
+        }
+        let whole = now.since(self.at).0 * rate / 60_000;
         self.waiting += whole;
         // What is left over of a minute is not lost.
-        self.at = self.at + Span(whole * 60_000 / self.per_min);
+        self.at = self.at + Span(whole * 60_000 / rate);
     }
 
     pub fn room(&self, now: Time) -> Room {
@@ -191,7 +218,13 @@ impl Disk {
     /// Takes the level of the room there is; whether it changed.
     pub fn look(&mut self, now: Time) -> bool {
         let level = Limits::default().level(self.level, self.room(now));
-        std::mem::replace(&mut self.level, level) != level
+        if level == self.level {
+            return false;
+        }
+        // What came until now came at the pace of until now.
+        self.settle(now);
+        self.level = level;
+        true
     }
 
     /// Bytes that wait of a member's log: its share.
@@ -204,9 +237,9 @@ impl Disk {
 
     fn behind(&self, now: Time) -> Option<Moment> {
         let since = self.since.filter(|since| now.since(*since) > BEHIND_AFTER);
-        let since = since.map(|since| Moment::of_millis(since.0 / 1000 * 1000));
+        let since = since.map(|since| moment(Time(since.0 / 1000 * 1000), self.skew_ms));
         let told = self.told.and_then(|told| told.behind);
-        evenkeel_core::agent::behind(told, since, Moment::of_millis(now.0))
+        evenkeel_core::agent::behind(told, since, moment(now, self.skew_ms))
     }
 
     /// What would be told of it now.
@@ -227,7 +260,7 @@ impl Disk {
         let trouble = self.trouble.filter(|_| pending_bytes > 0);
         Archived {
             pending_bytes,
-            behind_since: self.behind(now),
+            behind_since: self.behind(now).filter(|_| pending_bytes > 0),
             trouble: trouble.map(str::to_owned),
             refused: trouble.map(|_| repository.to_owned()).into_iter().collect(),
             missed: Vec::new(),

@@ -223,7 +223,7 @@ impl Seat {
         let copy = member.stored.applied.goal.copy();
         let known = followers.iter().any(|follower| follower.copy == copy);
         let serves = !part.standby && part.copy == upstream.copy && up.server.runs(self.now);
-        let reached = own.on && host.on && own.side == host.side;
+        let reached = own.on && host.on && self.reaches(member.host, up.host);
         (known && serves && reached).then_some(upstream.copy.member)
     }
 

@@ -14,13 +14,18 @@
 
 mod agents;
 mod calls;
+mod clocks;
 mod faults;
 mod host;
+mod images;
 mod ledger;
+mod links;
 mod outcome;
 mod page;
 mod people;
 mod power;
+mod reached;
+mod replay;
 mod script;
 mod seat;
 mod server;
@@ -44,6 +49,7 @@ pub use outcome::{Beside, Outcome, Point, Told, clock};
 pub use page::html;
 pub use script::{Figure, Script, Shape, What};
 
+use crate::mutation::Mutation;
 use crate::prng::Prng;
 use crate::scenario::{Bundled, files};
 use crate::world::BEGIN;
@@ -83,6 +89,11 @@ pub const BUNDLED: &[Bundled] = files!["fleet/":
     "agent-restart-2022",
     "network-restart-2023",
     "controllers-away",
+    "half-dead-switch-2020",
+    "bad-image-2024",
+    "stuck-archive-2021",
+    "control-store-2021",
+    "clock-jumps",
 ];
 
 /// A bundled scenario by name.
@@ -102,6 +113,8 @@ pub struct How {
     pub threads: usize,
     /// Nobody holds back: agents send all that waits at once, and servers start all at once.
     pub naive: bool,
+    /// A rule that is broken on purpose.
+    pub mutation: Option<Mutation>,
 }
 
 /// Where a run is.
@@ -164,33 +177,48 @@ fn policy(script: &Script, how: &How) -> Policy {
     policy
 }
 
+/// The same with its bounds away, where that is what is broken.
+fn mutated(policy: &Policy, mutation: Option<Mutation>) -> Policy {
+    let mut policy = policy.clone();
+    if mutation == Some(Mutation::NoBudgets) {
+        (policy.host_emergencies_max, policy.zone_emergencies_max) = (u16::MAX, u32::MAX);
+        (policy.image_emergencies_max, policy.cell_emergencies_max) = (u32::MAX, u32::MAX);
+    }
+    policy
+}
+
 impl<'a> Fleet<'a> {
     fn make(script: &'a Script, how: &How, progress: &mut dyn FnMut(Progress)) -> Self {
         let shape = &script.fleet;
         let services = how.services.unwrap_or(shape.services).max(1);
-        let cells = services.div_ceil(shape.per_cell);
+        let cells = services.div_ceil(shape.per_cell).max(u32::from(shape.regions)).min(services);
         let policy = policy(script, how);
-        let people =
+        let mut people =
             People::new(&script.chain(), shape.acks_after.map(|s| s.0), policy.incidents.patience);
+        people.each = how.mutation == Some(Mutation::TellsEach);
         let capacity = u64::from(services) * shape.storage_per_thousand / 1000;
         let remedies = Arc::new(evenkeel_kinds::remedies::bundled());
         let mut seats = Vec::new();
         for number in 0..cells {
+            let told = mutated(&policy, how.mutation);
             let setup = Setup {
                 cell: CellId(number + 1),
                 store: StoreId("sim".to_owned()),
-                policy: policy.clone(),
+                policy: told,
                 kinds: evenkeel_kinds::KINDS,
                 remedies: Arc::clone(&remedies),
             };
             let here = services / cells + u32::from(number < services % cells);
             let hosts = hosts(script, how.seed, number, here);
             let killed = |line: &script::Happening| {
-                matches!(line.what, script::What::KillControllers { .. })
+                use script::What;
+                matches!(line.what, What::KillControllers { .. } | What::ControlStore(_))
             };
             let keeps = number.is_multiple_of(KEEPS_ONE_IN) || script.timeline.iter().any(killed);
             let mut seat = Seat::new(number, setup, hosts, how.seed, keeps);
             seat.storage.naive = how.naive;
+            seat.region = u8::try_from(number % u32::from(shape.regions)).unwrap_or(0) + 1;
+            (seat.allowed, seat.mutation) = (policy.clone(), how.mutation);
             seats.push((seat, here));
         }
         let plans: Vec<(String, u8)> = shape.plans.clone().into_iter().collect();
@@ -322,12 +350,18 @@ fn hosts(script: &Script, seed: u64, cell: u32, services: u32) -> Vec<Host> {
     (0..hosts)
         .map(|n| {
             let used = from + chance.below(to.saturating_sub(from) + 1);
+            let (zones, racks) = (u32::from(shape.zones), u32::from(shape.racks));
+            let rack = |zone: &str| format!("{zone}{}", n / zones % racks + 1);
+            let canary = n * 100 < hosts * u32::from(shape.canary_percent);
             Host {
                 name: format!("c{}-h{}", cell + 1, n + 1),
                 zone: (n % u32::from(shape.zones)) as usize,
                 on: true,
                 agent: true,
                 side: 0,
+                ill: 0,
+                rack: (racks > 0).then(|| rack(ZONES[(n % zones) as usize])),
+                image: if canary { images::CANARY } else { images::USUAL },
                 link: None,
                 boots: 1,
                 beats: 0,

@@ -93,6 +93,8 @@ pub struct Outcome {
     pub starts: u64,
     /// Primaries that were replaced.
     pub promotions: u64,
+    /// Members that were copied anew from another.
+    pub copies: u64,
     /// Whether nobody held back.
     pub naive: bool,
     /// The public account beside this run.
@@ -138,6 +140,7 @@ impl Fleet<'_> {
             all.counts.add(&own.counts);
             all.promotions += own.promotions;
             all.starts += own.starts;
+            all.copies += own.copies;
             all.lost += own.lost;
             all.down += own.down;
             all.worst = all.worst.max(own.worst);
@@ -161,6 +164,10 @@ impl Fleet<'_> {
     }
 
     pub(super) fn outcome(mut self) -> Outcome {
+        self.crew.each(|seat| {
+            seat.hold_to_records();
+            seat.hold_to_goals();
+        });
         let mut sums = self.sums();
         self.hold_to_people(&mut sums.tally);
         let began_bin = self.began.since(crate::world::BEGIN).0 / 1000 / BIN_S;
@@ -212,6 +219,7 @@ impl Fleet<'_> {
             notices_folded: self.people.folded(),
             starts: sums.tally.starts,
             promotions: sums.tally.promotions,
+            copies: sums.tally.copies,
             naive: self.how.naive,
             account: Vec::new(),
         };
@@ -301,6 +309,20 @@ impl Fleet<'_> {
                 let starts = outcome.starts;
                 (format!("{max} servers are started at most ({starts})"), starts <= *max)
             }
+            Expect::CopiesMaxPercent(max) => {
+                let copies = outcome.copies;
+                let text = format!("members of {max} % of services are copied at most ({copies})");
+                (text, copies * 100 <= *max * outcome.report.services)
+            }
+            Expect::DownMaxPercent(max) => {
+                let down = outcome.points.iter().map(|point| point.down).max().unwrap_or(0);
+                let text = format!("{max} % of services are out at once at most ({down})");
+                (text, down * 100 <= *max * outcome.report.services)
+            }
+            Expect::Tells(what) => {
+                let said = self.people.pages.iter().any(|page| page.title.contains(what));
+                (format!("people are told of \"{what}\""), said)
+            }
             Expect::OverloadMaxS(max) => {
                 let seconds = outcome.storage_overloaded_seconds;
                 let text = format!(
@@ -341,6 +363,7 @@ impl Fleet<'_> {
             Here::Promotions => outcome.promotions.to_string(),
             Here::WorstOutage => clock(outcome.worst_outage_ms),
             Here::Starts => outcome.starts.to_string(),
+            Here::Copies => outcome.copies.to_string(),
         };
         let beside = |figure: &super::script::Figure| Beside {
             what: figure.what.clone(),

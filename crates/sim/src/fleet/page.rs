@@ -22,9 +22,16 @@ struct Plot<'a> {
     limit: Option<(f64, &'a str)>,
 }
 
-/// The page of a run. `others` are runs of the same scenario with fewer services: how many, and wall seconds.
+/// The page of a run. `others` are runs of the same scenario with fewer services: how many, and wall seconds;
+/// `naive` is one in which nobody held back.
 #[must_use]
-pub fn html(outcome: &Outcome, wall_seconds: f64, rss_bytes: u64, others: &[(u64, f64)]) -> String {
+pub fn html(
+    outcome: &Outcome,
+    wall_seconds: f64,
+    rss_bytes: u64,
+    others: &[(u64, f64)],
+    naive: Option<&Outcome>,
+) -> String {
     let mut page = String::new();
     let title = escape(&outcome.title);
     let _ = write!(
@@ -37,6 +44,9 @@ pub fn html(outcome: &Outcome, wall_seconds: f64, rss_bytes: u64, others: &[(u64
     account(&mut page, outcome);
     for plot in plots(outcome) {
         page.push_str(&draw(&plot));
+    }
+    if let Some(naive) = naive {
+        compare(&mut page, outcome, naive);
     }
     cost(&mut page, outcome, wall_seconds, others);
     timeline(&mut page, outcome);
@@ -294,6 +304,44 @@ fn invariants(page: &mut String, outcome: &Outcome) {
         );
     }
     page.push_str("</table>\n");
+}
+
+/// The same scenario where nobody holds back, beside it.
+fn compare(page: &mut String, outcome: &Outcome, naive: &Outcome) {
+    let _ = write!(
+        page,
+        "<h2>Where nobody holds back</h2>\n<p>The same scenario with {} services, in which agents send all that \
+         waits at once and hosts start all at once.</p>\n<table><tr><th></th><th>this run</th><th>nobody \
+         holds back</th></tr>\n",
+        naive.report.services
+    );
+    let figures = |of: &Outcome| {
+        [
+            of.healthy_at_ms.map_or("not at the end".to_owned(), |ms| format!("T + {}", clock(ms))),
+            format!("{} %", of.storage_worst_percent),
+            format!("{} s", of.storage_overloaded_seconds),
+            clock(of.worst_outage_ms),
+            of.report.pages.to_string(),
+        ]
+    };
+    let what = [
+        "everything well again",
+        "most that was asked of storage, of what it bears",
+        "half again as much as it bears, or more",
+        "longest outage of a service",
+        "people were told",
+    ];
+    for ((what, here), there) in what.iter().zip(figures(outcome)).zip(figures(naive)) {
+        let _ = writeln!(page, "<tr><td>{what}</td><td>{here}</td><td>{there}</td></tr>");
+    }
+    page.push_str("</table>\n");
+    let asked = plots(naive).into_iter().find(|plot| plot.limit.is_some());
+    if let Some(plot) = asked {
+        page.push_str(&draw(&Plot {
+            title: "Asked of object storage, where nobody holds back",
+            ..plot
+        }));
+    }
 }
 
 /// Edges of machines: what was taken and how often, and what was not.

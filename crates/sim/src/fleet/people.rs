@@ -26,6 +26,8 @@ pub(super) struct People {
     chain: Vec<Step>,
     answers: BTreeMap<String, Answers>,
     fold: Fold,
+    /// Every cell's word goes out, whatever others said: a rule broken on purpose.
+    pub each: bool,
     acks_after: Option<Span>,
     /// When a person says that they know of what.
     acks: BTreeMap<(Time, CellId, IncidentId), ()>,
@@ -36,12 +38,15 @@ pub(super) struct People {
     pub again: Vec<String>,
     hanging: BTreeMap<(Time, CellId, u64), ()>,
     patience: Span,
+    /// A channel says nothing twice within this.
+    soon: Span,
 }
 
 impl People {
     pub fn new(chain: &[Step], acks_after: Option<Span>, patience: Span) -> Self {
         let answers = chain.iter().map(|step| (step.channel.to_string(), Answers::Works)).collect();
-        Self { chain: chain.to_vec(), answers, acks_after, patience, ..Self::default() }
+        let soon = chain.iter().map(|step| step.ack_within).min().unwrap_or_default();
+        Self { chain: chain.to_vec(), answers, acks_after, patience, soon, ..Self::default() }
     }
 
     pub fn chain(&self) -> Vec<Step> {
@@ -56,7 +61,11 @@ impl People {
     /// A cell wants something delivered: what cells are told.
     pub fn deliver(&mut self, cell: CellId, delivery: Delivery, now: Time) -> Vec<(CellId, Entry)> {
         let (id, purpose) = ((cell, delivery.notice.incident), delivery.notice.purpose);
-        let delivery = match self.fold.deliver(cell, delivery) {
+        let way = match self.each {
+            true => Way::Out(delivery),
+            false => self.fold.deliver(cell, delivery),
+        };
+        let delivery = match way {
             Way::Waits => return Vec::new(),
             Way::Answered(told) => return vec![(cell, Entry::Told(told))],
             Way::Known(told) => {
@@ -91,6 +100,14 @@ impl People {
     fn reach(&mut self, id: (CellId, IncidentId), channel: &str, of: &Delivery, now: Time) {
         let title = of.notice.title.clone();
         if self.known.contains(&id) {
+            self.again.push(title.clone());
+        }
+        // One channel says one thing once, until a person had their time to say that they know. What it is about
+        // comes first in a title.
+        let about = |title: &str| title.split(": ").next().map(str::to_owned);
+        let soon = |page: &&Page| now.since(page.at) < self.soon;
+        let mut recent = self.pages.iter().rev().take_while(soon);
+        if recent.any(|page| page.channel == channel && about(&page.title) == about(&title)) {
             self.again.push(title.clone());
         }
         self.pages.push(Page { at: now, channel: channel.to_owned(), title });

@@ -56,29 +56,6 @@ impl Seat {
         services.into_iter().for_each(|service| self.stir(service));
     }
 
-    /// A host is on one side of a partition from now on. Nobody is told: what is not heard is silence.
-    pub fn part(&mut self, n: usize, side: u8) {
-        if self.hosts[n].side == side {
-            return;
-        }
-        let ids = self.hosts[n].members.clone();
-        let of = |id: &MemberId| {
-            let goal = &self.member(*id)?.stored.applied.goal;
-            Some((*id, goal.identity.service, goal.fence.is_some()))
-        };
-        let all: Vec<_> = ids.iter().filter_map(of).collect();
-        all.iter().for_each(|(_, service, _)| self.count(*service));
-        self.hosts[n].side = side;
-        // Who must stop by itself when it hears nobody is awake to notice.
-        for (id, _, _) in all.iter().filter(|(_, _, fences)| *fences) {
-            self.rouse(*id);
-        }
-        self.lose(n);
-        for (_, service, _) in &all {
-            self.stir(*service);
-        }
-    }
-
     /// A mind wakes for a member, if there is one to wake.
     pub fn rouse(&mut self, id: MemberId) {
         let Some(member) = self.member(id) else { return };
@@ -108,6 +85,8 @@ impl Seat {
     fn stop_agent(&mut self, n: usize) {
         let host = &mut self.hosts[n];
         (host.agent, host.welcome) = (false, None);
+        self.budgets.lost(n);
+        let host = &mut self.hosts[n];
         if let Some(link) = host.link.take() {
             self.links.remove(&link);
         }

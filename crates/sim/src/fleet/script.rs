@@ -16,6 +16,8 @@ use crate::world::Answers;
 const SERVICES_MAX: u32 = 4_000_000;
 /// Most services of a cell: each takes two ports or three of one range.
 const PER_CELL_MAX: u32 = 10_000;
+/// Most regions.
+const REGIONS_MAX: u8 = 8;
 /// Most that is written in one file.
 const FAULTS_MAX: usize = 500;
 
@@ -64,6 +66,15 @@ pub struct Shape {
     /// Zones that hosts are in, in turn.
     #[serde(default = "zones")]
     pub zones: u8,
+    /// Racks of each zone that hosts are in, in turn: `a1`, `a2` ...; none if 0.
+    #[serde(default)]
+    pub racks: u8,
+    /// Regions: each cell is in one, in turn, counted from 1. What decides for all cells is in the first.
+    #[serde(default = "one")]
+    pub regions: u8,
+    /// Of a hundred hosts, so many run the image of a canary wave.
+    #[serde(default)]
+    pub canary_percent: u8,
     /// Of a hundred services, so many are of a plan; the rest are of `dev`.
     #[serde(default)]
     pub plans: BTreeMap<String, u8>,
@@ -97,6 +108,9 @@ const fn per_host() -> u32 {
 }
 const fn per_cell() -> u32 {
     5_000
+}
+const fn one() -> u8 {
+    1
 }
 const fn zones() -> u8 {
     3
@@ -143,6 +157,23 @@ pub enum What {
     KillServers(Share),
     /// Hosts are cut off from the controller and from the other hosts for a while; clients beside them are not.
     CutOff(Share),
+    /// Hosts reach only some of the others, and the controller perhaps: what their switch loses depends on the
+    /// pair and on the direction.
+    Lossy(Share),
+    /// Servers that run the image of the canary wave die some time after each start, until it is taken back.
+    BadImage(Share),
+    /// Nothing of the log on a host's disk gets to its archive for a while.
+    StuckArchive(Share),
+    /// What controllers record in takes nothing from now on, or takes everything again.
+    ControlStore(Storage),
+    /// Wall clocks jump: those of hosts, and that of every controller.
+    ClockJump {
+        /// Of a hundred hosts.
+        #[serde(default = "all")]
+        percent: u64,
+        /// By so many seconds; below 0: back.
+        by_s: i64,
+    },
     /// Agents are stopped and started again; servers run on.
     RestartAgents(Share),
     /// All streams of agents end, and agents dial again.
@@ -174,6 +205,15 @@ pub struct Share {
     /// Only in this zone.
     #[serde(default)]
     pub zone: Option<String>,
+    /// Only in this rack.
+    #[serde(default)]
+    pub rack: Option<String>,
+    /// Only in this region, counted from 1.
+    #[serde(default)]
+    pub region: Option<u8>,
+    /// Where links lose packets: of a hundred pairs, so many, for each direction.
+    #[serde(default = "all")]
+    pub pairs_percent: u64,
     /// It begins within this, at one for each.
     #[serde(default)]
     pub within: Lasting,
@@ -209,6 +249,12 @@ pub enum Expect {
     PromotionsMin(u64),
     /// So many servers were started at most.
     StartsMax(u64),
+    /// So many members at most were copied anew from another, of a hundred services.
+    CopiesMaxPercent(u64),
+    /// At no moment that is drawn clients of more services could not write, of a hundred.
+    DownMaxPercent(u64),
+    /// Some page says this.
+    Tells(String),
     /// Storage was asked for half again as much as it bears, or more, for so many seconds at most.
     OverloadMaxS(u64),
     /// So many cells at least were in this posture at some time, in hundredths.
@@ -256,6 +302,8 @@ pub enum Here {
     WorstOutage,
     /// Servers that were started.
     Starts,
+    /// Members that were copied anew from another.
+    Copies,
 }
 
 impl Script {
@@ -305,6 +353,12 @@ impl Script {
         if shape.zones == 0 || usize::from(shape.zones) > zones {
             return bounds(format!("zones: 1 to {zones}, not {}", shape.zones));
         }
+        if !(1..=REGIONS_MAX).contains(&shape.regions) {
+            return bounds(format!("regions: 1 to {REGIONS_MAX}, not {}", shape.regions));
+        }
+        if shape.canary_percent > 100 {
+            return bounds(format!("canary_percent: 0 to 100, not {}", shape.canary_percent));
+        }
         let kind = evenkeel_kinds::KINDS[0];
         if let Some(plan) = shape.plans.keys().find(|plan| kind.plan(plan).is_none()) {
             return bounds(format!("plans: there is no plan {plan}"));
@@ -326,6 +380,21 @@ impl Script {
             if share.percent > 100 {
                 return Err(format!("timeline: percent is 0 to 100, not {}", share.percent));
             }
+            let (racks, regions) = (self.fleet.racks, self.fleet.regions);
+            if let Some(region) = share.region.filter(|region| !(1..=regions).contains(region)) {
+                return Err(format!("timeline: there is no region {region}; there are {regions}"));
+            }
+            let is = |rack: &str, zone: &str| {
+                let number = rack.strip_prefix(zone).and_then(|n| n.parse::<u8>().ok());
+                number.is_some_and(|number| (1..=racks).contains(&number))
+            };
+            if let Some(rack) = &share.rack
+                && !zones.iter().any(|zone| is(rack, zone))
+            {
+                return Err(format!(
+                    "timeline: there is no rack {rack}; each zone has {racks} (a1, a2 ...)"
+                ));
+            }
             match &share.zone {
                 Some(zone) if !zones.contains(&zone.as_str()) => Err(format!(
                     "timeline: there is no zone {zone}; there are: {}",
@@ -342,9 +411,18 @@ impl Script {
             What::PowerOff(share)
             | What::KillServers(share)
             | What::CutOff(share)
+            | What::Lossy(share)
+            | What::BadImage(share)
+            | What::StuckArchive(share)
             | What::RestartAgents(share)
             | What::CutStreams(share) => some(share),
-            What::Storage(_) | What::KillControllers { .. } => Ok(()),
+            What::ClockJump { percent, .. } if *percent > 100 => {
+                Err(format!("timeline: percent is 0 to 100, not {percent}"))
+            }
+            What::Storage(_)
+            | What::ControlStore(_)
+            | What::ClockJump { .. }
+            | What::KillControllers { .. } => Ok(()),
         })
     }
 }

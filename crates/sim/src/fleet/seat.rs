@@ -14,7 +14,7 @@ use evenkeel_core::driver::Process;
 use evenkeel_core::goal::Goal;
 use evenkeel_core::id::{MemberId, Revision, ServiceId, Term};
 use evenkeel_core::incident::chain::Step;
-use evenkeel_core::journal::Topic;
+use evenkeel_core::journal::{self, Topic};
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::report::{Answer, FromAgent, Hello, Question, Sight, ToAgent};
@@ -25,8 +25,11 @@ use evenkeel_store::memory::Memory;
 
 use super::host::{Host, Member, Slot};
 use super::ledger::Service;
+use super::replay::Replay;
 use super::storage::View;
 use super::tally::Tally;
+use crate::budgets::Budgets;
+use crate::mutation::Mutation;
 use crate::prng::Prng;
 use crate::report::Invariant;
 
@@ -65,6 +68,14 @@ pub(super) enum Event {
     Agent(usize, bool),
     /// A host is on one side of a partition from now on.
     Side(usize, u8),
+    /// So many of a hundred links of a host lose packets from now on.
+    Ill(usize, u8),
+    /// Nothing of a host's log gets to its archive from now on, or again everything.
+    Stuck(usize, bool),
+    /// A server dies of the image that it runs from.
+    Spoil(MemberId),
+    /// The bad image was taken back.
+    ImageIsGood,
     /// An agent's stream ends.
     Cut(usize),
     /// A mind wakes, since what its member is connected with changed.
@@ -115,11 +126,23 @@ pub(super) struct Seat {
     pub deliveries: Vec<Delivery>,
     pub tally: Tally,
     pub chance: Prng,
+    /// What is allowed, whatever the cell was told.
+    pub allowed: Policy,
+    pub budgets: Budgets,
+    pub replay: Replay,
+    /// The rule that is broken on purpose.
+    pub mutation: Option<Mutation>,
+    /// Where it is, counted from 1.
+    pub region: u8,
+    /// Whether the canary image is bad.
+    pub bad_image: bool,
+    /// Whether the controller's store takes anything.
+    pub takes_records: bool,
 }
 
 impl Seat {
     pub fn new(number: u32, setup: Setup, hosts: Vec<Host>, seed: u64, keeps: bool) -> Self {
-        let cell = Some(fresh(&setup));
+        let (cell, allowed) = (Some(fresh(&setup)), setup.policy.clone());
         Self {
             number,
             setup,
@@ -149,6 +172,13 @@ impl Seat {
             deliveries: Vec::new(),
             tally: Tally::default(),
             chance: Prng::new(seed, &format!("cell {number}")),
+            allowed,
+            budgets: Budgets::default(),
+            replay: Replay::default(),
+            mutation: None,
+            region: 1,
+            bad_image: false,
+            takes_records: true,
         }
     }
 
@@ -219,6 +249,10 @@ impl Seat {
             Event::Power(host, on) => self.power(host, on),
             Event::Agent(host, on) => self.agent(host, on),
             Event::Side(host, side) => self.part(host, side),
+            Event::Ill(host, percent) => self.ail(host, percent),
+            Event::Stuck(host, stuck) => self.archive_sticks(host, stuck),
+            Event::Spoil(member) => self.spoil(member),
+            Event::ImageIsGood => self.bad_image = false,
             Event::Cut(host) => {
                 if let Some(link) = self.hosts[host].link {
                     self.close(link);
@@ -264,15 +298,23 @@ impl Seat {
 
     fn turn(&mut self, inbox: &[Entry]) {
         let Some(cell) = self.cell.as_mut() else { return };
-        let Turn { writes, sends, wake_at, edges } = cell.turn(self.now, inbox);
+        let Turn { mut writes, sends, wake_at, edges } = cell.turn(self.now, inbox);
         self.tally.counts.edges.take(&edges);
         self.wake = wake_at.map(|at| at.max(self.now + TICK));
         self.tally.turn(&writes, &sends);
+        if !self.takes_records && !writes.is_empty() {
+            // What is not recorded is not done: its shell halts, and is started again until it can go on.
+            return self.halt(None);
+        }
+        if self.store.is_some() && !writes.is_empty() {
+            self.keep(&mut writes.rows, &writes.journal);
+        }
         if let Some(store) = self.store.as_mut().filter(|_| !writes.is_empty()) {
             store.commit(self.setup.cell, &writes).expect("memory does not fail");
         }
         for entry in &writes.journal {
             self.tally.recorded(self.now, entry);
+            self.hold_to_budgets(entry);
             if entry.topic == Topic::Decision {
                 self.tally.decided(&entry.text);
             }
@@ -288,6 +330,9 @@ impl Seat {
                 let Some(&host) = self.links.get(&link) else { return };
                 let reached = &self.hosts[host];
                 if reached.link == Some(link) && reached.on && reached.agent && reached.side == 0 {
+                    if self.budgets.sent(host, &message) {
+                        self.hold(Invariant::BudgetsKept, self.budgets.hold_jobs(&self.allowed));
+                    }
                     self.hear(host, message);
                 }
             }
@@ -296,6 +341,29 @@ impl Seat {
             Send::Alert(delivery) => self.deliveries.push(delivery),
             // What was refused is not there, and is missed in the end.
             Send::Reply { .. } => {}
+        }
+    }
+
+    /// What begins is within its budgets.
+    fn hold_to_budgets(&mut self, entry: &journal::Entry) {
+        let (cell, now) = (self.cell.as_ref(), self.now);
+        let place = |name: &str| {
+            let cell = cell?;
+            let host = cell.service(name, now)?.members.first()?.host.clone();
+            let zone = cell.host(&host, now)?.zone;
+            Some((host, zone))
+        };
+        let rules = (&self.allowed, &*self.setup.remedies);
+        if let Some(said) = self.budgets.recorded(entry, rules, place) {
+            self.hold(Invariant::BudgetsKept, said);
+        }
+    }
+
+    /// Something was looked at.
+    pub fn hold(&mut self, invariant: Invariant, said: Result<(), String>) {
+        self.tally.check(invariant);
+        if let Err(what) = said {
+            self.tally.broke(invariant, what);
         }
     }
 
@@ -337,7 +405,7 @@ impl Seat {
         let host = &self.hosts[member.host];
         match member.server.process {
             _ if !host.on => Sight::Unreachable,
-            _ if host.side != self.hosts[from].side => Sight::Silent,
+            _ if !self.reaches(from, member.host) => Sight::Silent,
             Process::Running { .. } => Sight::Answered,
             Process::Frozen { .. } => Sight::Silent,
             Process::None | Process::Leftovers { .. } => Sight::Refused,
@@ -367,7 +435,7 @@ impl Seat {
         if host.link.is_some() || !host.on || !host.agent {
             return;
         }
-        if host.side != 0 || self.cell.is_none() {
+        if !self.hears(n) || self.cell.is_none() {
             return self.at(REDIAL, Event::Dial(n));
         }
         self.link += 1;
@@ -392,6 +460,7 @@ impl Seat {
 
     /// An agent has no stream any more.
     pub fn lose(&mut self, n: usize) {
+        self.budgets.lost(n);
         if let Some(link) = self.hosts[n].link.take() {
             self.links.remove(&link);
             self.hosts[n].welcome = None;
@@ -408,6 +477,11 @@ impl Seat {
 
     /// The controller's process ends, and begins again after a while.
     pub fn kill_controller(&mut self, away: Option<Span>) {
+        self.hold_to_records();
+        self.halt(away);
+    }
+
+    fn halt(&mut self, away: Option<Span>) {
         if self.cell.take().is_none() {
             return;
         }
@@ -422,6 +496,9 @@ impl Seat {
     /// A controller begins with what is recorded.
     fn begin(&mut self) {
         let Some(store) = &self.store else { return };
+        if !self.takes_records {
+            return self.at(RESTART, Event::Begin);
+        }
         self.tally.check(Invariant::ControllersGoOn);
         let rows = store.load_cell(self.setup.cell).expect("memory does not fail");
         match Cell::load(self.setup.clone(), &rows) {
@@ -483,12 +560,12 @@ pub(super) fn hello(host: &Host, cell: u32) -> Hello {
     Hello {
         host: host.name.clone(),
         zone: super::ZONES[host.zone % super::ZONES.len()].to_owned(),
-        rack: None,
+        rack: host.rack.clone(),
         address: "127.0.0.1".to_owned(),
         pid: 1,
         boot: format!("boot {cell}.{}", host.boots),
         release: "sim".to_owned(),
-        image: Some("image".to_owned()),
+        image: Some(host.image.to_owned()),
         version: None,
         store: None,
         checks: Vec::new(),

@@ -8,6 +8,7 @@ use evenkeel_core::time::{Span, Time};
 use super::host::per_min;
 use super::seat::{Event, Seat};
 use super::{OVERLOADED, UNREACHABLE};
+use crate::report::Invariant;
 use evenkeel_core::id::{MemberId, ServiceId};
 
 /// Segments that one file on its way comes to in a second.
@@ -138,31 +139,55 @@ impl Seat {
     pub fn storage_turns(&mut self, up: bool) {
         self.storage.up = up;
         for n in 0..self.hosts.len() {
-            let (now, jitter) = (self.now, self.chance.below(TRY_MAX));
-            let disk = &mut self.hosts[n].disk;
-            disk.settle(now);
-            if up && disk.since.is_none() {
-                continue;
-            }
-            match up {
-                false => {
-                    if disk.since.is_none() {
-                        (disk.since, disk.waiting, disk.at) = (Some(now), 0, now);
-                        self.usual_per_min -= disk.per_min;
-                    }
-                    (disk.trouble, disk.pushes) = (Some(UNREACHABLE), false);
-                    self.at(Span(jitter), Event::Survey(n));
-                }
-                true => {
-                    // It failed again and again until now, and tries again when it would have.
-                    for _ in 0..6 {
-                        disk.pace.failed(UNREACHABLE, jitter * 999 / TRY_MAX, now);
-                    }
-                    (disk.pushes, disk.taken) = (true, now);
-                    self.at(Span(jitter), Event::Survey(n));
-                }
+            if !self.hosts[n].disk.stuck {
+                self.archive_turns(n, up);
             }
         }
+    }
+
+    /// Nothing of a host's log gets to its archive from now on, or again everything.
+    pub fn archive_sticks(&mut self, n: usize, stuck: bool) {
+        self.hosts[n].disk.stuck = stuck;
+        if self.storage.up {
+            self.archive_turns(n, !stuck);
+        }
+    }
+
+    fn archive_turns(&mut self, n: usize, up: bool) {
+        let (now, jitter) = (self.now, self.chance.below(TRY_MAX));
+        let disk = &mut self.hosts[n].disk;
+        disk.settle(now);
+        if up && disk.since.is_none() {
+            return;
+        }
+        match up {
+            false => {
+                if disk.since.is_none() {
+                    (disk.since, disk.waiting, disk.at) = (Some(now), 0, now);
+                    self.usual_per_min -= disk.per_min;
+                }
+                (disk.trouble, disk.pushes) = (Some(UNREACHABLE), false);
+                self.at(Span(jitter), Event::Survey(n));
+            }
+            true => {
+                // It failed again and again until now, and tries again when it would have.
+                for _ in 0..6 {
+                    disk.pace.failed(UNREACHABLE, jitter * 999 / TRY_MAX, now);
+                }
+                (disk.pushes, disk.taken) = (true, now);
+                self.at(Span(jitter), Event::Survey(n));
+            }
+        }
+    }
+
+    /// A member's log that waits is given up.
+    pub fn give_up(&mut self, id: MemberId) {
+        let Some(n) = self.member(id).map(|member| member.host) else { return };
+        let now = self.now;
+        let disk = &mut self.hosts[n].disk;
+        disk.settle(now);
+        let share = disk.pending(per_min(id), now) / super::host::SEGMENT_BYTES;
+        disk.waiting = disk.waiting.saturating_sub(share);
     }
 
     /// A host's disk and log are looked at; what is told of them is told.
@@ -174,6 +199,10 @@ impl Seat {
         if self.hosts[n].disk.pushes && self.hosts[n].on {
             self.push(n);
         }
+        let full = self.hosts[n].disk.room(now).free == 0;
+        let said =
+            if full { Err(format!("a disk of {} is full", self.hosts[n].name)) } else { Ok(()) };
+        self.hold(Invariant::DisksNeverFull, said);
         let host = &mut self.hosts[n];
         let turned = host.disk.look(now);
         let (face, level) = (host.disk.face(now), host.disk.level);

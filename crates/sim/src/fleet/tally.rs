@@ -20,6 +20,8 @@ pub(super) struct Tally {
     pub counts: Counts,
     pub promotions: u64,
     pub starts: u64,
+    /// Members that were copied from another.
+    pub copies: u64,
     /// Bytes that were acknowledged and are gone.
     pub lost: u64,
     /// The first thing that must never be otherwise and was.

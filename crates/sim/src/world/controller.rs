@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use evenkeel_core::cell::{Cell, Entry, Send, Setup};
 use evenkeel_core::goal::{Role, Want};
+use evenkeel_core::journal;
 use evenkeel_core::order::Order;
 use evenkeel_core::report::ToAgent;
 use evenkeel_core::route::ToGateway;
@@ -33,6 +34,7 @@ impl World {
             self.store.commit(CELL, &turn.writes).expect("memory does not fail");
             self.counts.transitions += turn.writes.journal.len() as u64;
             for entry in &turn.writes.journal {
+                self.hold_to_budgets(entry);
                 self.note(|| Line::Journal(entry.clone()));
             }
             if self.crash_next == Some(Fault::KillAfterRecord) {
@@ -70,6 +72,22 @@ impl World {
                 self.cell_wake = Some(at);
                 self.at(at.since(self.now), Event::WakeCell(self.cell_life));
             }
+        }
+    }
+
+    /// What begins is within its budgets.
+    fn hold_to_budgets(&mut self, entry: &journal::Entry) {
+        let (now, rules) = (self.now, (&self.options.policy, &*self.options.remedies));
+        let place = |name: &str| {
+            let cell = self.cell.as_ref()?;
+            let host = cell.service(name, now)?.members.first()?.host.clone();
+            let zone = cell.host(&host, now)?.zone;
+            Some((host, zone))
+        };
+        let Some(said) = self.budgets.recorded(entry, rules, place) else { return };
+        self.check(Invariant::BudgetsKept);
+        if let Err(text) = said {
+            self.fail(Invariant::BudgetsKept, text);
         }
     }
 

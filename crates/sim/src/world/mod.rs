@@ -36,6 +36,7 @@ use evenkeel_core::view;
 use evenkeel_store::Store;
 use evenkeel_store::memory::Memory;
 
+use crate::budgets::Budgets;
 use crate::model::{Machine, Shared, Work, open, row_at};
 use crate::mutation::Mutation;
 use crate::prng::Prng;
@@ -286,6 +287,7 @@ pub struct World {
     pub writes: u64,
     /// What a report tells.
     pub counts: Counts,
+    budgets: Budgets,
     /// Rows that clients wrote.
     rows: u64,
 }
@@ -328,6 +330,7 @@ impl World {
             busy: 0,
             writes: 0,
             counts: Counts::default(),
+            budgets: Budgets::default(),
             rows: 1,
             options,
         };

@@ -1,7 +1,10 @@
 //! Scenarios at scale: each holds with a fleet that is small enough for a test, and comes to the same on any
 //! number of threads.
 
+use evenkeel_sim::Mutation;
+use evenkeel_sim::edges::Edges;
 use evenkeel_sim::fleet::{BUNDLED, How, Outcome, Script, bundled, html, run};
+use evenkeel_sim::report::{Checked, Invariant};
 
 fn play(name: &str, services: u32, threads: usize) -> Outcome {
     let text = bundled(name).expect("it is bundled").text;
@@ -12,11 +15,30 @@ fn play(name: &str, services: u32, threads: usize) -> Outcome {
 
 #[test]
 fn every_bundled_scenario_holds() {
+    let mut edges = Edges::default();
     for scenario in BUNDLED {
-        let services = if scenario.name == "s3-outage-2017" { 300 } else { 600 };
+        let services = match scenario.name {
+            "s3-outage-2017" | "stuck-archive-2021" => 300,
+            _ => 600,
+        };
         let outcome = play(scenario.name, services, 0);
         assert_eq!(outcome.held(), Ok(()), "{}", scenario.name);
         assert_eq!(outcome.report.services, u64::from(services), "{}", scenario.name);
+        edges.add(&outcome.report.edges);
+    }
+    // What each of them is there for happens in one at least.
+    println!("edges: {}", edges.summary());
+    let missed: Vec<String> = edges.missed().iter().map(ToString::to_string).collect();
+    for edge in [
+        "host: Uncertain -> Down by ConfirmedDown",
+        "service health: Healthy -> Unavailable by ConfirmedDown",
+        "service health: Unavailable -> Healthy by WriteProven",
+        "member: Failed -> CrashLooping by BudgetSpent",
+        "member: Starting -> Recovering by Replaying",
+        "incident: Paged -> Acknowledged by Acknowledge",
+        "incident: Acknowledged -> Resolved by Fine",
+    ] {
+        assert!(!missed.contains(&edge.to_owned()), "no scenario takes {edge}");
     }
 }
 
@@ -35,13 +57,33 @@ fn one_seed_gives_one_report_on_any_number_of_threads() {
     assert_ne!(digest(1, 3), digest(1, 4));
 }
 
+/// Storage is away for two hours, and what waited comes back.
+fn storage_away(naive: bool) -> Outcome {
+    let text =
+        SMALL.replace("lasts = '4 min'", "lasts = '160 min'\nstorage_per_thousand = 1000").replace(
+            "{ at = '40 s', storage = 'down' }",
+            "{ at = '40 s', storage = 'down' }, { at = '120 min', storage = 'up' }",
+        );
+    let script = Script::parse("away", &text).expect("a good script");
+    run(&script, &How { naive, ..How::default() }, &mut |_| {})
+}
+
 #[test]
 fn a_page_has_everything_and_fetches_nothing() {
     let outcome = play("zone-loss", 300, 0);
-    let page = html(&outcome, 1.0, 1 << 20, &[(100, 0.5)]);
+    let page = html(&outcome, 1.0, 1 << 20, &[(100, 0.5)], None);
     for part in ["Everything held", "<svg", "lose their power", "one writer at a time"] {
         assert!(page.contains(part), "{part}");
     }
+    assert!(!page.contains("Where nobody holds back"));
+    let (held, naive) = (storage_away(false), storage_away(true));
+    let beside = html(&held, 1.0, 1 << 20, &[], Some(&naive));
+    for part in ["Where nobody holds back", "everything well again"] {
+        assert!(beside.contains(part), "{part}");
+    }
+    // The dependency would be pushed over, and is not.
+    assert!(naive.storage_overloaded_seconds > held.storage_overloaded_seconds * 10);
+    assert!(naive.storage_worst_percent > 1_000 && held.storage_worst_percent < 1_000);
     let fetched = ["<script", "src=", "url(", "<link"];
     assert!(fetched.iter().all(|part| !page.contains(part)));
 }
@@ -56,7 +98,56 @@ fn what_cannot_be_run_is_refused_by_name() {
     assert!(error("ha = 20", "nonsense = 20").contains("there is no plan nonsense"));
     assert!(error("services = 10000", "services = 0").contains("services: 1 to"));
     assert!(error("zone = \"a\"", "zone = \"x\"").contains("no zone x; there are: a, b, c"));
+    assert!(error("zone = \"a\"", "rack = \"a1\"").contains("no rack a1; each zone has 0"));
+    assert!(error("zone = \"a\"", "region = 2").contains("no region 2; there are 1"));
     let pager = "power_off = { zone = \"a\", lasts = \"20 min\", and_up_to = \"10 min\" }";
     let other = "channel = { name = \"fax\", is = \"hangs\" }";
     assert!(error(pager, other).contains("there is no channel fax"));
+}
+
+/// Two cells, with hosts that lose their power, and storage that gives no answer.
+const SMALL: &str = "
+title = 'a'
+story = 'b'
+timeline = [
+    { at = '10 s', power_off = { zone = 'a', lasts = '30 s', and_up_to = '10 s' } },
+    { at = '40 s', storage = 'down' },
+]
+[fleet]
+services = 60
+per_cell = 30
+plans = { ha = 50 }
+lasts = '4 min'
+channels = ['pager']
+[policy]
+cell_emergencies_max = 2
+incidents = { archive_after = 60000 }
+";
+
+#[test]
+fn every_rule_that_is_broken_is_found_by_its_checker() {
+    let script = Script::parse("small", SMALL).expect("a good script");
+    let play = |mutation| {
+        let outcome = run(&script, &How { mutation, ..How::default() }, &mut |_| {});
+        let of = |(rule, all): (&Invariant, &Checked)| (all.broken > 0).then_some(*rule);
+        let broken: Vec<Invariant> = outcome.report.invariants.iter().filter_map(of).collect();
+        for rule in [Invariant::BudgetsKept, Invariant::JournalReplays, Invariant::GoalsAreReached]
+        {
+            let looks = outcome.report.invariants.get(&rule).map_or(0, |looks| looks.checked);
+            assert!(looks > 0, "{rule} is not looked at");
+        }
+        (broken, outcome.broken)
+    };
+    assert_eq!(play(None), (vec![], None));
+    let rules = [
+        (Mutation::NoBudgets, Invariant::BudgetsKept, "2 are allowed"),
+        (Mutation::ForgetsRow, Invariant::JournalReplays, "and recorded is"),
+        (Mutation::NeverBack, Invariant::GoalsAreReached, "does not run"),
+        (Mutation::TellsEach, Invariant::PeopleAreTold, "told again"),
+    ];
+    for (mutation, rule, words) in rules {
+        let (broken, told) = play(Some(mutation));
+        assert!(broken.contains(&rule), "{mutation:?}: {broken:?} {told:?}");
+        assert!(told.as_ref().is_some_and(|told| told.contains(words)), "{mutation:?}: {told:?}");
+    }
 }

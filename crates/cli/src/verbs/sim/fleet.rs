@@ -20,6 +20,9 @@ const SMALLER: [u32; 3] = [1000, 100, 10];
 /// Fewer services than this say little about what many cost.
 const SMALLEST: u32 = 1_000;
 
+/// What is set beside it where nobody holds back has so many services at most: what it shows is of a hundred.
+const NAIVE_MAX: u32 = 100_000;
+
 /// What is asked of a run.
 #[derive(Debug)]
 pub struct Asked<'a> {
@@ -47,7 +50,8 @@ pub fn run(script: &Script, asked: &Asked<'_>, context: &Context) -> Result<(), 
     let held = outcome.held();
     if let Some(file) = asked.report {
         let others = smaller(script, &asked.how, &outcome);
-        let page = fleet::html(&outcome, wall_seconds, rss_bytes, &others);
+        let naive = naive(script, &asked.how, &outcome);
+        let page = fleet::html(&outcome, wall_seconds, rss_bytes, &others, naive.as_ref());
         std::fs::write(file, page).map_err(|error| {
             let text = format!("the page cannot be written to {}: {error}", file.display());
             Failure::new(Kind::Failed, text)
@@ -101,6 +105,15 @@ fn smaller(script: &Script, how: &How, outcome: &Outcome) -> Vec<(u64, f64)> {
             (outcome.report.services, wall.as_secs_f64())
         })
         .collect()
+}
+
+/// The same scenario where nobody holds back, for the page; none where that is what was run, or where nothing was
+/// asked of storage.
+fn naive(script: &Script, how: &How, outcome: &Outcome) -> Option<Outcome> {
+    let asked = !how.naive && outcome.storage_worst_percent > 0;
+    let services = u32::try_from(outcome.report.services).unwrap_or(u32::MAX).min(NAIVE_MAX);
+    let how = How { naive: true, services: Some(services), ..how.clone() };
+    asked.then(|| play(script, &how).0)
 }
 
 fn tell(script: &Script, outcome: &Outcome, wall_seconds: f64, rss_bytes: u64) {

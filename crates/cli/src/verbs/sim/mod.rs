@@ -388,6 +388,7 @@ impl Run {
             services: self.services,
             threads: self.threads,
             naive: self.naive,
+            mutation: None,
         };
         let asked = fleet::Asked { how, report: self.report.as_deref() };
         fleet::run(&script, &asked, context)

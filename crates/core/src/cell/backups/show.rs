@@ -123,7 +123,7 @@ impl Cell {
         if let Some(said) = said(service)
             && let Some(since) = said.behind_since
         {
-            let lag = Moment::of_millis(now.0).since(since);
+            let lag = self.waited(service.row.id, since, now);
             let severity = if lag > BEHIND_LONG { Severity::Critical } else { Severity::Warning };
             let why = said.trouble.as_deref().map_or(String::new(), |why| format!(": {why}"));
             let text = format!("its log waits for its archive for {lag}{why}");

@@ -17,7 +17,7 @@ use crate::id::ServiceId;
 use crate::incident::{Domain, Sort, Subject};
 use crate::moment::Moment;
 use crate::report;
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// The repositories that take nothing of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ impl Cell {
         let rules = &self.setup.policy.incidents;
         let failing = self.state.incidents.failing.get(&id);
         let waiting = said.behind_since.map(|since| {
-            let waited = Moment::of_millis(now.0).since(since);
+            let waited = self.waited(id, since, now);
             (rules.archive_after.0.saturating_sub(waited.0), "archive-current")
         });
         let uneven = failing.map(|failing| {
@@ -104,6 +104,20 @@ impl Cell {
         let due = Time(now.0.saturating_add(left));
         self.state.timers.insert((due, Due::Service(id)));
         None
+    }
+
+    /// For how long log waits that its agent says waits since a moment. That is on the agent's wall clock, which may
+    /// jump, or be ahead of what this cell goes by: where the cell heard itself that a repository takes nothing, that
+    /// bounds it. What was so when the controller began is believed.
+    pub(in crate::cell) fn waited(&self, id: ServiceId, since: Moment, now: Time) -> Span {
+        let told = Moment::of_millis(now.0).since(since);
+        let failing = self.state.incidents.failing.get(&id).map(|failing| failing.since);
+        let heard = failing.filter(|at| *at > self.state.began + self.setup.policy.start_grace);
+        match heard.map(|at| now.since(at)) {
+            Some(heard) if since.millis() > now.0 => heard,
+            Some(heard) => told.min(heard),
+            None => told,
+        }
     }
 
     /// Whether it is told already: a controller that began anew does not wait once more.
