@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::archiving::Archiving;
 use super::checking::Checking;
+use super::limits::{CALL_LONG, HUNG_AFTER, RETRY_MAX, RETRY_SOON, RETRY_STEP, START_MAX};
 use super::part::{self, Part};
 pub use super::perform::Call;
 use super::perform::Outcome;
-use super::reconcile::{self, Action, Every, Next, Rounds, Seen};
+use super::reconcile::{self, Action, Every, Next, Rounds, Seen, running};
 use super::scripting::Scripting;
 use super::stored::Stored;
 use crate::check::{Check, Pace, Thresholds};
@@ -19,19 +20,6 @@ use crate::machine;
 use crate::member::{Event, Machine, State};
 use crate::report;
 use crate::time::{Span, Time};
-
-/// A server that answers nothing for this long is hung. Shorter is a busy disk.
-const HUNG_AFTER: Span = Span::secs(5);
-/// A server that was started and never came up in this time is hung.
-const START_MAX: Span = Span::secs(60);
-/// First wait after a call that failed, doubled for each further one in a row.
-const RETRY_STEP: Span = Span::millis(500);
-/// The same, where another's work is waited for.
-const RETRY_SOON: Span = Span::millis(50);
-/// Longest such wait.
-const RETRY_MAX: Span = Span::secs(30);
-/// A call that takes longer is told of.
-const CALL_LONG: Span = Span::secs(30);
 
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -575,10 +563,7 @@ impl Member {
         self.trouble = None;
     }
 
-    /// Moves its machine.
-    ///
-    /// # Panics
-    /// When the step is not legal, which is a mistake in this file.
+    /// Moves its machine. A step that is not legal is a mistake in this file, and panics.
     fn event(&mut self, event: Event) {
         let was = self.seen.state;
         self.seen.state =
@@ -631,10 +616,4 @@ impl Member {
             script: self.stored.script.clone(),
         }
     }
-}
-
-/// States in which a process of it is meant to be there.
-const fn running(state: State) -> bool {
-    use State as S;
-    matches!(state, S::Starting | S::Recovering | S::Following | S::Ready | S::Hung)
 }

@@ -15,6 +15,7 @@ mod checking;
 mod guarding;
 mod herd;
 mod importing;
+mod limits;
 mod member;
 mod part;
 mod perform;

@@ -389,3 +389,9 @@ pub(super) fn due(last: Time, every: Span, action: Action, now: Time) -> Next {
 pub const fn version(goal: &Goal) -> (Term, Revision) {
     (goal.term, goal.revision)
 }
+
+/// States in which a process of it is meant to be there.
+pub const fn running(state: State) -> bool {
+    use State as S;
+    matches!(state, S::Starting | S::Recovering | S::Following | S::Ready | S::Hung)
+}
