@@ -47,7 +47,7 @@ use evenkeel_core::procedure::Procedure;
 use evenkeel_core::remedy::Remedies;
 use evenkeel_store::Store;
 
-pub use cell_thread::{AlertPort, Alerts, Teller};
+pub use cell_thread::{AlertPort, Alerts, LoadError, Teller, load as load_cells};
 pub use clock::{Wall, wall};
 pub use credential::{Error as CredentialError, FleetKey};
 pub use drills::{Access, Driller, Measured};

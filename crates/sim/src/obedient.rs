@@ -107,10 +107,21 @@ impl Obedient {
     }
 
     fn made(number: u32, shape: Shape, keeps: bool) -> Self {
+        Self::install(setup(number), 0, Time(1), shape, keeps)
+    }
+
+    /// One of a fleet's cells, whose rows are kept: hosts' names go on from those of the cells before it.
+    #[must_use]
+    pub fn of_fleet(setup: Setup, first_host: u64, now: Time, shape: Shape) -> Self {
+        Self::install(setup, first_host, now, shape, true)
+    }
+
+    fn install(setup: Setup, first_host: u64, now: Time, shape: Shape, keeps: bool) -> Self {
         let hosts = usize::try_from(shape.hosts).unwrap_or(usize::MAX);
+        let number = setup.cell.0;
         let mut fleet = Self {
-            cell: Cell::new(setup(number)),
-            now: Time(1),
+            cell: Cell::new(setup),
+            now,
             recorded: Recorded::default(),
             number,
             archives: shape.archives,
@@ -119,7 +130,8 @@ impl Obedient {
             beats: 0,
             kept: keeps.then(Kept::default),
         };
-        fleet.settle((1..=u64::from(shape.hosts)).flat_map(hello).collect());
+        let named = |host| hello(Link(host), first_host + host);
+        fleet.settle((1..=u64::from(shape.hosts)).flat_map(named).collect());
         fleet.settle(vec![gateway()]);
         if shape.archives {
             fleet.settle(vec![repository()]);
@@ -308,7 +320,9 @@ fn order(order: Order) -> Entry {
     Entry::Order { ticket: 0, by: "bench".to_owned(), order }
 }
 
-fn gateway() -> Entry {
+/// The beginning of a gateway's stream.
+#[must_use]
+pub fn gateway() -> Entry {
     let message = FromGateway::Hello {
         gateway: "g".to_owned(),
         address: "127.0.0.1".to_owned(),
@@ -325,8 +339,16 @@ fn repository() -> Entry {
 
 /// The beginning of a host's stream.
 #[must_use]
-pub fn hello(host: u64) -> [Entry; 2] {
-    let hello = Hello {
+pub fn hello(link: Link, host: u64) -> [Entry; 2] {
+    let none = FromAgent::Members { whole: true, members: Vec::new() };
+    let hello = FromAgent::Hello(host_hello(host));
+    [Entry::Agent { link, message: hello }, Entry::Agent { link, message: none }]
+}
+
+/// What a host says of itself.
+#[must_use]
+pub fn host_hello(host: u64) -> Hello {
+    Hello {
         host: format!("h{host}"),
         zone: ["a", "b", "c"][usize::try_from(host % 3).unwrap_or(0)].to_owned(),
         rack: None,
@@ -339,14 +361,12 @@ pub fn hello(host: u64) -> [Entry; 2] {
         store: None,
         checks: Vec::new(),
         poolers: false,
-    };
-    let link = Link(host);
-    let none = FromAgent::Members { whole: true, members: Vec::new() };
-    [Entry::Agent { link, message: FromAgent::Hello(hello) }, Entry::Agent { link, message: none }]
+    }
 }
 
 /// A member that serves; without an archive with the finding every service of the plan has then.
-fn ready(goal: &Goal, now: Time) -> Member {
+#[must_use]
+pub fn ready(goal: &Goal, now: Time) -> Member {
     let bare = || check::Result {
         check: "archive-configured".to_owned(),
         severity: check::Severity::Note,

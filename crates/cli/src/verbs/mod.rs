@@ -157,7 +157,7 @@ impl Verb {
             Self::Store(verb) => verb.run(context),
             Self::Demo(verb) => verb.run(),
             Self::Sim(verb) => verb.run(context),
-            Self::Bench(verb) => verb.run(),
+            Self::Bench(verb) => verb.run(context),
             Self::Controller(verb) => verb.run(context),
             Self::Agent(verb) => verb.run(),
             Self::Gateway(verb) => verb.run(),

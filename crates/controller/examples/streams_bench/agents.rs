@@ -24,7 +24,7 @@ const LATE: Duration = Duration::from_millis(1500);
 /// Parts of a beat's interval in which some of the hosts beat.
 const SLOTS: usize = 200;
 /// Streams that are opened at once.
-const DIALLING: usize = 32;
+const DIALLING: usize = 1_024;
 /// Deaths are so far apart, all sorts together: the fleet as a whole stays well.
 const APART: Duration = Duration::from_millis(20);
 /// Every death is known by then, or counts as missed.

@@ -33,7 +33,8 @@ use beats::Beats;
 pub(crate) use item::{Item, Query};
 pub(crate) use outbox::{Cut, Outbox, Outgoing, outbox};
 pub use record::Error as LoadError;
-pub(crate) use record::{head, load};
+pub(crate) use record::head;
+pub use record::load;
 pub(crate) use whom::Whom;
 pub(crate) use worker::{Setting, recordings_of, spawn};
 

@@ -58,7 +58,10 @@ impl Record {
 
 /// Every cell as the store says it is, and whether there was any before. The first one is always there.
 /// The store is gone through once, and the cells of a store with a file by two threads.
-pub(crate) fn load(store: &dyn Store, setup: &Setup) -> Result<(Vec<Cell>, bool), Error> {
+///
+/// # Errors
+/// [`Error`] says what cannot be read, or names the first row that cannot be used.
+pub fn load(store: &dyn Store, setup: &Setup) -> Result<(Vec<Cell>, bool), Error> {
     let ids = store.cells().map_err(Error::Read)?;
     let mut cells = match (store.reads(), ids.get(ids.len() / 2)) {
         (Some(reads), Some(&middle)) if ids.len() > 1 => load_halves(&*reads, middle, setup)?,

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::find::Context;
 use crate::lasting;
 use crate::print;
 use crate::stage::Stage;
@@ -23,7 +24,7 @@ mod recovery;
 mod soak;
 mod usage;
 
-/// Measure. Prints JSON.
+/// Measure. Prints JSON, `engine` a table unless --json.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   evenkeel bench engine --services 100000
@@ -42,12 +43,15 @@ pub struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Memory of a quiet service in a cell, and the time of a turn that changes nothing.
-    Engine {
-        /// Services, spread over as many cells as their ports need.
-        #[arg(long, default_value_t = 100_000)]
-        services: u32,
-    },
+    /// The engine at any size: memory, durable transitions, a cold start, beats through real sockets, and how
+    /// soon deaths are known meanwhile. Starts nothing but itself. Less than a minute as it is.
+    #[command(after_help = "Examples:
+  evenkeel bench engine
+  evenkeel bench engine --services 1000000 --hosts 20000 --for 10m --dir /srv/scratch --json
+  evenkeel bench engine --services 100000 --only transitions")]
+    Engine(engine::Engine),
+    #[command(hide = true)]
+    EnginePart(engine::EnginePart),
     /// A real fleet on this machine: creates, kills, outages, cost at rest. Takes some minutes.
     Fleet {
         /// Services that are there at once.
@@ -135,9 +139,10 @@ enum Verb {
 
 impl Bench {
     /// Does it.
-    pub fn run(&self) -> Result<(), Failure> {
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
         match &self.verb {
-            Verb::Engine { services } => engine::run(*services),
+            Verb::Engine(verb) => verb.run(context),
+            Verb::EnginePart(part) => part.run(),
             Verb::Fleet { services, only } => fleet::run(*services, only),
             Verb::Backup { scale } => backup::run(*scale),
             Verb::Ha { trials, only } => ha::run(*trials, only),
