@@ -46,7 +46,8 @@ sim:
 	$(CARGO) run --release --locked --bin evenkeel -- sim swarm --seeds $(SEEDS)
 
 bench: target/release/evenkeel
-	target/release/evenkeel bench engine --services 100000
+	target/release/evenkeel bench engine --services 1000000 --json
+	EVENKEEL=target/release/evenkeel bench/transitions.py
 	$(CARGO) run --release --locked --package evenkeel-store --example commit_bench
 	target/release/evenkeel bench fleet --services 100
 	target/release/evenkeel bench ha

@@ -46,7 +46,7 @@ pub struct Limits {
 /// The longest permitted tail: the rows of 1.4 million transitions (of 850 bytes), so that at a
 /// million services a row comes to rest once for more than one change, and a start that reads a
 /// million rows and replays all of it takes about two seconds of one core: a second on two
-/// (`transitions_bench --longest-tail`). Twice as long would make a transition a third cheaper and a
+/// (`evenkeel bench engine`). Twice as long would make a transition a third cheaper and a
 /// start half as long again.
 pub const TAIL_RAW_MAX: u64 = 1_200_000_000;
 

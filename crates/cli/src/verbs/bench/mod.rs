@@ -27,7 +27,7 @@ mod usage;
 /// Measure. Prints JSON, `engine` a table unless --json.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  evenkeel bench engine --services 100000
+  evenkeel bench engine --services 1000000 --json
   evenkeel bench fleet --services 100
   evenkeel bench fleet --only create,kill
   evenkeel bench ha --trials 20

@@ -208,12 +208,10 @@ struct Bench {
 
 impl Bench {
     fn part(&self, what: &'static str, more: &[String]) -> Result<Part, Failure> {
-        let mut args = more.to_vec();
-        // Its own options first, as they belong to it.
-        args.extend(["--services".to_owned(), self.sizes.services.to_string()]);
-        args.extend(["--hosts".to_owned(), self.sizes.hosts().to_string()]);
-        args.extend(["--dir".to_owned(), self.dir.display().to_string()]);
-        Part::start(what, &args)
+        let (services, hosts) = (self.sizes.services.to_string(), self.sizes.hosts().to_string());
+        let dir = self.dir.display().to_string();
+        let of = ["--services", &services, "--hosts", &hosts, "--dir", &dir].map(str::to_owned);
+        Part::start(&of, what, more)
     }
 
     fn fill(&self) -> Result<(), Failure> {
@@ -286,7 +284,7 @@ impl Bench {
         let began = Instant::now();
         let processes = hosts.div_ceil(STREAMS_A_PROCESS);
         let each = hosts.div_ceil(processes);
-        let deaths = (hosts / 100).max(50).min(hosts / 4).div_ceil(processes);
+        let deaths = deaths_of(hosts).div_ceil(processes);
         let mut agents = Vec::new();
         for n in 0..processes {
             let (from, to) = (n * each + 1, ((n + 1) * each).min(hosts) + 1);
@@ -329,6 +327,12 @@ impl Bench {
         );
         agents.iter_mut().try_for_each(Part::end)
     }
+}
+
+/// Deaths of each sort: one of each hundred hosts and at least fifty, and of all sorts no more than an eighth of the
+/// hosts: when many die at once something else is measured.
+fn deaths_of(hosts: u32) -> u32 {
+    (hosts / 100).max(50).min(hosts.div_ceil(24))
 }
 
 /// Each figure beside its limit, which is for a million services on 20,000 hosts.

@@ -79,10 +79,10 @@ pub struct Part {
 }
 
 impl Part {
-    /// Starts this program as a part.
-    pub fn start(what: &'static str, args: &[String]) -> Result<Self, Failure> {
+    /// Starts this program as a part: of what fleet, which part, and its own options.
+    pub fn start(of: &[String], what: &'static str, args: &[String]) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["bench", "engine-part", what]).args(args);
+        command.args(["bench", "engine-part"]).args(of).arg(what).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let lost = || Failure::new(Kind::Failed, format!("{what} has no input or output"));

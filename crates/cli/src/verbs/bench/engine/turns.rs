@@ -138,7 +138,8 @@ struct Engine<'a> {
 
 impl Engine<'_> {
     fn run(&mut self, next: &mut usize, rounds: &mpsc::SyncSender<Round>, over: &AtomicBool) {
-        let group = self.seats.len().min(ROUND_CELLS_MAX);
+        // Two groups at least, where there are two cells: one dies while the other's rest is synced.
+        let group = self.seats.len().div_ceil(2).min(ROUND_CELLS_MAX);
         let smallest = self.seats.iter().map(Seat::members).min().unwrap_or(0);
         // Half of a cell at most: the others go on meanwhile.
         let deaths = (ROUND_DEATHS_MAX / group).min(smallest.div_ceil(2)).max(1);
@@ -159,7 +160,7 @@ impl Engine<'_> {
                     return;
                 }
             }
-            // With one group, each comes back right after; with more, while others die.
+            // With one cell, each comes back right after; with more, while others die.
             let waits = usize::from(groups > 1 && !ends);
             while dead.len() > waits {
                 let Some((at, made)) = dead.pop_front() else { break };
