@@ -4,6 +4,7 @@
 mod backups;
 mod damage;
 mod disks;
+mod engine;
 mod fleet;
 mod ha;
 mod import;
