@@ -9,8 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Connections at once, streams included: one for each agent and gateway, and some for people.
-const CONNECTIONS_MAX: usize = 20_000;
+/// Connections at once, streams included: one for each agent and gateway of 20,000 hosts and more, and some for
+/// people. The system's limit of open files is mostly met before.
+const CONNECTIONS_MAX: usize = 65_536;
 /// How long a connection may take to say what it wants.
 const HEADER_MAX: Duration = Duration::from_secs(10);
 /// How long requests under way are waited for at the end.

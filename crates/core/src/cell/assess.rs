@@ -19,6 +19,9 @@ use crate::time::{Span, Time};
 /// part, and the other one not at all.
 const SPOKEN_FOR: Span = Span::mins(5);
 
+/// However long hosts keep dialling in after a start, so many times the grace is the most that is waited for others.
+const GRACES_MAX: u64 = 8;
+
 /// How far automation may go, fleet-wide (DESIGN 1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Posture {
@@ -95,8 +98,7 @@ impl Cell {
         }
         let hosts = &self.state.hosts;
         let unheard = hosts.values().filter(|h| h.state == host::State::Joining).count();
-        let grace = self.setup.policy.start_grace;
-        if unheard > 0 && now.since(self.state.began) < grace {
+        if unheard > 0 && now < self.awaited_until() {
             let began = now.since(self.state.began);
             return suspect(format!(
                 "this controller began {began} ago and waits for {unheard} hosts to dial in"
@@ -166,6 +168,15 @@ impl Cell {
         work.services.extend(services);
     }
 
+    /// Until when the silence of hosts that were not heard since the start means nothing. They dial in all at once,
+    /// and a controller of a large fleet takes them in one after the other: as long as others still come it may be
+    /// the controller that has not come to them.
+    fn awaited_until(&self) -> Time {
+        let (began, grace) = (self.state.began, self.setup.policy.start_grace);
+        let others_come = self.state.dialled + Span(grace.0 / 3);
+        (began + grace).max(others_come.min(began + Span(grace.0 * GRACES_MAX)))
+    }
+
     /// Looks at one host: is it late, is it silent, when is that known next?
     pub(super) fn assess_host(&mut self, id: HostId, work: &mut Work) {
         self.advance_host(id, work);
@@ -178,7 +189,7 @@ impl Cell {
         let policy = &self.setup.policy;
         let (late, silent) = match host.heard {
             Some(heard) => (heard + policy.late_after(), heard + policy.silent_after()),
-            None => (self.state.began + policy.start_grace, self.state.began + policy.start_grace),
+            None => (self.awaited_until(), self.awaited_until()),
         };
         if host.state == host::State::Up && (host.link.is_none() || work.now >= late) {
             self.host_event(id, host::Event::Late, Vec::new(), work);

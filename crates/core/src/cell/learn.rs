@@ -236,7 +236,9 @@ impl Cell {
     /// A host was heard just now.
     fn heard(&mut self, id: HostId, work: &mut Work) {
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
-        host.heard = Some(work.now);
+        if host.heard.replace(work.now).is_none() {
+            self.state.dialled = work.now;
+        }
         if host.state != host::State::Up {
             self.host_event(id, host::Event::Heard, Vec::new(), work);
             let due = work.now + self.setup.policy.late_after();

@@ -41,6 +41,9 @@ pub struct State {
     pub row: rows::Cell,
     /// When this controller began.
     pub began: Time,
+    /// When a host was last heard that had not been heard since then.
+    #[serde(default)]
+    pub dialled: Time,
     /// The newest time it was told.
     pub now: Time,
     /// Hosts.

@@ -195,6 +195,39 @@ fn many_silent_hosts_make_the_observer_suspect() {
 }
 
 #[test]
+fn while_hosts_dial_in_after_a_start_the_silence_of_others_means_nothing() {
+    let joining = |world: &World| {
+        let fleet = world.cell.fleet(world.now);
+        let hosts =
+            fleet.hosts.iter().filter(|host| host.state == evenkeel_core::host::State::Joining);
+        hosts.count()
+    };
+    for (hosts, apart, until) in
+        [(2, Span::secs(40), 15), (6, Span::secs(4), 25), (40, Span::secs(4), 120)]
+    {
+        let mut world = World::new(hosts);
+        // The last one never comes.
+        world.agents.iter_mut().for_each(|agent| agent.alive = false);
+        world.restart_controller();
+        let began = world.now;
+        let mut comes = began + Span::secs(4);
+        let mut next = 0;
+        while world.now < began + Span::secs(until + 2) {
+            if world.now >= comes && next < hosts - 1 {
+                world.agents[next].alive = true;
+                (next, comes) = (next + 1, world.now + apart);
+            }
+            world.pass(Span::millis(500));
+            let waited = world.now.since(began);
+            if waited + Span::secs(2) < Span::secs(until) {
+                assert!(joining(&world) > 0, "{hosts} hosts, after {waited}");
+            }
+        }
+        assert_eq!(joining(&world), 0, "{hosts} hosts: it is not waited for any longer");
+    }
+}
+
+#[test]
 fn a_new_controller_goes_on_where_the_old_one_was() {
     let mut world = with_service();
     let home = world.home();

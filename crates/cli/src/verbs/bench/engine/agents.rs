@@ -32,7 +32,7 @@ const LATE: Duration = Duration::from_millis(1500);
 /// Parts of a beat's interval in which some of the hosts beat.
 const SLOTS: usize = 200;
 /// Streams that are opened at once.
-const DIALLING: usize = 1_024;
+const DIALLING: usize = 512;
 /// A host that is not let in dials again after a pause, for so long.
 const DIALS_FOR: Duration = Duration::from_secs(120);
 const DIAL_PAUSE: Duration = Duration::from_millis(200);
@@ -93,7 +93,10 @@ async fn all(dir: &Path, asked: &Asked) -> Result<(), Failure> {
     let (address, token) = controller(dir)?;
     let room = Arc::new(Semaphore::new(DIALLING));
     let mut dialling = Vec::new();
-    for host in asked.hosts.clone() {
+    let count = u32::try_from(asked.hosts.len()).unwrap_or(u32::MAX);
+    for n in 0..count {
+        // Hosts of all cells at once, as after a start.
+        let host = asked.hosts.start + scattered(n, count);
         let (room, token) = (Arc::clone(&room), token.clone());
         dialling.push(tokio::spawn(async move {
             let _held = room.acquire().await.map_err(anyhow::Error::from)?;
@@ -136,6 +139,20 @@ async fn all(dir: &Path, asked: &Asked) -> Result<(), Failure> {
             deaths = None;
         }
     }
+}
+
+/// Each number below a count once, far from the one before.
+fn scattered(n: u32, count: u32) -> u32 {
+    // A step that shares no divisor with the count, by the golden ratio.
+    let gcd = |mut a: u32, mut b: u32| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let step = (count / 8 * 5 + 1..).find(|step| gcd(*step, count) == 1).unwrap_or(1);
+    let at = u64::from(n) * u64::from(step) % u64::from(count);
+    u32::try_from(at).unwrap_or(n)
 }
 
 /// The beats of one slot.
@@ -381,4 +398,18 @@ async fn listen(address: SocketAddr, token: &str, told: mpsc::Sender<Note>) -> R
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_host_dials_once() {
+        for count in [1, 2, 7, 200, 9_850] {
+            let mut all: Vec<u32> = (0..count).map(|n| scattered(n, count)).collect();
+            all.sort_unstable();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
+        }
+    }
 }
