@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use super::process::rounded;
 use crate::failure::{Failure, Kind};
@@ -92,22 +93,18 @@ fn controller(dir: &Path) -> Result<(SocketAddr, String), Failure> {
 async fn all(dir: &Path, asked: &Asked) -> Result<(), Failure> {
     let (address, token) = controller(dir)?;
     let room = Arc::new(Semaphore::new(DIALLING));
-    let mut dialling = Vec::new();
+    let mut dialling = JoinSet::new();
     let count = u32::try_from(asked.hosts.len()).unwrap_or(u32::MAX);
     for n in 0..count {
         // Hosts of all cells at once, as after a start.
         let host = asked.hosts.start + scattered(n, count);
         let (room, token) = (Arc::clone(&room), token.clone());
-        dialling.push(tokio::spawn(async move {
+        dialling.spawn(async move {
             let _held = room.acquire().await.map_err(anyhow::Error::from)?;
             dial_until(host, address, &token).await
-        }));
+        });
     }
     let mut agents = Vec::new();
-    for dialled in dialling {
-        agents.push(dialled.await.map_err(anyhow::Error::from)??);
-    }
-    print::line("ready");
     let (die, mut wanted) = mpsc::channel::<()>(1);
     let (end, mut ended) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
@@ -123,6 +120,13 @@ async fn all(dir: &Path, asked: &Asked) -> Result<(), Failure> {
     let mut deaths = None;
     loop {
         tokio::select! {
+            // Who is in beats while others still dial.
+            Some(dialled) = dialling.join_next() => {
+                agents.push(dialled.map_err(anyhow::Error::from)??);
+                if dialling.is_empty() {
+                    print::line("ready");
+                }
+            }
             _ = ticks.tick() => {
                 beat(&mut agents, slot)?;
                 slot = (slot + 1) % SLOTS;
