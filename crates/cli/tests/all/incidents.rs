@@ -155,7 +155,8 @@ fn a_host_with_many_members_dies_and_one_page_names_it() {
     }
     let members = members();
     let (provider, files) = (Provider::start(), Files::new());
-    let policy = "backup_first_within = \"1d\"\n[incidents]\nfine_for = \"3s\"\n";
+    let policy =
+        "backup_first_within = \"1d\"\n[incidents]\nfine_for = \"3s\"\nalone_after = \"0s\"\n";
     let (policy, alerts) = (files.policy(policy), files.alerts(&provider, "30m"));
     let flags =
         ["--policy", &policy, "--alerts", &alerts, "--respawn-after", "30s", "--racks", "1"];
@@ -378,7 +379,7 @@ fn whatever_the_provider_does_a_person_is_told_and_silence_is_told_too() {
     }
     let (provider, files) = (Provider::start(), Files::new());
     let policy = "down_after = \"500ms\"\nbackup_first_within = \"1d\"\n\
-                  [incidents]\ngather = \"200ms\"\nfine_for = \"500ms\"\nreopen_within = \"1s\"\n";
+                  [incidents]\ngather = \"200ms\"\nalone_after = \"0s\"\nfine_for = \"500ms\"\nreopen_within = \"1s\"\n";
     let (policy, alerts) = (files.policy(policy), files.alerts(&provider, "5s"));
     let rules = ["--policy", &policy, "--alerts", &alerts, "--hosts", "6"];
     let mut fleet =

@@ -13,7 +13,7 @@ use crate::journal::Topic;
 use crate::knowing;
 use crate::operation::{Cause, Effect, Kind, Operation, Past};
 use crate::report::Question;
-use crate::service::phase;
+use crate::service::{Health, phase};
 use crate::time::{Span, Time};
 
 /// What has findings is looked at again so often, though nothing is heard of it.
@@ -74,7 +74,7 @@ impl Cell {
                 self.look_each(id, step, work.now);
             }
             Decision::Hold(reason) if reason.needs_a_person() => {
-                if !reason.may_pass() {
+                if !reason.may_pass() || self.has_lasted(id, work.now) {
                     self.page(id, reason, work);
                 }
                 if let decide::Reason::BudgetSpent { for_another, .. } = reason {
@@ -86,6 +86,19 @@ impl Cell {
         self.follow_findings(id, &decision, work);
         self.keep_watch(id, work);
         self.page_if_late(id, work);
+    }
+
+    /// Whether an outage has lasted for long enough to be told; there is a timer for when it has.
+    fn has_lasted(&mut self, id: ServiceId, now: Time) -> bool {
+        let Some(service) = self.state.services.get(&id) else { return false };
+        let due = service.row.since + self.setup.policy.incidents.alone_after;
+        if service.row.health == Health::Unavailable && now >= due {
+            return true;
+        }
+        if now < due {
+            self.state.timers.insert((due, Due::Service(id)));
+        }
+        false
     }
 
     /// Remedies ask for how long a finding has lasted, and budgets have windows: what time alone changes is
@@ -456,6 +469,7 @@ impl Cell {
                 let service = self.state.services.get_mut(&id);
                 if let Some(operation) = service.and_then(|s| s.row.operation.as_mut()) {
                     operation.ordered = work.now;
+                    work.record(id);
                 }
                 true
             }

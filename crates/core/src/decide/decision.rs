@@ -180,7 +180,7 @@ impl Reason {
     }
 
     /// Whether it may pass by itself, as when a host starts anew: a person is told when the outage has lasted
-    /// for as long as one may ([`crate::service::health`]), and not at once.
+    /// for [`crate::incident::Rules::alone_after`], and not at once.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
         matches!(self, Self::OnlyCopyOutOfReach)

@@ -171,6 +171,9 @@ pub struct Rules {
     pub pause_max: Span,
     /// Every channel is exercised so often.
     pub exercise_every: Span,
+    /// A service whose only copy is on a host that is down is told after this: most hosts that go down start anew
+    /// and are back. A minute at most, as no outage of a service is kept from people for longer.
+    pub alone_after: Span,
     /// A service's log may wait for its archive so long before a person is told: a crash then loses it.
     pub archive_after: Span,
     /// A repository may take nothing for so long, while another one takes everything, before a person is
@@ -194,6 +197,7 @@ impl Rules {
         pause: Span::mins(5),
         pause_max: Span::mins(60),
         exercise_every: Span::mins(24 * 60),
+        alone_after: Span::secs(60),
         archive_after: Span::mins(30),
         repository_after: Span::mins(60),
         keep: Span::mins(30 * 24 * 60),
