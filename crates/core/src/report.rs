@@ -210,8 +210,8 @@ pub fn band(lag_bytes: u64) -> u64 {
     }
 }
 
-/// Free room of a disk as it is told, in bytes: by three digits of the binary number after the first, so that little is told
-/// while there is much, and reports hold nothing that moves all the time.
+/// Free room of a disk as it is told, in bytes: no more than there is, and less by an eighth at most. So little is
+/// told while there is much, and reports hold nothing that moves all the time.
 #[must_use]
 pub fn free_band(free: u64) -> u64 {
     let step = 1 << free.checked_ilog2().unwrap_or(0).saturating_sub(3);
@@ -450,4 +450,60 @@ pub fn digest<'a>(members: impl IntoIterator<Item = &'a Member>) -> Digest {
 pub fn digest_of(marks: impl IntoIterator<Item = Mark>) -> Digest {
     let bytes: Vec<u8> = marks.into_iter().flat_map(|mark| mark.0).collect();
     Digest::of(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(since_s: u64, pending_bytes: u64, free: u64) -> Archive {
+        let disk = Disk { level: Level::Fine, total: 1000, free, full_in: None };
+        Archive {
+            pending_bytes,
+            behind_since: Some(Moment::of_millis(since_s * 1000)),
+            disk: Some(disk),
+            ..Archive::default()
+        }
+    }
+
+    #[test]
+    fn numbers_that_only_get_better_are_told_with_the_next_word_on_since_when() {
+        let told = waits(100, 64, 500);
+        let is_told = |now: Archive| now.clone().after(Some(&told)) == now;
+        assert!(!is_told(waits(100, 16, 600)), "less waits, and there is more room");
+        assert!(is_told(waits(200, 16, 600)), "since later");
+        assert!(is_told(waits(100, 256, 500)), "more waits");
+        assert!(is_told(waits(100, 64, 400)), "there is less room");
+        assert!(is_told(Archive { trouble: Some("refused".to_owned()), ..waits(100, 16, 600) }));
+        assert!(is_told(Archive { flushed: 1, ..waits(100, 16, 600) }));
+        assert!(is_told(Archive { disk: None, ..waits(100, 16, 600) }));
+        let fine = Archive { behind_since: None, ..told.clone() };
+        let better = Archive { behind_since: None, ..waits(100, 16, 600) };
+        assert_eq!(better.clone().after(Some(&fine)), better, "nothing is on its way");
+        assert_eq!(told.clone().after(None), told);
+    }
+
+    #[test]
+    fn how_much_log_waits_decides_nothing_but_anything_else_about_it_may() {
+        let before = waits(100, 64, 500);
+        assert!(waits(100, 256, 400).waits_as(&before));
+        assert!(waits(200, 16, 600).waits_as(&before));
+        assert!(!waits(50, 64, 500).waits_as(&before), "since earlier");
+        assert!(!waits(100, 0, 500).waits_as(&before), "nothing waits");
+        assert!(!Archive { behind_since: None, ..waits(100, 64, 500) }.waits_as(&before));
+        let full = Disk { level: Level::Throttle, total: 1000, free: 500, full_in: None };
+        assert!(!Archive { disk: Some(full), ..waits(100, 64, 500) }.waits_as(&before));
+        assert!(
+            !Archive { refused: vec!["north".to_owned()], ..waits(100, 64, 500) }.waits_as(&before)
+        );
+    }
+
+    #[test]
+    fn free_room_is_told_to_an_eighth() {
+        for free in [0, 1, 7, 8, 1000, 12_345_678_901, u64::MAX] {
+            let told = free_band(free);
+            assert!(told <= free && free - told <= free / 8, "{free}: {told}");
+        }
+        assert_eq!(free_band(700 << 30), 640 << 30);
+    }
 }

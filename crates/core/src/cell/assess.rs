@@ -230,8 +230,8 @@ impl Cell {
 
     /// Whether another service's primary is asked about in this one's place: its host is down with all that is
     /// on it, and the scout there is asked about for all of them; the others only now and then, each for itself.
-    /// One that has standbys is asked about as ever: a failover rests on fresh answers. Without this a zone that is lost costs as many questions as
-    /// it has members, for as long as it is.
+    /// One that has standbys is asked about as ever: a failover rests on fresh answers. Without this a zone that
+    /// is lost costs as many questions as it has members, for as long as it is.
     fn is_spoken_for(&self, service: &Service) -> bool {
         let row = &service.row;
         let Some(host) = self.state.hosts.get(&row.primary().host) else { return false };

@@ -496,12 +496,14 @@ impl Cell {
         }
     }
 
-    /// Whether a step's time is over while nobody hears the host of the primary that is to take it.
+    /// Whether a step's time is over while nobody hears the host of the primary, and that alone can take it: who is
+    /// counted on is the primary's to prove. A failover's steps are others', and go on without it.
     fn waits_for_its_host(&self, id: ServiceId, now: Time) -> bool {
         let Some(service) = self.state.services.get(&id) else { return false };
         let host = self.state.hosts.get(&service.row.primary().host);
         let operation = service.row.operation.as_deref();
-        host.is_some_and(|host| !host.speaks()) && operation.is_some_and(|o| now >= o.due())
+        let counts = |o: &Operation| o.at().order == Effect::Count && now >= o.due();
+        host.is_some_and(|host| !host.speaks()) && operation.is_some_and(counts)
     }
 
     fn ask(&mut self, id: ServiceId, of: &[HostId], work: &mut Work) {

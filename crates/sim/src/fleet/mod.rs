@@ -47,7 +47,7 @@ use evenkeel_core::time::{Span, Time};
 
 pub use outcome::{Beside, Outcome, Point, Told, clock};
 pub use page::html;
-pub use script::{Figure, Script, Shape, What};
+pub use script::{Figure, Script, Shape};
 
 use crate::mutation::Mutation;
 use crate::prng::Prng;

@@ -7,7 +7,7 @@
 
 use super::super::state::{Seen, Service};
 use super::super::turn::Work;
-use super::super::{Cell, Posture, rows};
+use super::super::{Cell, rows};
 use super::Next;
 use super::rows::{Archive, Running};
 use crate::backup::job::What;
@@ -38,7 +38,7 @@ impl Cell {
         if let Some(again) = archive.again().filter(|again| now < *again) {
             return Next::Wait(again);
         }
-        if let Posture::StorageDown { .. } = self.posture(now) {
+        if self.has_no_storage(now) {
             return Next::Stored;
         }
         // A proof that nothing could follow would be for nothing. News of a host has it looked at again.

@@ -179,11 +179,17 @@ fn write(stream: &TcpStream, name: &str, message: &FromAgent) -> Result<(), Fail
     if sent { Ok(()) } else { Err(Failure::new(Kind::Failed, text())) }
 }
 
-/// Dials again where a controller that has much to do ended the stream, as agents do.
+/// Dials again where a controller that has much to do ended the stream, as agents do. One that says nothing for too
+/// long has failed.
 async fn dial_until(host: u32, address: SocketAddr, token: &str) -> Result<Agent, Failure> {
     let began = Instant::now();
     loop {
-        match dial(host, address, token).await {
+        let left = DIALS_FOR.saturating_sub(began.elapsed());
+        let late = |_| {
+            let text = format!("host {host} was given no goals within {} s", DIALS_FOR.as_secs());
+            Failure::new(Kind::Failed, text)
+        };
+        match tokio::time::timeout(left, dial(host, address, token)).await.map_err(late)? {
             Err(error) if began.elapsed() < DIALS_FOR => {
                 print::note(&format!("{error}; it dials again"));
                 tokio::time::sleep(DIAL_PAUSE).await;
