@@ -346,8 +346,13 @@ fn of_two_repositories_the_one_that_is_down_is_named() {
     services.iter().for_each(|name| write(&fleet, name));
     let began = Instant::now();
     let mut seen = Vec::new();
+    // On a slow machine a service may be told alone before the others have failed: its own is closed
+    // when the repository is blamed.
+    let open = || -> Vec<Value> {
+        incidents(&fleet).into_iter().filter(|one| one["state"] != "closed").collect()
+    };
     until(SOON * 2, "all of them are in one incident", || {
-        let now = incidents(&fleet);
+        let now = open();
         let line = |one: &Value| format!("{} {} of {}", one["state"], one["domain"], one["folded"]);
         let lines: Vec<String> = now.iter().map(line).collect();
         if lines != seen {
@@ -357,7 +362,7 @@ fn of_two_repositories_the_one_that_is_down_is_named() {
         now.first().is_some_and(|incident| incident["folded"] == services.len())
     });
     println!("the repository is named after {:?}", began.elapsed());
-    let all = incidents(&fleet);
+    let all = open();
     assert_eq!(all.len(), 1, "{all:#?}");
     assert_eq!(all[0]["domain"], "repository far", "{all:#?}");
     let key = format!("-i{}", all[0]["id"]);

@@ -1,5 +1,7 @@
 //! Windows, scheduled drills, toil and the journal's chain, with real processes.
 
+use std::fs;
+
 use evenkeel_core::moment::Moment;
 use serde_json::Value;
 
@@ -131,8 +133,8 @@ fn the_loss_of_the_controller_and_the_brake_are_exercised_by_hand_and_by_themsel
 }
 
 #[test]
-fn a_changed_entry_of_the_journal_is_found_by_name() {
-    if !software("a_changed_entry_of_the_journal_is_found_by_name") {
+fn a_changed_past_is_found_and_the_copy_of_a_sound_one_is_kept() {
+    if !software("a_changed_past_is_found_and_the_copy_of_a_sound_one_is_kept") {
         return;
     }
     let mut fleet = Fleet::start("tamper", &["--hosts", "1"]);
@@ -144,22 +146,28 @@ fn a_changed_entry_of_the_journal_is_found_by_name() {
     let (ok, detail) = doctor(&fleet, &["--deep"], "journal");
     assert!(ok && !detail.contains("on in this look"), "{detail}");
     fleet.interrupt_up();
+    // The end of the first commit is the end of its entries.
     let store = fleet.data.join("controller/store.db");
+    let good = fs::read(fleet.data.join("controller/store.db.good")).expect("made at the start");
     let file = rusqlite::Connection::open(&store).expect("it is a file of SQLite");
-    let read = "SELECT position, entry FROM journal ORDER BY position LIMIT 1 OFFSET 1";
-    let (position, entry): (i64, Vec<u8>) =
+    let read = "SELECT id, body FROM tail ORDER BY id LIMIT 1";
+    let (id, mut body): (i64, Vec<u8>) =
         file.query_row(read, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("there is one");
-    let text = String::from_utf8(entry[1..].to_vec()).expect("JSON");
-    let changed = text.replacen("\"text\":\"", "\"text\":\"never mind: ", 1);
-    assert_ne!(text, changed);
-    let body = [&entry[..1], changed.as_bytes()].concat();
-    let update = "UPDATE journal SET entry = ?1 WHERE position = ?2";
-    file.execute(update, rusqlite::params![body, position]).expect("changed");
+    *body.last_mut().expect("it has bytes") ^= 1;
+    let update = "UPDATE tail SET body = ?1 WHERE id = ?2";
+    file.execute(update, rusqlite::params![body, id]).expect("changed");
     drop(file);
     fleet.up(&["--hosts", "1"]);
     for flags in [&[][..], &["--deep"]] {
         let (ok, detail) = doctor(&fleet, flags, "journal");
-        let named = format!("breaks at entry {position}");
-        assert!(!ok && detail.contains(&named) && detail.contains("never mind"), "{detail}");
+        let named = detail.contains("commit 1, part ") && detail.contains("store.db.good");
+        assert!(!ok && named && detail.contains("does not fit its checksum"), "{detail}");
     }
+    fleet.interrupt_up();
+    let kept = fs::read(fleet.data.join("controller/store.db.good")).expect("still there");
+    assert!(kept == good, "the copy of a sound store was overwritten");
+    fs::copy(fleet.data.join("controller/store.db.good"), &store).expect("put back, as it is said");
+    fleet.up(&["--hosts", "1"]);
+    let (ok, detail) = doctor(&fleet, &["--deep"], "journal");
+    assert!(ok, "{detail}");
 }

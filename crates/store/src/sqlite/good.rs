@@ -17,8 +17,9 @@ use std::time::Duration;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
+use super::db::Db;
 use super::open::{self, beside, io, settle};
-use super::{Sqlite, fault, load};
+use super::{Sqlite, fault, load, verify};
 use crate::Error;
 
 /// Pages per step of a copy; between two it can be told to stop.
@@ -54,6 +55,11 @@ pub(super) fn keep(store: &mut Sqlite, unclean: bool) -> Result<(), Error> {
     let file = store.file.clone();
     let small = open::bytes(&store.connection, &file)? <= store.options.limits.checked_at_once_max;
     if small {
+        // What is sound as pages can still have a past that was changed: the copy before stays, and
+        // the file goes on, as agents need a controller more than a controller its past.
+        if matches!(verify::all(store.db(), &|| false), Err(Error::Corrupt { .. })) {
+            return Ok(());
+        }
         return copy(&store.connection, &file, &AtomicBool::new(false)).map(|_| ());
     }
     let copied = fs::metadata(beside(&file, "good")).and_then(|good| good.modified()).ok();
@@ -89,8 +95,14 @@ fn look_and_copy(
         Err(Error::Corrupt { what, .. }) => {
             damage.get_or_init(|| what);
         }
-        // A copy that cannot be made (a full disk) is made at another start: the one before stays.
-        Ok(()) if due => drop(copy(connection, file, stop)),
+        // A copy that cannot be made (a full disk), or would be of a changed past, is made at another
+        // start: the one before stays.
+        Ok(()) if due => {
+            let db = Db { connection, file };
+            if verify::all(db, &|| stop.load(Ordering::Relaxed)).is_ok() {
+                drop(copy(connection, file, stop));
+            }
+        }
         Ok(()) | Err(_) => {}
     }
 }

@@ -26,6 +26,7 @@ mod past;
 mod segments;
 mod state;
 mod upgrade;
+mod verify;
 mod writeback;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -220,19 +221,11 @@ impl Store for Sqlite {
     fn verify(&self) -> Result<Verified, Error> {
         self.sound()?;
         open::check(&self.connection, &self.file, "integrity_check")?;
-        // From the file, not from what is known of it.
-        let db = self.db();
-        let state = db.state()?;
-        let (frames, cells) = (load::frames(db, &state)?, load::cells(db, &state)?);
-        let segments = segments::all(db, &state)?;
-        let mut rows = 0;
-        load::rows(db, &frames, &cells, &(0..=u32::MAX), &mut |_, _, _| rows += 1)?;
-        let past = Past { db, state: &state, segments: &segments, frames: &frames };
-        let entries = past.follow(|_| Ok(()))?;
+        let (state, found) = verify::all(self.db(), &|| false)?;
         if state != self.state {
-            return Err(db.corrupt("the journal's end is not where it was left"));
+            return Err(self.db().corrupt("the journal's end is not where it was left"));
         }
-        Ok(Verified { rows, entries, dropped: state.dropped })
+        Ok(found)
     }
 
     fn dump(&self, to: &mut dyn Write) -> Result<(), Error> {
