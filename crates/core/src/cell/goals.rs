@@ -9,6 +9,7 @@ use super::automation::agent_restarts;
 use super::{Setup, rows, state};
 use crate::automation::Rule;
 use crate::backup::lineage::{Archive, Lineage, Repository};
+use crate::fingerprint;
 use crate::goal::{Follower, Goal, Identity, Login, RestartBudget, Role, StoreId, Upstream, Want};
 use crate::id::{HostId, Revision, ServiceId};
 use crate::kind::{Kind, Plan};
@@ -196,17 +197,16 @@ fn follow(
 }
 
 /// A goal's content as a number; its revision is no part of it.
-fn fingerprint(mut goal: Goal) -> u64 {
+fn content(mut goal: Goal) -> u64 {
     goal.revision = Revision(0);
-    let digest = goal.digest();
-    u64::from_be_bytes(*digest.0.first_chunk().expect("a digest is longer than 8 bytes"))
+    u64::from_le_bytes(fingerprint::of(&goal))
 }
 
 /// Gives every member whose goal's content changed its next revision. True if any did.
 pub fn settle(setup: &Setup, around: Around<'_>, row: &mut rows::Service) -> Vec<usize> {
     let mut changed = Vec::new();
     for at in 0..row.members.len() {
-        let now = fingerprint(goal(setup, around, row, at));
+        let now = content(goal(setup, around, row, at));
         let member = &mut row.members[at];
         if member.goal != now {
             member.goal = now;

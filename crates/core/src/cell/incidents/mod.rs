@@ -53,6 +53,9 @@ pub struct Soft {
     /// Of these, those of whom it is another thing than when all were gone through last.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub news: BTreeSet<Subject>,
+    /// Of these, those that are part of no incident that goes on: they wait for company.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub loose: BTreeSet<Subject>,
     /// Members by incident.
     pub members: BTreeMap<IncidentId, BTreeSet<Subject>>,
     /// Since when somebody waits to be grouped.
@@ -66,6 +69,14 @@ impl Soft {
     /// Incidents that are not over.
     fn active(&self) -> impl Iterator<Item = &Incident> {
         self.rows.values().filter(|incident| incident.state.is_active())
+    }
+
+    /// Who needs a person and may belong elsewhere than it does.
+    fn take_unsettled(&mut self) -> BTreeSet<Subject> {
+        let mut unsettled = std::mem::take(&mut self.news);
+        unsettled.append(&mut self.loose);
+        unsettled.retain(|subject| self.needs.contains_key(subject));
+        unsettled
     }
 
     /// Whether somebody of an incident needs a person now.
@@ -89,12 +100,9 @@ impl Cell {
 
     /// What belongs to an incident there is joins it; one that was resolved is open again.
     fn fold_known(&mut self, work: &mut Work) {
-        let news = std::mem::take(&mut self.state.incidents.news);
-        let needs: Vec<Subject> = self.state.incidents.needs.keys().copied().collect();
         // Whoever is part of one that goes on stays there while the same is wrong with it.
-        let stays = |subject: &Subject| !news.contains(subject) && self.is_followed(*subject);
-        let needs: Vec<Subject> = needs.into_iter().filter(|subject| !stays(subject)).collect();
-        for subject in needs {
+        let unsettled = self.state.incidents.take_unsettled();
+        for &subject in &unsettled {
             let of = self.incident_of(subject);
             if let Some(incident) = self.state.incidents.rows.get(&of)
                 && incident.state != State::Closed
@@ -120,6 +128,8 @@ impl Cell {
             self.fold(found, &[subject], work);
             self.comes_back(found, work);
         }
+        let loose = unsettled.into_iter().filter(|subject| !self.is_followed(*subject)).collect();
+        self.state.incidents.loose = loose;
     }
 
     /// Whether an incident may be the cause of what is wrong with a member of it now. A repository's is not of
@@ -152,10 +162,8 @@ impl Cell {
 
     /// Groups what waits for company once it has waited for long enough.
     fn gather(&mut self, work: &mut Work) {
-        let incidents = &self.state.incidents;
-        let loose: Vec<Subject> =
-            incidents.needs.keys().copied().filter(|s| !self.is_followed(*s)).collect();
-        if loose.is_empty() {
+        debug_assert_eq!(self.state.incidents.loose, self.all_loose());
+        if self.state.incidents.loose.is_empty() {
             self.state.incidents.loose_since = None;
             return;
         }
@@ -169,6 +177,15 @@ impl Cell {
         for found in group(&self.troubles(), &self.population(), &self.known_broken()) {
             self.settle_group(&found, work);
         }
+        let mut loose = std::mem::take(&mut self.state.incidents.loose);
+        loose.retain(|subject| !self.is_followed(*subject));
+        self.state.incidents.loose = loose;
+    }
+
+    /// Whoever needs a person and is part of no incident that goes on, found by going through all.
+    fn all_loose(&self) -> BTreeSet<Subject> {
+        let needs = self.state.incidents.needs.keys().copied();
+        needs.filter(|subject| !self.is_followed(*subject)).collect()
     }
 
     /// Whether a subject is a member of an incident that is not over.
@@ -388,6 +405,11 @@ impl Cell {
         if next != incident.state {
             work.edges.push(Edge::of::<Machine>(incident.state, event));
             (incident.state, incident.since) = (next, work.now);
+            if !next.is_active() {
+                // Whoever still needs a person belongs to another, or to this one when it is back.
+                let members = self.state.incidents.members.get(&id).into_iter().flatten();
+                self.state.incidents.news.extend(members);
+            }
         }
         work.record_incident(id);
         work.note(Topic::Incident, &id.to_string(), text.to_owned(), Vec::new());
