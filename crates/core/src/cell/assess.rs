@@ -22,119 +22,7 @@ const SPOKEN_FOR: Span = Span::mins(5);
 /// However long hosts keep dialling in after a start, so many times the grace is the most that is waited for others.
 const GRACES_MAX: u64 = 8;
 
-/// How far automation may go, fleet-wide (DESIGN 1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Posture {
-    /// As usual.
-    Normal,
-    /// What is seen may be this controller's own trouble.
-    ObserverSuspect {
-        /// Why.
-        why: String,
-    },
-    /// Hosts are still to show what they keep: nothing is sent, decided or ordered.
-    Recovering {
-        /// What it waits for.
-        why: String,
-    },
-    /// Hosts of this store obey another one: it commands nobody any more.
-    Succeeded {
-        /// Which store.
-        by: String,
-    },
-    /// Archives take nothing: no backup is begun, nothing is let go, services serve.
-    StorageDown {
-        /// Why.
-        why: String,
-    },
-    /// No alert channel confirms anything: people cannot be told, and are tried again and again.
-    PagerDown {
-        /// Why.
-        why: String,
-    },
-}
-
-impl Posture {
-    /// Its name, as guards and remedies have it.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::ObserverSuspect { .. } => "observer_suspect",
-            Self::Recovering { .. } => "recovering",
-            Self::Succeeded { .. } => "succeeded",
-            Self::StorageDown { .. } => "storage_down",
-            Self::PagerDown { .. } => "pager_down",
-        }
-    }
-}
-
-impl std::fmt::Display for Posture {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Normal => f.write_str("normal"),
-            Self::ObserverSuspect { why } => write!(f, "observer-suspect: {why}"),
-            Self::Recovering { why } => write!(f, "recovering: {why}"),
-            Self::Succeeded { by } => write!(f, "succeeded: hosts obey store {by} now"),
-            Self::StorageDown { why } => write!(f, "storage-down: {why}"),
-            Self::PagerDown { why } => write!(f, "pager-down: {why}"),
-        }
-    }
-}
-
 impl Cell {
-    /// What bounds automation now.
-    #[must_use]
-    pub fn posture(&self, now: Time) -> Posture {
-        let suspect = |why: String| Posture::ObserverSuspect { why };
-        if let Some(store) = &self.state.recovery.left_for {
-            return Posture::Succeeded { by: store.0.clone() };
-        }
-        if let Some(why) = self.awaits() {
-            return Posture::Recovering { why };
-        }
-        if self.state.restored {
-            return suspect("the store was put back to an older state".to_owned());
-        }
-        let hosts = &self.state.hosts;
-        let unheard = hosts.values().filter(|h| h.state == host::State::Joining).count();
-        if unheard > 0 && now < self.awaited_until() {
-            let began = now.since(self.state.began);
-            return suspect(format!(
-                "this controller began {began} ago and waits for {unheard} hosts to dial in"
-            ));
-        }
-        let silent: Vec<&state::Host> = hosts
-            .values()
-            .filter(|h| matches!(h.state, host::State::Uncertain | host::State::Joining))
-            .collect();
-        let mut zones: Vec<&str> = silent.iter().map(|h| h.row.zone.as_str()).collect();
-        zones.sort_unstable();
-        zones.dedup();
-        if zones.len() >= 2 && silent.len() * 2 >= hosts.len() {
-            return suspect(format!(
-                "{} of {} hosts in {} zones fell silent: no one failure domain explains that",
-                silent.len(),
-                hosts.len(),
-                zones.len()
-            ));
-        }
-        if self.state.storage_is_down() {
-            let (behind, all) = (self.state.behind.len(), self.state.by_name.len());
-            let why = format!("the log of {behind} of {all} services waits for its archive");
-            return Posture::StorageDown { why };
-        }
-        if let Some(why) = self.pager_down() {
-            return Posture::PagerDown { why };
-        }
-        Posture::Normal
-    }
-
-    /// Whether the posture is that storage is down.
-    pub(super) fn has_no_storage(&self, now: Time) -> bool {
-        self.state.storage_is_down() && matches!(self.posture(now), Posture::StorageDown { .. })
-    }
-
     /// The services with a member on a host.
     pub(super) fn services_on(&self, host: HostId) -> impl Iterator<Item = ServiceId> {
         let members = self.state.hosts.get(&host).map_or(&[][..], |h| &h.members);
@@ -161,7 +49,7 @@ impl Cell {
         if next == host::State::Up && host.state != host::State::Suspect {
             host.heard_since = work.now;
         }
-        host.state = next;
+        self.state.move_host(id, next);
         let topic = if next == host::State::Down { Topic::Verdict } else { Topic::Transition };
         work.note(topic, &name, text, evidence);
         let services: Vec<ServiceId> = self.services_on(id).collect();
@@ -171,7 +59,7 @@ impl Cell {
     /// Until when the silence of hosts that were not heard since the start means nothing. They dial in all at once,
     /// and a controller of a large fleet takes them in one after the other: as long as others still come it may be
     /// the controller that has not come to them.
-    fn awaited_until(&self) -> Time {
+    pub(super) fn awaited_until(&self) -> Time {
         let (began, grace) = (self.state.began, self.setup.policy.start_grace);
         let others_come = self.state.dialled + Span(grace.0 / 3);
         (began + grace).max(others_come.min(began + Span(grace.0 * GRACES_MAX)))

@@ -58,7 +58,7 @@ impl decide::Automation for Standing<'_> {
         self.cell.state.claims.remedies.get(remedy).copied().unwrap_or_default()
     }
     fn posture(&self) -> &'static str {
-        self.cell.posture(self.now).name()
+        self.cell.stance(self.now).name()
     }
     fn offer(&self) -> (&str, &str) {
         let offer = &self.service.row.offer;

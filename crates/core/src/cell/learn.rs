@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compact::Sorted;
-use super::state::{Due, Gateway, Host, Rare, Seen, Service};
+use super::state::{Due, Gateway, Rare, Seen, Service};
 use super::turn::Work;
 use super::{Beat, Cell, Entry, Link, Send, rows};
 use crate::alert::IncidentId;
@@ -229,7 +229,7 @@ impl Cell {
         let text = format!("joined in zone {}{rack} at {}", row.zone, row.address);
         work.note(Topic::Fleet, &row.name, text, Vec::new());
         work.record_host(id);
-        self.state.hosts.insert(id, Host::joining(row));
+        self.state.add_host(row);
         id
     }
 

@@ -61,7 +61,7 @@ impl Cell {
         }
         for (key, body) in of(Table::Host) {
             let row: rows::Host = decode(body).map_err(bad(*key))?;
-            cell.state.hosts.insert(row.id, state::Host::joining(row));
+            cell.state.add_host(row);
         }
         for (key, body) in of(Table::Toil) {
             cell.state.toil = decode(body).map_err(bad(*key))?;

@@ -31,6 +31,7 @@ pub mod many;
 mod operate;
 mod orders;
 mod ports;
+mod posture;
 pub mod recovery;
 mod redundancy;
 mod rows;
@@ -41,7 +42,7 @@ mod stored;
 mod toil;
 mod turn;
 
-pub use assess::Posture;
+pub use posture::Posture;
 
 use std::sync::Arc;
 

@@ -440,7 +440,7 @@ impl Cell {
             work.sends.push(super::Send::Close { link });
         }
         self.host_event(id, host::Event::Remove, Vec::new(), work);
-        self.state.hosts.remove(&id);
+        self.state.remove_host(id);
         self.state.poolers.remove(&id);
         work.record_host(id);
         let text = format!("{name} is forgotten; an agent of that name joins as a new host");

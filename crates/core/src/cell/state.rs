@@ -48,6 +48,9 @@ pub struct State {
     pub now: Time,
     /// Hosts.
     pub hosts: BTreeMap<HostId, Host>,
+    /// Those of them that were not heard yet, or are uncertain.
+    #[serde(default)]
+    pub unsure: BTreeSet<HostId>,
     /// Services, side by side in one stretch: one of them alone has nothing else on the heap.
     pub services: Stretch<Service>,
     /// Services in order of name.
@@ -349,6 +352,34 @@ impl State {
     pub fn storage_is_down(&self) -> bool {
         let (behind, all) = (self.behind.len(), self.by_name.len());
         behind > 0 && behind * 2 >= all
+    }
+
+    /// A host is known from now on, and was not heard yet.
+    pub fn add_host(&mut self, row: rows::Host) {
+        self.unsure.insert(row.id);
+        self.hosts.insert(row.id, Host::joining(row));
+    }
+
+    /// A host is known no more.
+    pub fn remove_host(&mut self, id: HostId) {
+        self.unsure.remove(&id);
+        self.hosts.remove(&id);
+    }
+
+    /// A host is in another state.
+    pub fn move_host(&mut self, id: HostId, to: host::State) {
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        host.state = to;
+        match to {
+            host::State::Joining | host::State::Uncertain => self.unsure.insert(id),
+            _ => self.unsure.remove(&id),
+        };
+    }
+
+    /// Whether [`State::unsure`] is what going through all hosts would find.
+    pub fn knows_the_unsure(&self) -> bool {
+        let is = |host: &&Host| matches!(host.state, host::State::Joining | host::State::Uncertain);
+        self.hosts.values().filter(is).map(|host| host.row.id).eq(self.unsure.iter().copied())
     }
 
     /// A service by name.

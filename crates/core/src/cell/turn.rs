@@ -190,6 +190,7 @@ impl Cell {
         // Answers last: who reads one may look at once, and finds what was sent under way.
         turn.sends.sort_by_key(|send| matches!(send, Send::Reply { .. } | Send::Close { .. }));
         turn.wake_at = self.state.timers.first().map(|&(at, _)| at);
+        debug_assert!(self.state.knows_the_unsure());
         turn
     }
 

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::super::backups::rows::{Archive, Origin, Running};
 use super::super::compact::Few;
-use super::super::state::{Host, Service};
+use super::super::state::Service;
 use super::super::turn::Work;
 use super::super::{Cell, goals, rows};
 use super::promise::put_first;
@@ -73,7 +73,7 @@ impl Cell {
             incident: IncidentId(0),
             findings: rows::Findings::new(),
         };
-        self.state.hosts.insert(id, Host::joining(row));
+        self.state.add_host(row);
         work.record_host(id);
     }
 
