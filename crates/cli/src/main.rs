@@ -22,6 +22,10 @@ use clap::Parser;
 
 use find::Context;
 
+/// Cells allocate much that is small and short-lived, on a heap of gigabytes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit codes, as the help prints them.
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -35,6 +35,7 @@ impl Fleet<'_> {
             let text = words(&what);
             self.told.push(Told { at: self.now.since(self.began), text });
             self.one(&what);
+            self.calm = false;
         }
     }
 

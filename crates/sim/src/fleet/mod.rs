@@ -72,8 +72,9 @@ const OVERLOADED: &str = "repository north cannot be asked: 503 Slow Down";
 const BATCH: u32 = 50;
 /// What cells share is exchanged this often.
 const WINDOW: Span = Span::secs(1);
-/// The same once nothing was exchanged: a cell that runs for longer at a time is faster.
-const WINDOW_CALM: Span = Span::secs(5);
+/// The same once nothing was exchanged, in a long scenario: a cell that runs for longer at a time has what it
+/// needs at hand. People are told so much later at most.
+const WINDOW_CALM: Span = Span::secs(30);
 /// After this nothing of a fleet's making is pending any more.
 const SETTLE: Span = Span::mins(40);
 /// Points of what is drawn, at least where that is more often than once a minute.
@@ -222,7 +223,7 @@ impl<'a> Fleet<'a> {
             seats.push((seat, here));
         }
         let plans: Vec<(String, u8)> = shape.plans.clone().into_iter().collect();
-        let crew = Crew::make(seats, how.threads, people.chain(), plans, &mut |cells, of| {
+        let crew = Crew::make(seats, how.threads, &people.chain(), &plans, &mut |cells, of| {
             progress(Progress::Making { cells, of });
         });
         let began = crew.now();
@@ -251,9 +252,11 @@ impl<'a> Fleet<'a> {
             let next = [self.timeline.next(), self.people.next(), Some(next_point)];
             let next = next.into_iter().flatten().min().unwrap_or(end).min(self.crew.next());
             // Never past a window, and never into what happened already.
-            let long = if self.calm { WINDOW_CALM } else { WINDOW };
+            let long = if self.calm { calm_window(self.script.fleet.lasts.0) } else { WINDOW };
             let window = Time((next.0 / long.0 + 1) * long.0);
-            let until = window.max(self.now + WINDOW).min(end.max(self.now + WINDOW));
+            // What is written down happens when it is to.
+            let written = self.timeline.next().map_or(end, |at| at.min(end));
+            let until = window.min(written).max(self.now + WINDOW);
             self.crew.run(until, self.storage.view());
             let took = until.since(self.now);
             self.now = until;
@@ -291,7 +294,9 @@ impl<'a> Fleet<'a> {
             }
         }
         entries.extend(self.people.due(now));
-        self.calm = offered == 0 && people == 0 && entries.is_empty();
+        // While storage gives no answer, it does not matter how often it is asked.
+        let apart = offered == 0 || !self.storage.up;
+        self.calm = apart && people == 0 && entries.is_empty();
         for (cell, entry) in entries {
             self.crew.tell(cell, entry);
         }
@@ -324,6 +329,12 @@ impl<'a> Fleet<'a> {
         let at = now.since(self.began);
         self.points.push(Point { at, down, waiting, asked_percent: asked });
     }
+}
+
+/// A short scenario is exchanged more often.
+fn calm_window(lasts: Span) -> Span {
+    let whole = lasts.0 / POINTS / WINDOW.0 * WINDOW.0;
+    Span(whole.clamp(WINDOW.0 * 5, WINDOW_CALM.0))
 }
 
 /// How often it is looked at how everything is: a short scenario is drawn closer.

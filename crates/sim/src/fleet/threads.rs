@@ -1,6 +1,9 @@
-//! Seats on threads: each has some of them, and all stop at the end of a window.
+//! Seats on threads: each takes the next that nobody has, and all stop at the end of a window.
+//!
+//! What a seat comes to does not depend on the thread that it is on, nor on the others: a run is the same on
+//! any number of threads.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use evenkeel_core::cell::Entry;
@@ -11,21 +14,29 @@ use evenkeel_core::time::Time;
 use super::seat::Seat;
 use super::storage::View;
 
-/// What a thread is given, and gives back.
-type Share = Vec<Seat>;
+/// What is done with each seat.
+type Work = Arc<dyn Fn(&mut Seat) + Send + Sync>;
+
+/// Seats that wait for it, and those that are through.
+#[derive(Default)]
+struct Round {
+    waiting: Vec<Box<Seat>>,
+    through: Vec<Box<Seat>>,
+}
 
 /// A thread.
 struct Hand {
-    work: mpsc::Sender<(Share, Time, View)>,
-    done: mpsc::Receiver<Share>,
+    work: mpsc::Sender<Work>,
+    done: mpsc::Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// See the module.
 pub(super) struct Crew {
     hands: Vec<Hand>,
-    /// The seats of each thread, while none of them runs.
-    shares: Vec<Share>,
+    round: Arc<Mutex<Round>>,
+    /// In order of number, while none of them runs.
+    seats: Vec<Box<Seat>>,
 }
 
 impl Crew {
@@ -33,44 +44,36 @@ impl Crew {
     pub fn make(
         seats: Vec<(Seat, u32)>,
         threads: usize,
-        chain: Vec<Step>,
-        plans: Vec<(String, u8)>,
+        chain: &[Step],
+        plans: &[(String, u8)],
         progress: &mut dyn FnMut(u32, u32),
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = if threads == 0 { cores } else { threads }.min(seats.len()).max(1);
         let all = u32::try_from(seats.len()).unwrap_or(u32::MAX);
-        let mut given: Vec<Vec<(Seat, u32)>> = (0..threads).map(|_| Vec::new()).collect();
-        for (at, seat) in seats.into_iter().enumerate() {
-            given[at % threads].push(seat);
-        }
+        let services: Vec<u32> = seats.iter().map(|(_, services)| *services).collect();
+        let seats = seats.into_iter().map(|(seat, _)| Box::new(seat)).collect();
+        let round = Arc::<Mutex<Round>>::default();
+        let hands = if threads > 1 {
+            (0..threads).map(|_| Hand::new(Arc::clone(&round))).collect()
+        } else {
+            Vec::new()
+        };
+        let mut crew = Self { hands, round, seats };
         let (made, each) = mpsc::channel();
-        let makers: Vec<JoinHandle<Share>> = given
-            .into_iter()
-            .map(|seats| {
-                let (made, chain, plans) = (made.clone(), chain.clone(), plans.clone());
-                std::thread::spawn(move || {
-                    let make = |(mut seat, services): (Seat, u32)| {
-                        seat.make(services, &plans, &chain);
-                        // Nobody waits for the news any more when it is gone.
-                        let _ = made.send(());
-                        seat
-                    };
-                    seats.into_iter().map(make).collect()
-                })
-            })
-            .collect();
-        drop(made);
+        let (chain, plans) = (chain.to_vec(), plans.to_vec());
+        let work = move |seat: &mut Seat| {
+            seat.make(services[seat.number as usize], &plans, &chain);
+            // Nobody waits for the news any more when it is gone.
+            let _ = made.send(());
+        };
         let mut cells = 0;
-        while each.recv().is_ok() {
-            cells += 1;
-            progress(cells, all);
-        }
-        let shares: Vec<Share> =
-            makers.into_iter().map(|maker| maker.join().expect("a maker does not panic")).collect();
-        let hands =
-            if threads > 1 { (0..threads).map(|_| Hand::new()).collect() } else { Vec::new() };
-        let mut crew = Self { hands, shares };
+        crew.all(Arc::new(work), &mut || {
+            while each.try_recv().is_ok() {
+                cells += 1;
+                progress(cells, all);
+            }
+        });
         let now = crew.now();
         crew.run(now, View::default());
         crew
@@ -78,71 +81,91 @@ impl Crew {
 
     /// The latest moment that any seat is at.
     pub fn now(&self) -> Time {
-        self.shares.iter().flatten().map(|seat| seat.now).max().unwrap_or_default()
+        self.seats.iter().map(|seat| seat.now).max().unwrap_or_default()
     }
 
     /// When something happens next in any of them.
     pub fn next(&self) -> Time {
-        self.shares.iter().flatten().map(Seat::next).min().unwrap_or(Time(u64::MAX))
+        self.seats.iter().map(|seat| seat.next()).min().unwrap_or(Time(u64::MAX))
     }
 
     /// Lets time pass in all of them until a moment.
     pub fn run(&mut self, until: Time, storage: View) {
+        let work = move |seat: &mut Seat| {
+            let up = seat.storage.up;
+            seat.storage = View { up, ..storage };
+            seat.run(until);
+        };
+        self.all(Arc::new(work), &mut || {});
+    }
+
+    /// Does something with every seat; `meanwhile` is called now and then.
+    fn all(&mut self, work: Work, meanwhile: &mut dyn FnMut()) {
         if self.hands.is_empty() {
-            return self.shares.iter_mut().for_each(|share| run(share, until, storage));
+            return self.seats.iter_mut().for_each(|seat| {
+                work(seat);
+                meanwhile();
+            });
         }
-        for (hand, share) in self.hands.iter().zip(&mut self.shares) {
-            let work = (std::mem::take(share), until, storage);
-            hand.work.send(work).expect("a thread waits for work as long as its crew lives");
+        // The last is taken first.
+        self.seats.reverse();
+        lock(&self.round).waiting = std::mem::take(&mut self.seats);
+        for hand in &self.hands {
+            hand.work
+                .send(Arc::clone(&work))
+                .expect("a thread waits for work as long as its crew lives");
         }
-        for (hand, share) in self.hands.iter().zip(&mut self.shares) {
-            *share = hand.done.recv().expect("a thread gives back what it was given");
+        for hand in &self.hands {
+            loop {
+                match hand.done.recv_timeout(std::time::Duration::from_millis(500)) {
+                    Ok(()) => break,
+                    Err(mpsc::RecvTimeoutError::Timeout) => meanwhile(),
+                    Err(mpsc::RecvTimeoutError::Disconnected) => panic!("a thread panicked"),
+                }
+            }
         }
+        meanwhile();
+        self.seats = std::mem::take(&mut lock(&self.round).through);
+        self.seats.sort_unstable_by_key(|seat| seat.number);
     }
 
     /// Each seat in the order of its number.
     pub fn each(&mut self, mut with: impl FnMut(&mut Seat)) {
-        let longest = self.shares.iter().map(Vec::len).max().unwrap_or(0);
-        for at in 0..longest {
-            for share in &mut self.shares {
-                if let Some(seat) = share.get_mut(at) {
-                    with(seat);
-                }
-            }
-        }
+        self.seats.iter_mut().for_each(|seat| with(seat));
     }
 
     /// Something for one cell.
     pub fn tell(&mut self, cell: CellId, entry: Entry) {
-        let at = cell.0 as usize - 1;
-        let threads = self.shares.len();
-        if let Some(seat) = self.shares[at % threads].get_mut(at / threads) {
+        if let Some(seat) = self.seats.get_mut(cell.0 as usize - 1) {
             seat.tell(entry);
         }
     }
 }
 
+/// Whoever panicked took its seat with it, and ends the run.
+fn lock(round: &Mutex<Round>) -> MutexGuard<'_, Round> {
+    round.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Hand {
-    fn new() -> Self {
-        let (work, given) = mpsc::channel::<(Share, Time, View)>();
+    fn new(round: Arc<Mutex<Round>>) -> Self {
+        let (work, given) = mpsc::channel::<Work>();
         let (give, done) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            while let Ok((mut share, until, storage)) = given.recv() {
-                run(&mut share, until, storage);
-                if give.send(share).is_err() {
+            while let Ok(work) = given.recv() {
+                loop {
+                    let next = lock(&round).waiting.pop();
+                    let Some(mut seat) = next else { break };
+                    work(&mut seat);
+                    lock(&round).through.push(seat);
+                }
+                drop(work);
+                if give.send(()).is_err() {
                     return;
                 }
             }
         });
         Self { work, done, thread: Some(thread) }
-    }
-}
-
-fn run(share: &mut Share, until: Time, storage: View) {
-    for seat in share {
-        let up = seat.storage.up;
-        seat.storage = View { up, ..storage };
-        seat.run(until);
     }
 }
 

@@ -75,7 +75,7 @@ impl Cell {
             let need = incidents.needs.get(&subject);
             view::IncidentMember {
                 subject: format!("{} {}", super::sort(subject), self.name_of(subject)),
-                check: need.map(|need| need.check.clone()),
+                check: need.map(|need| need.check.to_string()),
                 text: need.map_or_else(|| "fine".to_owned(), |need| need.text.clone()),
                 since_ms: need.map(|need| now.since(need.since)),
             }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
+use super::Soft;
 use crate::alert::IncidentId;
 use crate::cell::Cell;
 use crate::cell::state::{Due, Host, Service};
@@ -22,7 +24,7 @@ use crate::time::Time;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     /// The check's name.
-    pub check: String,
+    pub check: SmolStr,
     /// What was seen.
     pub text: String,
     /// Since when.
@@ -36,35 +38,34 @@ impl Cell {
     /// Looks whether a service or host needs a person, after it was looked at.
     pub(in crate::cell) fn note_need(&mut self, subject: Subject, work: &mut Work) {
         let found = match subject {
-            Subject::Service(id) => self.service_need(id, work.now).or_else(|| {
-                let (check, text) = self.archive_need(id, work.now)?;
-                Some((check.to_owned(), Some(text)))
-            }),
-            Subject::Host(id) => {
-                self.host_need(id, work.now).map(|(check, text)| (check, Some(text)))
+            Subject::Service(id) => {
+                let own = self.service_need(id, work.now);
+                own.or_else(|| {
+                    self.archive_need(id, work.now).map(|(check, text)| (check.into(), text))
+                })
             }
+            Subject::Host(id) => self.host_need(id, work.now),
         };
-        let needs = &mut self.state.incidents.needs;
-        match found {
-            Some((check, text)) => {
-                let known = needs.get(&subject);
-                let changed = known.is_none_or(|need| need.check != check);
-                let since = known.map_or(work.now, |need| need.since);
+        let Soft { needs, news, .. } = &mut self.state.incidents;
+        let changed = match (found, needs.get_mut(&subject)) {
+            (Some((check, text)), Some(known)) if known.check == check => {
                 // What was decided when the person was told says more than that it lasts.
-                let said = known.filter(|need| need.check == check).map(|need| need.text.clone());
-                let text =
-                    text.or(said).unwrap_or_else(|| "it has been so for too long".to_owned());
-                needs.insert(subject, Need { check, text, since });
-                if changed {
-                    self.state.incidents.news.insert(subject);
+                if let Some(text) = text {
+                    known.text = text;
                 }
-                self.look_at_incidents(changed, work);
+                false
             }
-            None => {
-                let changed = needs.remove(&subject).is_some();
-                self.look_at_incidents(changed, work);
+            (Some((check, text)), known) => {
+                let since = known.map_or(work.now, |known| known.since);
+                let text = text.unwrap_or_else(|| "it has been so for too long".to_owned());
+                needs.insert(subject, Need { check, text, since });
+                news.insert(subject);
+                true
             }
-        }
+            (None, Some(_)) => needs.remove(&subject).is_some(),
+            (None, None) => false,
+        };
+        self.look_at_incidents(changed, work);
     }
 
     /// Who needs a person has changed. Where many do, one more or less can wait for the others: a whole cell in
@@ -83,7 +84,7 @@ impl Cell {
     }
 
     /// Check and words for what of a service needs a person; no words where the known ones say it.
-    fn service_need(&self, id: ServiceId, now: Time) -> Option<(String, Option<String>)> {
+    fn service_need(&self, id: ServiceId, now: Time) -> Option<(SmolStr, Option<String>)> {
         let service = self.state.services.get(&id)?;
         let row = &service.row;
         if row.paged {
@@ -96,19 +97,19 @@ impl Cell {
                     Some(format!("it is {state}, and has been for too long"))
                 }
             };
-            return Some(("state-lasts".to_owned(), text));
+            return Some((SmolStr::new_static("state-lasts"), text));
         }
         if let Some(operation) = row.operation.as_ref().filter(|operation| operation.paged) {
             let text = format!("{} is late at \"{}\"", operation.spec().name, operation.at().name);
-            return Some(("operation-late".to_owned(), Some(text)));
+            return Some((SmolStr::new_static("operation-late"), Some(text)));
         }
         let seen = service.seen.iter().flatten().filter_map(|seen| seen.checks.as_ref());
         let worst = seen.flat_map(|checks| checks.iter()).find(|c| c.severity == Severity::Page)?;
-        Some((worst.check.clone(), Some(worst.evidence.clone())))
+        Some((worst.check.as_str().into(), Some(worst.evidence.clone())))
     }
 
     /// The same for a host. One that falls silent for too long has a timer.
-    fn host_need(&mut self, id: HostId, now: Time) -> Option<(String, String)> {
+    fn host_need(&mut self, id: HostId, now: Time) -> Option<(SmolStr, Option<String>)> {
         let began = self.state.began;
         let host = self.state.hosts.get(&id)?;
         if matches!(host.state, host::State::Uncertain | host::State::Down)
@@ -117,17 +118,17 @@ impl Cell {
             let due = host.heard.unwrap_or(began) + limit;
             if now >= due {
                 let text = format!("its agent is silent; it is {}", host.state);
-                return Some(("host-heard".to_owned(), text));
+                return Some((SmolStr::new_static("host-heard"), Some(text)));
             }
             self.state.timers.insert((due, Due::Host(id)));
         }
         if let Some(operation) = host.row.operation.as_ref().filter(|operation| operation.paged) {
             let text = format!("{} is late at \"{}\"", operation.spec().name, operation.at().name);
-            return Some(("operation-late".to_owned(), text));
+            return Some((SmolStr::new_static("operation-late"), Some(text)));
         }
         let checks = host.hello.as_ref().map_or(&[][..], |hello| &hello.checks);
         let worst = checks.iter().find(|check| check.severity == Severity::Page)?;
-        Some((worst.check.clone(), worst.evidence.clone()))
+        Some((worst.check.as_str().into(), Some(worst.evidence.clone())))
     }
 
     /// The incident that a service or host is a member of; number 0: of none.
