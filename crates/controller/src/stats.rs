@@ -120,6 +120,7 @@ pub(crate) struct Stats {
     pub gateways: Gauge,
     pub events: Gauge,
     pub streams_too_slow: Counter,
+    pub notices_folded: Counter,
     pub cannot_record: Gauge,
     pub recorder_on: Gauge,
 }
@@ -135,6 +136,7 @@ impl Stats {
             (&self.beats, "beats", "Beats taken in."),
             (&self.orders, "orders", "Orders taken in."),
             (&self.streams_too_slow, "streams_too_slow", "Streams cut for being too slow."),
+            (&self.notices_folded, "notices_folded", "Notices not sent: another cell's told it."),
         ];
         for (counter, name, help) in counters {
             counter.write(out, &format!("evenkeel_{name}_total"), help);

@@ -53,6 +53,9 @@ pub enum Purpose {
 pub struct Notice {
     /// What it is about.
     pub incident: IncidentId,
+    /// The incident under whose number its channel was told of the same, if it is another cell's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<IncidentId>,
     /// Why it is sent.
     pub purpose: Purpose,
     /// How bad.
@@ -65,6 +68,14 @@ pub struct Notice {
     pub evidence: Vec<String>,
     /// Since when, RFC 3339, UTC.
     pub since: String,
+}
+
+impl Notice {
+    /// The number that a channel knows it by: what was raised by it is resolved by it.
+    #[must_use]
+    pub fn key(&self) -> IncidentId {
+        self.under.unwrap_or(self.incident)
+    }
 }
 
 /// One delivery that the cell wants made; answered once by [`Told`].
@@ -85,6 +96,17 @@ pub struct Told {
     pub number: u64,
     /// Whether the channel confirmed it. Confirmed is not acknowledged: that only a person does.
     pub outcome: Result<Receipt, String>,
+    /// The incident under whose number the channel knows of it, if it is another cell's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<IncidentId>,
+}
+
+impl Told {
+    /// A channel's own word about what was delivered.
+    #[must_use]
+    pub const fn new(number: u64, outcome: Result<Receipt, String>) -> Self {
+        Self { number, outcome, under: None }
+    }
 }
 
 /// A channel's word that it took a notice.

@@ -126,9 +126,9 @@ impl Call<'_> {
         &self.delivery.notice
     }
 
-    /// The incident's name, unlike that of any other store's.
+    /// The name that a channel knows the incident by, unlike that of any other store's.
     fn incident_key(&self) -> String {
-        format!("{}-{}", self.store, self.notice().incident)
+        format!("{}-{}", self.store, self.notice().key())
     }
 
     /// An exercise's own name: it is about no incident.
@@ -231,14 +231,14 @@ impl Channels {
         let entry = self.place(delivery.channel).and_then(|place| self.entries.get(place));
         let number = delivery.number;
         let Some(entry) = entry else {
-            return Told { number, outcome: Err(self.unknown(delivery.channel)) };
+            return Told::new(number, Err(self.unknown(delivery.channel)));
         };
         let call = Call { store: &self.store, delivery, deadline: Deadline::after(entry.patience) };
         let outcome = match entry.channel.deliver(&call) {
             Ok(receipt) => Ok(Receipt { text: presentable(&entry.secrets, &receipt.text) }),
             Err(why) => Err(presentable(&entry.secrets, &why)),
         };
-        Told { number, outcome }
+        Told::new(number, outcome)
     }
 
     /// Which place of the chain a channel has.

@@ -208,6 +208,7 @@ impl Outside {
         self.sent += 1;
         let notice = Notice {
             incident,
+            under: None,
             purpose,
             severity: Severity::Page,
             title: text.to_owned(),

@@ -1,5 +1,5 @@
 //! Deliveries on their way: each channel has lanes of its own, so that a provider that hangs delays no
-//! other channel. What concerns one incident goes through one lane of a channel, in order: a resolution
+//! other channel. What concerns one incident, by the number that the channel knows it by, goes through one lane of a channel, in order: a resolution
 //! never overtakes what it resolves.
 //!
 //! Invariants: sending never blocks; every delivery is answered exactly once, by one thread, never from
@@ -62,7 +62,7 @@ fn work(channels: &Channels, lane: &mpsc::Receiver<Delivery>, answers: &mpsc::Se
 }
 
 fn failed(number: u64, why: &str) -> Told {
-    Told { number, outcome: Err(why.to_owned()) }
+    Told::new(number, Err(why.to_owned()))
 }
 
 impl Sender {
@@ -70,7 +70,7 @@ impl Sender {
     pub fn send(&self, delivery: Delivery) {
         let number = delivery.number;
         let place = self.channels.place(delivery.channel);
-        let lane = usize::try_from(delivery.notice.incident.0).unwrap_or(0) % LANES;
+        let lane = usize::try_from(delivery.notice.key().0).unwrap_or(0) % LANES;
         let refused = match place.and_then(|place| self.lanes.get(place)?.get(lane)) {
             None => Some(self.channels.unknown(delivery.channel)),
             Some(lane) => match lane.try_send(delivery) {

@@ -24,11 +24,19 @@ pub(super) fn body(call: &Call<'_>) -> String {
     lines.push(match notice.purpose {
         Purpose::Raise => format!(
             "Incident {}. Until somebody acknowledges it, others are told too.",
-            notice.incident
+            named(notice)
         ),
-        Purpose::Resolve => format!("Incident {} is over.", notice.incident),
+        Purpose::Resolve => format!("Incident {} is over.", named(notice)),
         Purpose::Exercise => "Nothing is wrong: this channel is being exercised.".to_owned(),
     });
     lines.push(format!("Told by Evenkeel {} (delivery {}).", call.store, call.delivery.number));
     lines.join("\n")
+}
+
+/// Its number, and the one that was told before of the same.
+fn named(notice: &Notice) -> String {
+    match notice.under {
+        Some(under) => format!("{} (told as {under})", notice.incident),
+        None => notice.incident.to_string(),
+    }
 }

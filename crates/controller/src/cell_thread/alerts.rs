@@ -1,4 +1,5 @@
-//! The port to whatever tells people: the cell's thread hands deliveries out and takes their outcomes in.
+//! The port to whatever tells people: the cells' thread hands deliveries out and takes their outcomes in. What
+//! several cells would tell of one trouble is folded before it comes here ([`super::people`]).
 
 use evenkeel_core::alert::{Delivery, Told};
 use evenkeel_core::incident::chain::Step;

@@ -39,6 +39,7 @@ impl Worker {
         self.recorders.values_mut().for_each(crate::recorder::Recorder::end);
         // What people see meanwhile is what is stored, not what was never committed.
         self.cells = self.load().ok();
+        self.people.forget();
         self.list_cells();
         self.stats.cannot_record.set(1);
         self.recording.send_replace(Some(Arc::clone(&cause)));
@@ -95,6 +96,7 @@ impl Worker {
         tracing::info!("the store records again");
         if let Some(cells) = &mut self.cells {
             cells.wake_all(now);
+            self.people.begin(cells);
         }
         self.halted = None;
         self.stats.cannot_record.set(0);

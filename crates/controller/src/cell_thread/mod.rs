@@ -13,6 +13,7 @@ mod cells;
 mod halt;
 mod item;
 mod outbox;
+mod people;
 mod record;
 mod whom;
 mod worker;

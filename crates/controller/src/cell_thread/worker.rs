@@ -32,12 +32,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use super::admit::Round;
-use super::alerts::{AlertPort, Alerts, Teller};
+use super::alerts::{Alerts, Teller};
 use super::beats::{Beats, Held};
 use super::cells::Cells;
 use super::halt::Halted;
 use super::item::{Item, Query, Reply, Window};
 use super::outbox::Outbox;
+use super::people::People;
 use super::record::Record;
 use super::{Handle, INBOX_MAX, Recording, Seen, Unanswered, Whom};
 use crate::clock::{Clock, Wall};
@@ -142,7 +143,7 @@ pub(super) struct Worker {
     pub gateways: BTreeMap<String, Link>,
     held: Option<Held>,
     chain: Vec<Step>,
-    alerts: Box<dyn AlertPort>,
+    pub people: People,
     pub replies: BTreeMap<u64, Reply>,
     pub tickets: u64,
     pub halted: Option<Halted>,
@@ -164,6 +165,8 @@ impl Worker {
         cells.wake_all(clock.now());
         let stats = setting.stats;
         stats.recorder_on.set(1);
+        let mut people = People::new((setting.alerts.open)(teller), Arc::clone(&stats));
+        people.begin(&cells);
         Self {
             setup: setting.setup,
             key: setting.key,
@@ -181,7 +184,7 @@ impl Worker {
             gateways: BTreeMap::new(),
             held: None,
             chain: setting.alerts.chain,
-            alerts: (setting.alerts.open)(teller),
+            people,
             replies: BTreeMap::new(),
             tickets: 0,
             halted: None,
@@ -267,6 +270,8 @@ impl Worker {
         let next = self.cells.as_ref().and_then(Cells::next_wake);
         let many = self.cells.as_ref().is_some_and(|cells| cells.len() > 1);
         let wait = match (&self.halted, next) {
+            // Cells are told at once what people and channels have said to others.
+            (None, _) if self.people.has_words() => Duration::ZERO,
             (None, Some(at)) if many => self.clock.until(at).max(TIMERS_TOGETHER),
             (Some(halted), _) => halted.retry_at.saturating_duration_since(Instant::now()),
             (None, Some(at)) => self.clock.until(at),
@@ -278,6 +283,9 @@ impl Worker {
     /// One round over what was gathered; true when the controller stops.
     fn take(&mut self, items: impl Iterator<Item = Item>, beats: Vec<Beat>) -> bool {
         let mut round = Round::default();
+        for (cell, entry) in self.people.take_words() {
+            round.window(cell).entries.push(entry);
+        }
         let mut queries = Vec::new();
         let mut stop = false;
         for item in items {
@@ -359,7 +367,9 @@ impl Worker {
                     && let Some(cells) = &self.cells
                 {
                     let cell = cells.find(&Whom::Cell(many::of_number(told.number)));
-                    round.window(cell).entries.push(Entry::Told(told));
+                    for (cell, told) in self.people.told(cell, told) {
+                        round.window(cell).entries.push(Entry::Told(told));
+                    }
                 }
             }
             Item::Query { .. } | Item::Stop => unreachable!("taken out before"),
@@ -390,7 +400,7 @@ impl Worker {
         let batch: Vec<_> = batch.filter(|(_, writes)| !writes.is_empty()).collect();
         let committed = self.commit(&batch);
         if committed.is_ok() {
-            turns.iter().for_each(|(_, turn)| self.send(turn));
+            turns.iter().for_each(|(id, turn)| self.send(*id, turn));
             self.learn(&turns, expecting);
         }
         for ((id, turn), news) in turns.iter().zip(news) {
@@ -477,7 +487,7 @@ impl Worker {
         Ok(())
     }
 
-    fn send(&mut self, turn: &Turn) {
+    fn send(&mut self, id: CellId, turn: &Turn) {
         for send in &turn.sends {
             match send {
                 Send::Agent { link, message } => {
@@ -485,7 +495,7 @@ impl Worker {
                     self.frame(*link, frame);
                 }
                 Send::Gateway { link, message } => self.frame(*link, wire::encode(message)),
-                Send::Alert(delivery) => self.alerts.send(delivery.clone()),
+                Send::Alert(delivery) => self.people.deliver(id, delivery.clone()),
                 Send::Close { link } => {
                     if let Some(stream) = self.links.get_mut(link) {
                         stream.outbox = None;
@@ -498,6 +508,11 @@ impl Worker {
                     }
                 }
             }
+        }
+        if turn.writes.rows.iter().any(|write| write.key.table == Table::Incident)
+            && let Some(cell) = self.cells.as_ref().and_then(|cells| cells.get(id))
+        {
+            self.people.learn(cell);
         }
     }
 

@@ -26,7 +26,7 @@ impl AlertPort for Port {
             "pager" => Ok(Receipt { text: "key 7".to_owned() }),
             _ => Err("it takes nothing now".to_owned()),
         };
-        self.teller.told(Told { number: delivery.number, outcome });
+        self.teller.told(Told::new(delivery.number, outcome));
         self.sent.lock().expect("nobody panics with it").push(delivery);
     }
 }

@@ -3,10 +3,16 @@
 //! The story: each cell groups its own troubles and tells its own people. When object storage is down, every
 //! cell of a fleet has an incident on the same repository. Who delivers for several cells asks here first: the
 //! first notice about a domain goes out, those of other cells wait for what comes of it and get the same
-//! answer. A person who acknowledges one acknowledges all; that it is over is told when it is over everywhere.
+//! answer. Whoever tells again what it told before, by its own chain, has it told again: for all, and no more
+//! often than one cell alone would. A person who acknowledges one acknowledges all; that it is over is told
+//! when it is over everywhere, by the number that it was told by.
+//!
+//! What cells have recorded ([`Fold::learn`]) is what counts: who knows, who was told by which number, and
+//! what has ended without a word. So whoever begins anew goes on where the one before it was.
 //!
 //! Invariants: every delivery is answered, by the channel's own word about the one that went out; what was
-//! folded is never lost: when the one that went out fails, each cell is told so, and goes on in its own chain.
+//! folded is never lost: when the one that went out fails, or nothing is heard of it, each cell is told so, and
+//! goes on in its own chain; what no cell has any more folds nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,35 +20,55 @@ use crate::alert::{Delivery, IncidentId, Purpose, Receipt, Told};
 use crate::id::CellId;
 use crate::label::Label;
 
+/// An incident, and whose.
+type Of = (CellId, IncidentId);
 /// A delivery, and whose.
 type Number = (CellId, u64);
 
-/// What several cells tell, as one.
-#[derive(Clone, Debug, Default)]
-pub struct Fold {
-    shared: BTreeMap<String, Shared>,
-    /// Deliveries that went out, and what is answered with them.
-    out: BTreeMap<Number, (String, Label, Vec<Number>)>,
-    /// The last word of each channel about its own exercise.
-    exercises: BTreeMap<Label, (CellId, Option<Result<Receipt, String>>)>,
-    folded: u64,
+/// How a cell's incidents stand, but for those that are closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// Each of them.
+    pub incidents: Vec<Standing>,
+    /// Deliveries that the cell waits for.
+    pub awaited: BTreeSet<u64>,
 }
 
-/// A trouble of one domain.
-#[derive(Clone, Debug, Default)]
-struct Shared {
-    /// Whose incidents are it.
-    incidents: BTreeSet<(CellId, IncidentId)>,
-    /// Through which channels people were told, and what those said.
-    told: BTreeMap<Label, Said>,
-    acknowledged: bool,
+/// How one incident stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its number.
+    pub incident: IncidentId,
+    /// Its failure domain, in words.
+    pub domain: String,
+    /// Whether something is wrong still.
+    pub is_active: bool,
+    /// Channels that were told.
+    pub told: Vec<Label>,
+    /// Channels that were told by the number of another cell's, and which.
+    pub under: BTreeMap<Label, IncidentId>,
+    /// The person who knows of it.
+    pub known: Option<Word>,
 }
 
-#[derive(Clone, Debug)]
-enum Said {
-    /// It was not answered yet.
-    Waits(Number),
-    Confirmed(Receipt),
+/// A person's word that they know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Who.
+    pub by: String,
+    /// What they noted.
+    pub note: Option<String>,
+}
+
+/// An incident is to be acknowledged, as a person knows of another cell's that is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Whose.
+    pub cell: CellId,
+    /// Which.
+    pub incident: IncidentId,
+    /// The person, and what they noted; it names the incident that they acknowledged.
+    pub word: Word,
 }
 
 /// What becomes of a delivery.
@@ -55,126 +81,395 @@ pub enum Way {
     /// It is answered at once.
     Answered(Told),
     /// The same, and a person knows of it: it is acknowledged too.
-    Known(Told),
+    Known(Told, Acknowledgement),
+}
+
+/// What follows from how a cell's incidents stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learnt {
+    /// Ends that waited until it was over everywhere: they go out now. Nobody waits for their answer.
+    pub ends: Vec<Delivery>,
+    /// What cells are told of deliveries that waited for one that its cell has given up.
+    pub told: Vec<(CellId, Told)>,
+    /// What is acknowledged too.
+    pub acknowledged: Vec<Acknowledgement>,
+}
+
+/// What several cells tell, as one.
+#[derive(Clone, Debug, Default)]
+pub struct Fold {
+    shared: BTreeMap<u64, Shared>,
+    /// How many there ever were.
+    numbers: u64,
+    /// By domain.
+    domains: BTreeMap<String, u64>,
+    /// By incident.
+    of: BTreeMap<Of, u64>,
+    /// Notices that went out and are not answered.
+    out: BTreeMap<Number, Out>,
+    folded: u64,
+}
+
+/// A trouble of one domain.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    domain: String,
+    /// Whose incidents are it.
+    members: BTreeMap<Of, Member>,
+    /// Channels, and how each was told.
+    told: BTreeMap<Label, Telling>,
+    /// Ends that wait until it is over everywhere.
+    owed: BTreeMap<Label, Delivery>,
+    known: Option<(IncidentId, Word)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Member {
+    /// Its end was told, or is held back.
+    over: bool,
+    acknowledged: bool,
+    /// Channels that were told, as far as is learnt.
+    told: Vec<Label>,
+    /// Channels that know it by a number of its own, from before it was seen to be part of this.
+    alone: BTreeMap<Label, IncidentId>,
+}
+
+/// How people were told through one channel.
+#[derive(Clone, Debug)]
+struct Telling {
+    /// By which number.
+    key: IncidentId,
+    said: Said,
+    /// For whom that stands: each of these that tells again has it told again.
+    stands_for: BTreeSet<Of>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Said {
+    /// It was not answered yet.
+    Waits(Number),
+    Confirmed(Receipt),
+    Failed,
+}
+
+/// A notice that went out.
+#[derive(Clone, Debug)]
+struct Out {
+    shared: u64,
+    channel: Label,
+    incident: IncidentId,
+    key: IncidentId,
+    /// The number that this ends, since it is told by another from now on.
+    ends: Option<IncidentId>,
+    /// What is answered with it.
+    waiting: Vec<(Number, IncidentId)>,
 }
 
 impl Fold {
     /// A cell wants something delivered.
     pub fn deliver(&mut self, cell: CellId, delivery: Delivery) -> Way {
-        let number = (cell, delivery.number);
-        let (channel, domain) = (delivery.channel, delivery.notice.domain.clone());
+        let of = (cell, delivery.notice.incident);
         match delivery.notice.purpose {
-            // A channel is exercised by one of the cells.
-            Purpose::Exercise => match self.exercises.get(&channel) {
-                Some((by, said)) if *by != cell => {
-                    self.folded += 1;
-                    let ok = || Ok(Receipt { text: "exercised for another cell".to_owned() });
-                    let outcome = said.clone().unwrap_or_else(ok);
-                    Way::Answered(Told { number: delivery.number, outcome })
-                }
-                _ => {
-                    self.exercises.insert(channel, (cell, None));
-                    self.out.insert(number, (domain, channel, Vec::new()));
-                    Way::Out(delivery)
-                }
-            },
-            Purpose::Raise => self.raise(number, delivery),
-            Purpose::Resolve => {
-                let Some(shared) = self.shared.get_mut(&domain) else { return Way::Out(delivery) };
-                shared.incidents.remove(&(cell, delivery.notice.incident));
-                if shared.incidents.is_empty() {
-                    self.shared.remove(&domain);
-                    self.out.insert(number, (domain, channel, Vec::new()));
-                    return Way::Out(delivery);
-                }
-                self.folded += 1;
-                let text = "told when it is over in every cell".to_owned();
-                Way::Answered(Told { number: delivery.number, outcome: Ok(Receipt { text }) })
-            }
+            Purpose::Exercise => Way::Out(delivery),
+            Purpose::Raise => self.raise(of, delivery),
+            Purpose::Resolve => self.resolve(of, delivery),
         }
     }
 
-    fn raise(&mut self, number: Number, delivery: Delivery) -> Way {
-        let (channel, domain) = (delivery.channel, delivery.notice.domain.clone());
-        let shared = self.shared.entry(domain.clone()).or_default();
-        let first = shared.incidents.iter().next().is_none_or(|first| first.0 == number.0);
-        shared.incidents.insert((number.0, delivery.notice.incident));
-        if shared.acknowledged {
+    fn raise(&mut self, of: Of, mut delivery: Delivery) -> Way {
+        let (number, channel) = ((of.0, delivery.number), delivery.channel);
+        let at = self.place(of, &delivery.notice.domain);
+        // A number that goes on elsewhere is not this one's.
+        let before = delivery.notice.under.filter(|key| !self.in_use(channel, *key, at));
+        let Some(shared) = self.shared.get_mut(&at) else { return Way::Out(delivery) };
+        let member = shared.members.entry(of).or_default();
+        member.over = false;
+        if let Some((known, word)) = &shared.known {
+            member.acknowledged = true;
             self.folded += 1;
-            let text = "a person knows of it by another cell's word".to_owned();
-            return Way::Known(Told { number: delivery.number, outcome: Ok(Receipt { text }) });
+            let told = shared.told.get(&channel).or_else(|| shared.told.values().next());
+            let key = told.map_or(*known, |telling| telling.key);
+            let receipt = Receipt { text: format!("{} knows of {known}", word.by) };
+            let told = answer(number, of.1, key, &Ok(receipt));
+            return Way::Known(told, acknowledgement(of, *known, word));
         }
-        match shared.told.get(&channel) {
-            // Its own cell tells it again when it is time to.
-            _ if first => {}
-            Some(Said::Waits(out)) => {
-                self.folded += 1;
-                if let Some((_, _, waiting)) = self.out.get_mut(out) {
-                    waiting.push(number);
+        if let Some(telling) = shared.told.get(&channel)
+            && let Some(alone) = member.alone.remove(&channel)
+        {
+            // The page of its own ends: people have another one of the same.
+            let notice = &mut delivery.notice;
+            notice.purpose = Purpose::Resolve;
+            notice.title = format!("told as {} from now on: {}", telling.key, notice.title);
+            notice.under = other(alone, of.1);
+            let (incident, key, ends) = (of.1, telling.key, Some(alone));
+            let out = Out { shared: at, channel, incident, key, ends, waiting: Vec::new() };
+            self.out.insert(number, out);
+            return Way::Out(delivery);
+        }
+        let key = before.unwrap_or(of.1);
+        let new = || Telling { key, said: Said::Failed, stands_for: BTreeSet::new() };
+        let telling = shared.told.entry(channel).or_insert_with(new);
+        match &telling.said {
+            // It is time to tell it again.
+            _ if telling.stands_for.contains(&of) => {}
+            Said::Waits(out) => {
+                if let Some(out) = self.out.get_mut(out) {
+                    self.folded += 1;
+                    out.waiting.push((number, of.1));
+                    return Way::Waits;
                 }
-                return Way::Waits;
             }
-            Some(Said::Confirmed(receipt)) => {
+            Said::Confirmed(receipt) => {
                 self.folded += 1;
-                let outcome = Ok(receipt.clone());
-                return Way::Answered(Told { number: delivery.number, outcome });
+                telling.stands_for.insert(of);
+                return Way::Answered(answer(number, of.1, telling.key, &Ok(receipt.clone())));
             }
-            None => {}
+            Said::Failed => {}
         }
-        shared.told.insert(channel, Said::Waits(number));
-        self.out.insert(number, (domain, channel, Vec::new()));
+        (telling.said, telling.stands_for) = (Said::Waits(number), BTreeSet::from([of]));
+        delivery.notice.under = other(telling.key, of.1);
+        let (incident, key) = (of.1, telling.key);
+        let out = Out { shared: at, channel, incident, key, ends: None, waiting: Vec::new() };
+        self.out.insert(number, out);
         Way::Out(delivery)
     }
 
-    /// A channel answered: what each cell is told.
-    pub fn told(&mut self, cell: CellId, told: &Told) -> Vec<(CellId, Told)> {
-        let mut all = vec![(cell, told.clone())];
-        let Some((domain, channel, waiting)) = self.out.remove(&(cell, told.number)) else {
-            return all;
+    fn resolve(&mut self, of: Of, mut delivery: Delivery) -> Way {
+        let (number, channel) = ((of.0, delivery.number), delivery.channel);
+        let Some(&at) = self.of.get(&of) else { return Way::Out(delivery) };
+        let Some(shared) = self.shared.get_mut(&at) else { return Way::Out(delivery) };
+        let member = shared.members.entry(of).or_default();
+        member.over = true;
+        let alone = member.alone.remove(&channel);
+        let told = shared.told.get(&channel).map(|telling| telling.key);
+        let goes_on = shared.members.values().any(|member| !member.over);
+        let Some(key) = alone.or(told) else { return Way::Out(delivery) };
+        delivery.notice.under = other(key, of.1);
+        let withheld = || {
+            let text = "told when it is over in every cell".to_owned();
+            Way::Answered(answer(number, of.1, of.1, &Ok(Receipt { text })))
         };
-        if let Some((by, said)) = self.exercises.get_mut(&channel)
-            && *by == cell
-            && said.is_none()
-        {
-            *said = Some(told.outcome.clone());
+        if alone.is_none() && goes_on {
+            shared.owed.insert(channel, delivery);
+        } else if alone.is_some() || !self.in_use(channel, key, at) {
+            if let Some(shared) = self.shared.get_mut(&at).filter(|_| alone.is_none()) {
+                shared.owed.remove(&channel);
+            }
+            return Way::Out(delivery);
         }
-        if let Some(shared) = self.shared.get_mut(&domain) {
-            match &told.outcome {
-                Ok(receipt) => {
-                    shared.told.insert(channel, Said::Confirmed(receipt.clone()));
+        self.folded += 1;
+        withheld()
+    }
+
+    /// A channel answered: what each cell is told.
+    pub fn told(&mut self, cell: CellId, told: Told) -> Vec<(CellId, Told)> {
+        let number = (cell, told.number);
+        let Some(out) = self.out.remove(&number) else { return vec![(cell, told)] };
+        let of = (cell, out.incident);
+        if let Some(shared) = self.shared.get_mut(&out.shared)
+            && let Some(telling) = shared.told.get_mut(&out.channel)
+        {
+            match (&told.outcome, out.ends) {
+                (Ok(_), Some(_)) => drop(telling.stands_for.insert(of)),
+                (Err(_), Some(alone)) => {
+                    if let Some(member) = shared.members.get_mut(&of) {
+                        member.alone.insert(out.channel, alone);
+                    }
                 }
-                Err(_) => drop(shared.told.remove(&channel)),
+                _ if telling.said != Said::Waits(number) => {}
+                (Ok(receipt), None) => {
+                    telling.said = Said::Confirmed(receipt.clone());
+                    let waited = out.waiting.iter().map(|(number, id)| (number.0, *id));
+                    telling.stands_for.extend(waited);
+                }
+                (Err(_), None) => {
+                    telling.said = Said::Failed;
+                    telling.stands_for.clear();
+                }
             }
         }
-        let outcome = &told.outcome;
-        all.extend(
-            waiting
-                .into_iter()
-                .map(|(cell, number)| (cell, Told { number, outcome: outcome.clone() })),
-        );
-        all
+        let all = std::iter::once((number, out.incident)).chain(out.waiting);
+        all.map(|(number, id)| (number.0, answer(number, id, out.key, &told.outcome))).collect()
     }
 
-    /// A delivery was given up by its cell: its channel said nothing in time. Whoever waits for it goes on.
-    pub fn forget(&mut self, cell: CellId, number: u64) -> Vec<(CellId, Told)> {
-        let outcome = Err("the channel said nothing".to_owned());
-        let mut all = self.told(cell, &Told { number, outcome });
-        // Its own cell knows.
-        all.remove(0);
-        all
+    /// How a cell's incidents stand, after what it sent was delivered.
+    pub fn learn(&mut self, cell: CellId, standings: &Standings) -> Learnt {
+        let mut learnt = Learnt::default();
+        for standing in &standings.incidents {
+            self.learn_one((cell, standing.incident), standing);
+            self.spread((cell, standing.incident), standing, &mut learnt.acknowledged);
+        }
+        let active = standings.incidents.iter().filter(|standing| standing.is_active);
+        let active: BTreeSet<IncidentId> = active.map(|standing| standing.incident).collect();
+        self.settle(cell, &active, &mut learnt.ends);
+        let numbers = self.out.range((cell, 0)..=(cell, u64::MAX)).map(|(number, _)| number.1);
+        let given_up: Vec<u64> = numbers.filter(|n| !standings.awaited.contains(n)).collect();
+        for number in given_up {
+            let outcome = Err("the channel said nothing in time".to_owned());
+            // Its own cell knows, and is told first.
+            learnt.told.extend(self.told(cell, Told::new(number, outcome)).into_iter().skip(1));
+        }
+        learnt
     }
 
-    /// A person acknowledged one cell's incident: the incidents of others that are the same.
-    pub fn acknowledged(
-        &mut self,
-        cell: CellId,
-        incident: IncidentId,
-    ) -> Vec<(CellId, IncidentId)> {
-        let of = |shared: &&mut Shared| shared.incidents.contains(&(cell, incident));
-        let Some(shared) = self.shared.values_mut().find(of) else { return Vec::new() };
-        shared.acknowledged = true;
-        let others = shared.incidents.iter().copied();
-        others.filter(|other| *other != (cell, incident)).collect()
+    /// Whom channels were told of, and by which number.
+    fn learn_one(&mut self, of: Of, standing: &Standing) {
+        if !standing.is_active {
+            return;
+        }
+        let is_told = !standing.told.is_empty() || standing.known.is_some();
+        let at = match self.of.get(&of) {
+            Some(&at) => at,
+            None if is_told => self.place(of, &standing.domain),
+            None => return,
+        };
+        let Some(shared) = self.shared.get_mut(&at) else { return };
+        let member = shared.members.entry(of).or_default();
+        for &channel in &standing.told {
+            if member.told.contains(&channel) {
+                continue;
+            }
+            member.told.push(channel);
+            let key = standing.under.get(&channel).copied().unwrap_or(of.1);
+            let text = "told before".to_owned();
+            let said = || Said::Confirmed(Receipt { text });
+            let Some(telling) = shared.told.get_mut(&channel) else {
+                let stands_for = BTreeSet::from([of]);
+                shared.told.insert(channel, Telling { key, said: said(), stands_for });
+                continue;
+            };
+            if telling.said == Said::Failed {
+                telling.said = said();
+            }
+            telling.stands_for.insert(of);
+            if telling.key != key && key == of.1 {
+                member.alone.insert(channel, key);
+            }
+        }
+    }
+
+    /// Who knows of one knows of all that are the same: also of one that is over, if people were told by its
+    /// number.
+    fn spread(&mut self, of: Of, standing: &Standing, all: &mut Vec<Acknowledgement>) {
+        let Some(word) = &standing.known else {
+            // It was seen after a person's word.
+            if let Some(shared) = self.of.get(&of).and_then(|at| self.shared.get_mut(at))
+                && let Some((known, word)) = &shared.known
+                && let Some(member) = shared.members.get_mut(&of).filter(|m| !m.acknowledged)
+            {
+                member.acknowledged = true;
+                all.push(acknowledgement(of, *known, word));
+            }
+            return;
+        };
+        let told_by = |shared: &&mut Shared| shared.told.values().any(|told| told.key == of.1);
+        let found = match (standing.is_active, self.of.get(&of)) {
+            (true, Some(at)) => self.shared.get_mut(at),
+            _ => self.shared.values_mut().filter(|shared| shared.known.is_none()).find(told_by),
+        };
+        let Some(shared) = found else { return };
+        if let Some(member) = shared.members.get_mut(&of) {
+            member.acknowledged = true;
+        }
+        let (known, word) = shared.known.get_or_insert_with(|| (of.1, word.clone())).clone();
+        let unknown = |(_, member): &(&Of, &mut Member)| !member.over && !member.acknowledged;
+        for (of, member) in shared.members.iter_mut().filter(unknown) {
+            member.acknowledged = true;
+            all.push(acknowledgement(*of, known, &word));
+        }
+    }
+
+    /// What is over in a cell is none of its any more; what is over everywhere is nothing any more.
+    fn settle(&mut self, cell: CellId, active: &BTreeSet<IncidentId>, ends: &mut Vec<Delivery>) {
+        let own = (cell, IncidentId(0))..=(cell, IncidentId(u32::MAX));
+        let own: Vec<(Of, u64)> = self.of.range(own).map(|(of, at)| (*of, *at)).collect();
+        for (of, at) in own {
+            let Some(shared) = self.shared.get_mut(&at) else { continue };
+            let is_over = shared.members.get(&of).is_none_or(|member| member.over);
+            if !is_over && active.contains(&of.1) {
+                continue;
+            }
+            shared.members.remove(&of);
+            self.of.remove(&of);
+            if shared.members.is_empty()
+                && let Some(shared) = self.shared.remove(&at)
+            {
+                self.domains.remove(&shared.domain);
+                let owed = shared.owed.into_values();
+                let over = |end: &Delivery| !self.in_use(end.channel, end.notice.key(), at);
+                ends.extend(owed.filter(over));
+            }
+        }
+    }
+
+    /// The trouble that an incident is. One that turns out to be part of a wider domain takes what was told of it
+    /// along.
+    fn place(&mut self, of: Of, domain: &str) -> u64 {
+        let from = self.of.get(&of).copied();
+        let to = self.domains.get(domain).copied();
+        match (from, to) {
+            (Some(from), Some(to)) if from == to => return from,
+            (Some(from), None) => {
+                if let Some(shared) = self.shared.get_mut(&from)
+                    && shared.members.len() == 1
+                {
+                    self.domains.remove(&shared.domain);
+                    domain.clone_into(&mut shared.domain);
+                    self.domains.insert(domain.to_owned(), from);
+                    return from;
+                }
+            }
+            _ => {}
+        }
+        let to = to.unwrap_or_else(|| {
+            self.numbers += 1;
+            self.domains.insert(domain.to_owned(), self.numbers);
+            let shared = Shared { domain: domain.to_owned(), ..Shared::default() };
+            self.shared.insert(self.numbers, shared);
+            self.numbers
+        });
+        self.of.insert(of, to);
+        let member = from.and_then(|from| self.shared.get_mut(&from)?.members.remove(&of));
+        if let Some(shared) = self.shared.get_mut(&to) {
+            shared.members.insert(of, member.unwrap_or_default());
+        }
+        if let Some(from) = from
+            && self.shared.get(&from).is_some_and(|shared| shared.members.is_empty())
+        {
+            self.merge(of, from, to);
+        }
+        to
+    }
+
+    /// What was told of a trouble that is nobody's any more is told of another one.
+    fn merge(&mut self, of: Of, from: u64, to: u64) {
+        let Some(mut old) = self.shared.remove(&from) else { return };
+        self.domains.remove(&old.domain);
+        self.out.values_mut().filter(|out| out.shared == from).for_each(|out| out.shared = to);
+        let Some(shared) = self.shared.get_mut(&to) else { return };
+        for (channel, telling) in old.told {
+            match shared.told.get(&channel) {
+                None => {
+                    shared.told.insert(channel, telling);
+                    let owed = old.owed.remove(&channel);
+                    shared.owed.extend(owed.map(|owed| (channel, owed)));
+                }
+                Some(known) if known.key != telling.key && telling.said != Said::Failed => {
+                    if let Some(member) = shared.members.get_mut(&of) {
+                        member.alone.insert(channel, telling.key);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Whether something else goes on that a channel knows by this number.
+    fn in_use(&self, channel: Label, key: IncidentId, but: u64) -> bool {
+        let others = self.shared.iter().filter(|(at, _)| **at != but).map(|(_, shared)| shared);
+        let mut told =
+            others.filter(|s| s.told.get(&channel).is_some_and(|telling| telling.key == key));
+        told.any(|shared| shared.members.values().any(|member| !member.over))
     }
 
     /// Deliveries that did not go out, since others' about the same did.
@@ -184,88 +479,28 @@ impl Fold {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::alert::Notice;
-    use crate::check::Severity;
+/// The number that a channel knows it by, where it is another one than its own.
+fn other(key: IncidentId, own: IncidentId) -> Option<IncidentId> {
+    Some(key).filter(|key| *key != own)
+}
 
-    fn label(text: &str) -> Label {
-        Label::new(text).unwrap()
-    }
+/// What a cell is told about a delivery of an incident that a channel knows by a number.
+fn answer(
+    number: Number,
+    own: IncidentId,
+    key: IncidentId,
+    outcome: &Result<Receipt, String>,
+) -> Told {
+    let under = other(key, own);
+    let outcome = match (outcome, under) {
+        (Ok(receipt), Some(key)) => Ok(Receipt { text: format!("as {key}: {}", receipt.text) }),
+        _ => outcome.clone(),
+    };
+    Told { number: number.1, outcome, under }
+}
 
-    fn delivery(number: u64, purpose: Purpose, domain: &str) -> Delivery {
-        let notice = Notice {
-            incident: IncidentId(1),
-            purpose,
-            severity: Severity::Critical,
-            title: "log waits".to_owned(),
-            domain: domain.to_owned(),
-            evidence: Vec::new(),
-            since: String::new(),
-        };
-        Delivery { number, channel: label("pager"), notice }
-    }
-
-    fn answer(number: u64, outcome: Result<&str, &str>) -> Told {
-        let receipt = |text: &str| Receipt { text: text.to_owned() };
-        Told { number, outcome: outcome.map(receipt).map_err(str::to_owned) }
-    }
-
-    #[test]
-    fn one_of_many_goes_out_and_all_get_its_answer() {
-        let mut fold = Fold::default();
-        let raise = |number| delivery(number, Purpose::Raise, "repository north");
-        assert!(matches!(fold.deliver(CellId(1), raise(7)), Way::Out(_)));
-        assert_eq!(fold.deliver(CellId(2), raise(7)), Way::Waits);
-        let told = fold.told(CellId(1), &answer(7, Ok("key")));
-        assert_eq!(told, [(CellId(1), answer(7, Ok("key"))), (CellId(2), answer(7, Ok("key")))]);
-        assert_eq!(fold.deliver(CellId(3), raise(1)), Way::Answered(answer(1, Ok("key"))));
-        assert_eq!(fold.folded(), 2);
-        let others = fold.acknowledged(CellId(1), IncidentId(1));
-        assert_eq!(others, [(CellId(2), IncidentId(1)), (CellId(3), IncidentId(1))]);
-        // Who sees it later tells nobody: a person knows.
-        assert!(matches!(fold.deliver(CellId(4), raise(1)), Way::Known(_)));
-    }
-
-    #[test]
-    fn a_channel_that_fails_or_hangs_fails_for_all_who_waited() {
-        let mut fold = Fold::default();
-        let raise = |number| delivery(number, Purpose::Raise, "repository north");
-        fold.deliver(CellId(1), raise(1));
-        fold.deliver(CellId(2), raise(2));
-        let told = fold.told(CellId(1), &answer(1, Err("refused")));
-        assert_eq!(told[1], (CellId(2), answer(2, Err("refused"))));
-        // The next try is another's, if it comes first.
-        assert!(matches!(fold.deliver(CellId(2), raise(3)), Way::Out(_)));
-        fold.deliver(CellId(3), raise(4));
-        let waits = fold.forget(CellId(2), 3);
-        assert_eq!(waits, [(CellId(3), answer(4, Err("the channel said nothing")))]);
-    }
-
-    #[test]
-    fn the_end_is_told_once_and_last() {
-        let mut fold = Fold::default();
-        for cell in 1..=3 {
-            fold.deliver(CellId(cell), delivery(1, Purpose::Raise, "zone a"));
-        }
-        let end = |fold: &mut Fold, cell| {
-            fold.deliver(CellId(cell), delivery(2, Purpose::Resolve, "zone a"))
-        };
-        assert!(matches!(end(&mut fold, 1), Way::Answered(_)));
-        assert!(matches!(end(&mut fold, 2), Way::Answered(_)));
-        assert!(matches!(end(&mut fold, 3), Way::Out(_)));
-        assert!(matches!(
-            fold.deliver(CellId(1), delivery(3, Purpose::Raise, "zone a")),
-            Way::Out(_)
-        ));
-    }
-
-    #[test]
-    fn what_is_of_one_domain_keeps_nothing_else_waiting() {
-        let mut fold = Fold::default();
-        fold.deliver(CellId(1), delivery(1, Purpose::Raise, "host a1"));
-        let other = fold.deliver(CellId(2), delivery(1, Purpose::Raise, "host b1"));
-        assert!(matches!(other, Way::Out(_)));
-    }
+fn acknowledgement(of: Of, known: IncidentId, word: &Word) -> Acknowledgement {
+    let said = word.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
+    let word = Word { by: word.by.clone(), note: Some(format!("with {known}{said}")) };
+    Acknowledgement { cell: of.0, incident: of.1, word }
 }

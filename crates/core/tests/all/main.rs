@@ -6,6 +6,7 @@ mod automation;
 mod cell;
 mod drills;
 mod findings;
+mod fold;
 mod golden;
 mod import;
 mod incidents;

@@ -373,7 +373,7 @@ impl World {
             Some(Channel::Hangs) | None => None,
         };
         let number = *number;
-        self.inbox.extend(outcome.map(|outcome| Entry::Told(AlertTold { number, outcome })));
+        self.inbox.extend(outcome.map(|outcome| Entry::Told(AlertTold::new(number, outcome))));
         self.alerts.push(delivery);
     }
 

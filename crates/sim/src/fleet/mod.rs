@@ -194,8 +194,7 @@ impl<'a> Fleet<'a> {
         let services = how.services.unwrap_or(shape.services).max(1);
         let cells = services.div_ceil(shape.per_cell).max(u32::from(shape.regions)).min(services);
         let policy = policy(script, how);
-        let mut people =
-            People::new(&script.chain(), shape.acks_after.map(|s| s.0), policy.incidents.patience);
+        let mut people = People::new(&script.chain(), shape.acks_after.map(|s| s.0));
         people.each = how.mutation == Some(Mutation::TellsEach);
         let capacity = u64::from(services) * shape.storage_per_thousand / 1000;
         let remedies = Arc::new(evenkeel_kinds::remedies::bundled());
@@ -275,12 +274,13 @@ impl<'a> Fleet<'a> {
     fn exchange(&mut self, took: Span) {
         let now = self.now;
         let (mut offered, mut usual) = (0, 0);
-        let mut deliveries = Vec::new();
+        let (mut deliveries, mut standings) = (Vec::new(), Vec::new());
         self.crew.each(|seat| {
             offered += std::mem::take(&mut seat.offered);
             usual += seat.usual_per_min / 60;
             let cell = seat.setup.cell;
             deliveries.extend(std::mem::take(&mut seat.deliveries).into_iter().map(|d| (cell, d)));
+            standings.extend(seat.standings.take().map(|standings| (cell, standings)));
         });
         self.storage.took(offered, usual, took.0 / 1000);
         let mut entries: Vec<(CellId, Entry)> = Vec::new();
@@ -292,6 +292,9 @@ impl<'a> Fleet<'a> {
                 let text = format!("a person is told by {}: {}", page.channel, page.title);
                 self.told.push(Told { at: now.since(self.began), text });
             }
+        }
+        for (cell, standings) in standings {
+            entries.extend(self.people.learn(cell, &standings));
         }
         entries.extend(self.people.due(now));
         // While storage gives no answer, it does not matter how often it is asked.

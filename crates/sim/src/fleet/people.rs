@@ -6,7 +6,7 @@ use evenkeel_core::alert::{Delivery, IncidentId, Purpose, Receipt, Told};
 use evenkeel_core::cell::Entry;
 use evenkeel_core::id::CellId;
 use evenkeel_core::incident::chain::Step;
-use evenkeel_core::incident::fold::{Fold, Way};
+use evenkeel_core::incident::fold::{Acknowledgement, Fold, Standings, Way, Word};
 use evenkeel_core::order::Order;
 use evenkeel_core::time::{Span, Time};
 
@@ -36,17 +36,15 @@ pub(super) struct People {
     pub pages: Vec<Page>,
     /// People were told again of what they had acknowledged.
     pub again: Vec<String>,
-    hanging: BTreeMap<(Time, CellId, u64), ()>,
-    patience: Span,
     /// A channel says nothing twice within this.
     soon: Span,
 }
 
 impl People {
-    pub fn new(chain: &[Step], acks_after: Option<Span>, patience: Span) -> Self {
+    pub fn new(chain: &[Step], acks_after: Option<Span>) -> Self {
         let answers = chain.iter().map(|step| (step.channel.to_string(), Answers::Works)).collect();
         let soon = chain.iter().map(|step| step.ack_within).min().unwrap_or_default();
-        Self { chain: chain.to_vec(), answers, acks_after, patience, soon, ..Self::default() }
+        Self { chain: chain.to_vec(), answers, acks_after, soon, ..Self::default() }
     }
 
     pub fn chain(&self) -> Vec<Step> {
@@ -68,19 +66,16 @@ impl People {
         let delivery = match way {
             Way::Waits => return Vec::new(),
             Way::Answered(told) => return vec![(cell, Entry::Told(told))],
-            Way::Known(told) => {
-                self.known.insert(id);
-                return vec![(cell, Entry::Told(told)), acknowledge(id)];
+            Way::Known(told, too) => {
+                return vec![(cell, Entry::Told(told)), self.acknowledged_too(too)];
             }
             Way::Out(delivery) => delivery,
         };
         let channel = delivery.channel.to_string();
         let answers = self.answers.get(&channel).copied().unwrap_or(Answers::Refuses);
         let outcome = match answers {
-            Answers::Hangs => {
-                self.hanging.insert((now + self.patience, cell, delivery.number), ());
-                return Vec::new();
-            }
+            // Its cell gives it up, and with it all that wait for it.
+            Answers::Hangs => return Vec::new(),
             Answers::Refuses => Err("it takes nothing now".to_owned()),
             Answers::Works | Answers::Lies => {
                 Ok(Receipt { text: format!("message {}", delivery.number) })
@@ -92,9 +87,27 @@ impl People {
                 Purpose::Resolve | Purpose::Exercise => {}
             }
         }
-        let told = Told { number: delivery.number, outcome };
-        let all = self.fold.told(cell, &told);
+        let all = self.fold.told(cell, Told::new(delivery.number, outcome));
         all.into_iter().map(|(cell, told)| (cell, Entry::Told(told))).collect()
+    }
+
+    /// How a cell's incidents stand, after what it sent was delivered: what cells are told. Ends go to channels, which
+    /// nobody here counts.
+    pub fn learn(&mut self, cell: CellId, standings: &Standings) -> Vec<(CellId, Entry)> {
+        if self.each {
+            return Vec::new();
+        }
+        let learnt = self.fold.learn(cell, standings);
+        let told = learnt.told.into_iter().map(|(cell, told)| (cell, Entry::Told(told)));
+        let mut entries: Vec<_> = told.collect();
+        entries.extend(learnt.acknowledged.into_iter().map(|too| self.acknowledged_too(too)));
+        entries
+    }
+
+    fn acknowledged_too(&mut self, too: Acknowledgement) -> (CellId, Entry) {
+        let id = (too.cell, too.incident);
+        self.known.insert(id);
+        acknowledge(id, too.word)
     }
 
     fn reach(&mut self, id: (CellId, IncidentId), channel: &str, of: &Delivery, now: Time) {
@@ -121,31 +134,21 @@ impl People {
     /// What is due by now: what cells are told.
     pub fn due(&mut self, now: Time) -> Vec<(CellId, Entry)> {
         let mut entries = Vec::new();
-        while let Some((&(at, cell, number), ())) = self.hanging.first_key_value()
-            && at <= now
-        {
-            self.hanging.pop_first();
-            let told = self.fold.forget(cell, number);
-            entries.extend(told.into_iter().map(|(cell, told)| (cell, Entry::Told(told))));
-        }
         while let Some((&(at, cell, incident), ())) = self.acks.first_key_value()
             && at <= now
         {
             self.acks.pop_first();
-            let others = self.fold.acknowledged(cell, incident);
-            for (cell, incident) in std::iter::once((cell, incident)).chain(others) {
-                self.known.insert((cell, incident));
-                entries.push(acknowledge((cell, incident)));
-            }
+            // Its cell records it; then all that have the same are told.
+            self.known.insert((cell, incident));
+            let word = Word { by: "a person".to_owned(), note: None };
+            entries.push(acknowledge((cell, incident), word));
         }
         entries
     }
 
     /// When something is due.
     pub fn next(&self) -> Option<Time> {
-        let acks = self.acks.first_key_value().map(|(&(at, ..), ())| at);
-        let hanging = self.hanging.first_key_value().map(|(&(at, ..), ())| at);
-        acks.into_iter().chain(hanging).min()
+        self.acks.first_key_value().map(|(&(at, ..), ())| at)
     }
 
     pub const fn folded(&self) -> u64 {
@@ -154,7 +157,7 @@ impl People {
 }
 
 /// A person says that they know.
-fn acknowledge((cell, incident): (CellId, IncidentId)) -> (CellId, Entry) {
-    let order = Order::Acknowledge { incident, note: None };
-    (cell, Entry::Order { ticket: 0, by: "a person".to_owned(), order })
+fn acknowledge((cell, incident): (CellId, IncidentId), word: Word) -> (CellId, Entry) {
+    let order = Order::Acknowledge { incident, note: word.note };
+    (cell, Entry::Order { ticket: 0, by: word.by, order })
 }

@@ -14,11 +14,13 @@ use evenkeel_core::driver::Process;
 use evenkeel_core::goal::Goal;
 use evenkeel_core::id::{MemberId, Revision, ServiceId, Term};
 use evenkeel_core::incident::chain::Step;
+use evenkeel_core::incident::fold::Standings;
 use evenkeel_core::journal::{self, Topic};
 use evenkeel_core::order::Order;
 use evenkeel_core::policy::Policy;
 use evenkeel_core::report::{Answer, FromAgent, Hello, Question, Sight, ToAgent};
 use evenkeel_core::route::{FromGateway, ToGateway};
+use evenkeel_core::row::Table;
 use evenkeel_core::time::{Span, Time};
 use evenkeel_store::Store;
 use evenkeel_store::memory::Memory;
@@ -124,6 +126,8 @@ pub(super) struct Seat {
     /// Segments a minute of hosts whose log is taken as it is written.
     pub usual_per_min: u64,
     pub deliveries: Vec<Delivery>,
+    /// How its incidents stand, if that is news.
+    pub standings: Option<Standings>,
     pub tally: Tally,
     pub chance: Prng,
     /// What is allowed, whatever the cell was told.
@@ -170,6 +174,7 @@ impl Seat {
             offered: 0,
             usual_per_min: 0,
             deliveries: Vec::new(),
+            standings: None,
             tally: Tally::default(),
             chance: Prng::new(seed, &format!("cell {number}")),
             allowed,
@@ -301,6 +306,8 @@ impl Seat {
         let Turn { mut writes, sends, wake_at, edges } = cell.turn(self.now, inbox);
         self.tally.counts.edges.take(&edges);
         self.wake = wake_at.map(|at| at.max(self.now + TICK));
+        let of_incidents = writes.rows.iter().any(|write| write.key.table == Table::Incident);
+        let standings = of_incidents.then(|| cell.standings());
         self.tally.turn(&writes, &sends);
         if !self.takes_records && !writes.is_empty() {
             // What is not recorded is not done: its shell halts, and is started again until it can go on.
@@ -321,6 +328,9 @@ impl Seat {
         }
         for send in sends {
             self.carry(send);
+        }
+        if standings.is_some() {
+            self.standings = standings;
         }
     }
 

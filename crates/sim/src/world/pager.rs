@@ -133,7 +133,7 @@ impl World {
         if answers == Answers::Works && purpose == Purpose::Raise {
             self.reach_person(id);
         }
-        self.at(ANSWERS, Event::ToCell(Entry::Told(Told { number, outcome })));
+        self.at(ANSWERS, Event::ToCell(Entry::Told(Told::new(number, outcome))));
     }
 
     /// A person is told.

@@ -173,6 +173,7 @@ impl Send {
         };
         Notice {
             incident: IncidentId(0),
+            under: None,
             purpose,
             severity: Severity::Page,
             title: title.to_owned(),

@@ -87,6 +87,15 @@ impl Cell {
             Err(why) => (false, why.as_str()),
         };
         let text: String = text.chars().take(TEXT_MAX_CHARS).collect();
+        if confirmed
+            && flight.purpose == Purpose::Raise
+            && let Some(row) = self.state.incidents.rows.get_mut(&flight.incident)
+        {
+            match told.under {
+                Some(under) => drop(row.under.insert(flight.channel, under)),
+                None => drop(row.under.remove(&flight.channel)),
+            }
+        }
         work.incidents = true;
         work.rows.insert(CHAIN);
         self.outcome(flight, confirmed, text, work);
@@ -214,17 +223,18 @@ impl Cell {
 
     /// Hands a delivery to the shell.
     fn dispatch(&self, flight: &Flight, work: &mut Work) {
-        let notice = self.notice(flight.incident, flight.purpose, work.now);
         let (number, channel) = (flight.number, flight.channel);
+        let notice = self.notice(flight.incident, channel, flight.purpose, work.now);
         work.sends.push(Send::Alert(Delivery { number, channel, notice }));
     }
 
     /// What people are told.
-    fn notice(&self, id: IncidentId, purpose: Purpose, now: Time) -> Notice {
+    fn notice(&self, id: IncidentId, channel: Label, purpose: Purpose, now: Time) -> Notice {
         let at = |time: Time| Moment::of_millis(time.0).to_string();
         let Some(incident) = self.state.incidents.rows.get(&id) else {
             return Notice {
                 incident: id,
+                under: None,
                 purpose,
                 severity: Severity::Note,
                 title: "exercise of the alert chain: nothing is wrong".to_owned(),
@@ -235,6 +245,7 @@ impl Cell {
         };
         Notice {
             incident: id,
+            under: incident.under.get(&channel).copied(),
             purpose,
             severity: incident.severity,
             title: self.title(incident),

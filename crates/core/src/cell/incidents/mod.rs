@@ -17,6 +17,7 @@ mod orders;
 mod repositories;
 pub mod rows;
 mod show;
+mod standing;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -263,6 +264,7 @@ impl Cell {
             flaps: 0,
             ack: None,
             chain: crate::incident::chain::Progress::default(),
+            under: BTreeMap::new(),
             merged: None,
         };
         self.state.incidents.rows.insert(id, incident);

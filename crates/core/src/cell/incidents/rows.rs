@@ -1,6 +1,8 @@
 //! What is stored of incidents: one row each, and one for the chain. Who is a member is in the rows of
 //! services and hosts, so that a fleet in trouble does not rewrite one row a million times.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{IncidentId, Purpose};
@@ -43,6 +45,9 @@ pub struct Incident {
     pub ack: Option<Ack>,
     /// How far its chain is.
     pub chain: Progress,
+    /// Channels that know of it under the number of another cell's incident on the same, and which.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub under: BTreeMap<Label, IncidentId>,
     /// The incident that has its members now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged: Option<IncidentId>,

@@ -29,7 +29,7 @@ impl AlertPort for Counting {
             print::note(&format!("the controller tells people: {}", delivery.notice.title));
         }
         let outcome = Ok(Receipt { text: "counted".to_owned() });
-        self.teller.told(Told { number: delivery.number, outcome });
+        self.teller.told(Told::new(delivery.number, outcome));
     }
 }
 
