@@ -6,6 +6,7 @@ mod alerts;
 mod api;
 mod cells;
 mod crash;
+mod folding;
 mod memory;
 mod peer;
 mod recording;

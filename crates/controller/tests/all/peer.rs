@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use evenkeel_core::backup::job::Missed;
 use evenkeel_core::goal::{Goal, Want};
 use evenkeel_core::id::ServiceId;
 use evenkeel_core::member::State;
@@ -112,6 +113,27 @@ impl Agent {
 
     pub fn report(&mut self) {
         self.peer.send(&FromAgent::Members { whole: true, members: self.members.clone() });
+    }
+
+    /// What it has, to be taken over by one that dials anew.
+    pub fn members(self) -> Vec<Member> {
+        self.members
+    }
+
+    /// Has what another one had, and says so.
+    pub fn take_over(&mut self, members: Vec<Member>) {
+        self.members = members;
+        self.report();
+    }
+
+    /// What its members have of log, this repository takes nothing of from now on; or all take all.
+    pub fn misses(&mut self, repository: Option<&str>) {
+        let missed = |name: &str| Missed { repository: name.to_owned(), over: false };
+        for member in &mut self.members {
+            let archive = member.archive.get_or_insert_default();
+            archive.missed = repository.map(missed).into_iter().collect();
+        }
+        self.report();
     }
 
     pub fn beat(&mut self) {

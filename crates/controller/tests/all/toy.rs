@@ -1,17 +1,19 @@
-//! A kind for tests: one plan, no checks, a secret that shows what it was packed from.
+//! A kind for tests: a plan without an archive and one with, no checks, a secret that shows what it was packed from.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use evenkeel_core::backup::retention::Keep;
 use evenkeel_core::check::Check;
 use evenkeel_core::kind::{Kind, Plan};
 use evenkeel_core::service::State;
+use evenkeel_core::time::Span;
 
 pub struct Toy;
 
 pub const KINDS: &[&dyn Kind] = &[&Toy];
 
-const PLANS: &[Plan] = &[Plan {
+const DEV: Plan = Plan {
     name: "dev",
     summary: "One member.",
     members: 1,
@@ -22,7 +24,11 @@ const PLANS: &[Plan] = &[Plan {
     connections_max: 1,
     pool: None,
     keep: None,
-}];
+};
+
+const PLANS: &[Plan] = &[DEV, Plan { name: "kept", keep: Some(KEEP), ..DEV }];
+
+const KEEP: Keep = Keep { count: 1, window: Span::secs(60) };
 
 impl Kind for Toy {
     fn name(&self) -> &'static str {

@@ -62,10 +62,15 @@ impl World {
     }
 
     pub fn restart_with(&mut self, change: impl FnOnce(&mut Options)) {
+        self.restart_telling(Alerts::default(), change);
+    }
+
+    pub fn restart_telling(&mut self, alerts: Alerts, change: impl FnOnce(&mut Options)) {
         self.stop();
         let mut options = Options::new(self.dir.path().to_owned());
         change(&mut options);
-        let running = self.runtime.block_on(start_with(options, parts(&self.store)));
+        let parts = Parts { alerts, ..parts(&self.store) };
+        let running = self.runtime.block_on(start_with(options, parts));
         let running = running.expect("starts again");
         self.client = Client::new(&running.address.to_string(), &running.token);
         self.running = Some(running);

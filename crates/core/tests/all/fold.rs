@@ -116,8 +116,7 @@ impl Cells {
         }
         // Who ends says so to every channel in one turn.
         let cells: Vec<u32> = all.iter().map(|(cell, _)| cell.0).collect();
-        let cells: Vec<u32> =
-            cells.into_iter().filter(|cell| self.rows[cell].is_active).collect();
+        let cells: Vec<u32> = cells.into_iter().filter(|cell| self.rows[cell].is_active).collect();
         self.told.extend(all);
         cells.into_iter().for_each(|cell| drop(self.learn(cell)));
     }
@@ -178,8 +177,7 @@ fn one_of_many_goes_out_and_all_get_its_answer() {
     assert_eq!(cells.raise(2, "pager", NORTH), Way::Waits);
     cells.answer("pager", Ok("key"));
     let receipt = |text: &str| Ok(Receipt { text: text.to_owned() });
-    let second =
-        Told { number: 2, outcome: receipt("as i10: key"), under: Some(IncidentId(10)) };
+    let second = Told { number: 2, outcome: receipt("as i10: key"), under: Some(IncidentId(10)) };
     assert_eq!(cells.told, [(CellId(1), Told::new(1, receipt("key"))), (CellId(2), second)]);
     assert!(matches!(cells.raise(3, "pager", NORTH), Way::Answered(_)));
     assert!(matches!(cells.raise(4, "pager", "repository south"), Way::Out(_)), "another one");

@@ -59,6 +59,7 @@ pub fn delivery(purpose: Purpose) -> Delivery {
         channel: Label::new("c").expect("short"),
         notice: Notice {
             incident: IncidentId(7),
+            under: None,
             purpose,
             severity: Severity::Page,
             title: "host ha1 is gone & <nobody> answers".to_owned(),
