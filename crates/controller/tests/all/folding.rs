@@ -238,6 +238,9 @@ fn a_controller_that_begins_anew_pages_nobody_again_and_knows_who_knows() {
     world.client.acknowledge(&first, None).expect("accepted");
     until("all are acknowledged", || are(&world, 3, "acknowledged"));
     drop(agents);
+    // Twice: the second time nothing is written before somebody asks.
+    world.restart_telling(provider.alerts(), patient);
+    assert!(are(&world, 3, "acknowledged"));
     world.restart_telling(provider.alerts(), patient);
     let mut last = world.agent("h4");
     last.take_over(members[3].clone());

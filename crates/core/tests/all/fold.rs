@@ -283,6 +283,7 @@ fn what_ends_without_a_word_holds_no_end_back_and_swallows_no_page() {
     cells.end(2);
     assert_eq!(cells.resolved(), []);
     cells.end(1);
+    assert_eq!(cells.raised(), [(1, "pager", 10), (2, "pager", 10)], "it may have heard");
     assert_eq!(cells.resolved(), [(0, "pager", 10)]);
     cells.rows.clear();
     assert!(matches!(cells.raise(3, "pager", NORTH), Way::Out(_)));
@@ -365,4 +366,25 @@ fn one_that_leaves_others_behind_ends_nothing_of_theirs() {
     assert_eq!(cells.resolved(), []);
     cells.end(1);
     assert_eq!(cells.resolved(), [(1, "pager", 10)]);
+}
+
+#[test]
+fn a_word_that_comes_late_is_everybodys_and_an_end_that_comes_early_has_the_number() {
+    let mut cells = Cells::default();
+    cells.raise(1, "pager", NORTH);
+    let given_up = Standings { incidents: vec![cells.rows[&1].clone()], ..Standings::default() };
+    cells.fold.learn(CellId(1), &given_up);
+    cells.answer("pager", Ok("key"));
+    assert!(matches!(cells.raise(2, "pager", NORTH), Way::Answered(_)), "people were told");
+    // Both are fine before anybody has an answer: the channel may have told somebody all the same.
+    let mut cells = Cells::default();
+    for cell in 1..=2 {
+        cells.raise(cell, "pager", NORTH);
+    }
+    for cell in 1..=2 {
+        cells.rows.get_mut(&cell).unwrap().is_active = false;
+        cells.deliver(cell, Purpose::Resolve, "pager");
+        cells.learn(cell);
+    }
+    assert_eq!(cells.resolved(), [(2, "pager", 10)]);
 }

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use evenkeel_core::alert::Purpose;
+use evenkeel_core::alert::{IncidentId, Purpose};
 use serde_json::{Value, json};
 
 use super::server::{Act, Asked, Server};
-use super::{SECRET, channel, deliver};
+use super::{SECRET, channel, deliver, deliver_this, delivery};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -155,6 +155,25 @@ fn pagerduty_is_told_one_alert_for_an_incident_and_believed_only_with_its_key() 
         (202, r#"["success","st-i7"]"#),
     ] {
         lie(kind, status, body);
+    }
+}
+
+#[test]
+fn what_was_told_under_another_number_is_known_by_that_and_names_both() {
+    for (kind, key) in [(Kind::PagerDuty, "st-i3"), (Kind::Webhook, "st-i3"), (Kind::Slack, "")] {
+        for purpose in [Purpose::Raise, Purpose::Resolve] {
+            let server = Server::start(kind.provider());
+            let fields = kind.fields(&format!("http://{}", server.address));
+            let mut delivery = delivery(purpose);
+            delivery.notice.under = Some(IncidentId(3));
+            deliver_this(&channel(&fields), &delivery).expect("confirmed");
+            let said = server.asked()[0].json();
+            match kind {
+                Kind::PagerDuty => assert_eq!(said["dedup_key"], key),
+                Kind::Webhook => assert_eq!(said["key"], key),
+                _ => assert!(said["text"].as_str().unwrap().contains("i7 (told as i3)"), "{said}"),
+            }
+        }
     }
 }
 
