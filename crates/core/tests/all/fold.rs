@@ -11,7 +11,7 @@ use evenkeel_core::label::Label;
 const NORTH: &str = "repository north";
 
 fn label(text: &str) -> Label {
-    Label::new(text).unwrap()
+    Label::new(text).expect("there is one")
 }
 
 /// Cells as a shell has them: each has one incident, whose number is ten times the cell's.
@@ -63,7 +63,7 @@ impl Cells {
             Way::Answered(told) => self.tell(vec![(CellId(cell), told.clone())], channel),
             Way::Known(told, too) => {
                 self.tell(vec![(CellId(cell), told.clone())], channel);
-                self.rows.get_mut(&cell).unwrap().known = Some(too.word.clone());
+                self.rows.get_mut(&cell).expect("there is one").known = Some(too.word.clone());
             }
             Way::Waits => {}
         }
@@ -83,7 +83,7 @@ impl Cells {
 
     /// It is fine in a cell, whose channels hear of it; the turn is over.
     fn end(&mut self, cell: u32) -> Learnt {
-        let row = self.rows.get_mut(&cell).unwrap();
+        let row = self.rows.get_mut(&cell).expect("there is one");
         row.is_active = false;
         for channel in row.told.clone() {
             self.deliver(cell, Purpose::Resolve, channel.as_str());
@@ -103,7 +103,7 @@ impl Cells {
     /// As cells record it.
     fn tell(&mut self, all: Vec<(CellId, Told)>, channel: &str) {
         for (cell, told) in &all {
-            let row = self.rows.get_mut(&cell.0).unwrap();
+            let row = self.rows.get_mut(&cell.0).expect("there is one");
             if told.outcome.is_ok() && row.is_active {
                 if !row.told.contains(&label(channel)) {
                     row.told.push(label(channel));
@@ -129,8 +129,8 @@ impl Cells {
             self.went(0, delivery);
         }
         for too in &learnt.acknowledged {
-            self.rows.get_mut(&too.cell.0).unwrap().known = Some(too.word.clone());
-            self.acknowledged.push((too.cell.0, too.word.note.clone().unwrap()));
+            self.rows.get_mut(&too.cell.0).expect("there is one").known = Some(too.word.clone());
+            self.acknowledged.push((too.cell.0, too.word.note.clone().expect("there is one")));
         }
         learnt
     }
@@ -138,7 +138,7 @@ impl Cells {
     /// A person says that they know of a cell's incident.
     fn acknowledge(&mut self, cell: u32) {
         let word = Word { by: "ada".to_owned(), note: Some("looking".to_owned()) };
-        self.rows.get_mut(&cell).unwrap().known = Some(word);
+        self.rows.get_mut(&cell).expect("there is one").known = Some(word);
         self.learn(cell);
     }
 
@@ -306,7 +306,8 @@ fn a_process_that_begins_anew_tells_nothing_again_and_ends_by_the_same_number() 
     assert_eq!(cells.resolved(), [(4, "pager", 10)]);
     // What a person said just before it stopped is said to those who have not heard.
     let mut cells = told_of_three();
-    cells.rows.get_mut(&1).unwrap().known = Some(Word { by: "ada".to_owned(), note: None });
+    cells.rows.get_mut(&1).expect("there is one").known =
+        Some(Word { by: "ada".to_owned(), note: None });
     cells.restart();
     let acknowledged: Vec<u32> = cells.acknowledged.iter().map(|(cell, _)| *cell).collect();
     assert_eq!(acknowledged, [2, 3]);
@@ -382,7 +383,7 @@ fn a_word_that_comes_late_is_everybodys_and_an_end_that_comes_early_has_the_numb
         cells.raise(cell, "pager", NORTH);
     }
     for cell in 1..=2 {
-        cells.rows.get_mut(&cell).unwrap().is_active = false;
+        cells.rows.get_mut(&cell).expect("there is one").is_active = false;
         cells.deliver(cell, Purpose::Resolve, "pager");
         cells.learn(cell);
     }
