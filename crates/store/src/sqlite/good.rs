@@ -22,8 +22,9 @@ use super::open::{self, beside, io, settle};
 use super::{Sqlite, fault, load, verify};
 use crate::Error;
 
-/// Pages per step of a copy; between two it can be told to stop.
-const COPY_PAGES: i32 = 4_096;
+/// Pages per step of a copy; between two it can be told to stop, and each is brought to the disk by itself: commits
+/// wait for what else is being synced, and would wait for the whole of a large copy.
+const COPY_PAGES: i32 = 1_024;
 /// A large file's copy is made anew when it is older.
 const COPY_EVERY: Duration = Duration::from_hours(24);
 
@@ -112,8 +113,8 @@ fn copy(connection: &Connection, file: &Path, stop: &AtomicBool) -> Result<bool,
     let (good, new) = (beside(file, "good"), beside(file, "good.new"));
     open::remove(&new)?;
     let made = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new);
-    made.map_err(|source| io(&new, "cannot be made", source))?;
-    let copied = copy_to(connection, &new, stop);
+    let made = made.map_err(|source| io(&new, "cannot be made", source))?;
+    let copied = copy_to(connection, (&new, &made), stop);
     if !matches!(copied, Ok(true)) {
         let _ = fs::remove_file(&new);
         return copied;
@@ -122,14 +123,20 @@ fn copy(connection: &Connection, file: &Path, stop: &AtomicBool) -> Result<bool,
     Ok(true)
 }
 
-fn copy_to(connection: &Connection, new: &Path, stop: &AtomicBool) -> Result<bool, Error> {
+fn copy_to(
+    connection: &Connection,
+    (new, made): (&Path, &fs::File),
+    stop: &AtomicBool,
+) -> Result<bool, Error> {
     let failed = |error| fault(new, "cannot be copied to", error);
     let mut copy = open::connect(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let backup = Backup::new(connection, &mut copy).map_err(failed)?;
     while !stop.load(Ordering::Relaxed) {
         match backup.step(COPY_PAGES).map_err(failed)? {
             StepResult::Done => return Ok(true),
-            StepResult::More => {}
+            StepResult::More => {
+                made.sync_data().map_err(|source| io(new, "cannot be written", source))?;
+            }
             _ => std::thread::sleep(Duration::from_millis(10)),
         }
     }
