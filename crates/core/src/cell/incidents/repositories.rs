@@ -74,7 +74,7 @@ impl Cell {
         &mut self,
         id: ServiceId,
         now: Time,
-    ) -> Option<(&'static str, Option<String>)> {
+    ) -> Option<(&'static str, String)> {
         let service = self.state.services.get(&id)?;
         let said = said(service).filter(|_| self.archives(service))?;
         let rules = &self.setup.policy.incidents;
@@ -92,11 +92,6 @@ impl Cell {
         });
         let (left, check) = waiting.into_iter().chain(uneven).min_by_key(|need| need.0)?;
         if left == 0 {
-            let known = self.state.incidents.needs.get(&Subject::Service(id));
-            if check == "archive-current" && known.is_some_and(|need| need.check == check) {
-                // It was said already, and goes on.
-                return Some((check, None));
-            }
             let why = said.trouble.as_deref().map_or_else(String::new, |why| format!(": {why}"));
             let text = match (check, failing) {
                 ("archive-even", Some(failing)) => {
@@ -104,7 +99,7 @@ impl Cell {
                 }
                 _ => format!("its log waits for its archive{why}"),
             };
-            return Some((check, Some(text)));
+            return Some((check, text));
         }
         let due = Time(now.0.saturating_add(left));
         self.state.timers.insert((due, Due::Service(id)));

@@ -41,7 +41,8 @@ impl Cell {
             Subject::Service(id) => {
                 let own = self.service_need(id, work.now);
                 own.or_else(|| {
-                    self.archive_need(id, work.now).map(|(check, text)| (check.into(), text))
+                    let (check, text) = self.archive_need(id, work.now)?;
+                    Some((check.into(), Some(text)))
                 })
             }
             Subject::Host(id) => self.host_need(id, work.now),
