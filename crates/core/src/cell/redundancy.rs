@@ -286,7 +286,7 @@ impl Cell {
             safe: self.safe(service, promise),
             failed_over: service.row.failed_over,
             recruiting: promise.phase == Phase::Recruiting,
-            relax: long(lacks.acks.or(lacks.counted), policy.relax_after)
+            relax: long(lacks.acks.or(lacks.counted), self.patience(service, promise))
                 && other.as_ref().is_some_and(|wanted| !adds(wanted)),
             restore: other.as_ref().is_some_and(adds),
             rejoin: self.to_remake(service, now).is_some(),
@@ -294,6 +294,18 @@ impl Cell {
                 && long(lacks.member, policy.rebuild_after)
                 && self.to_replace(service).is_some(),
         })
+    }
+
+    /// How long commits wait for a standby that is not there. A primary that starts finds again whom it counts
+    /// on, if they answer; counted on no more, they could not take its place were it lost on its way.
+    fn patience(&self, service: &Service, promise: &Promise) -> Span {
+        let starts =
+            |seen: &Seen| matches!(seen.state, S::Starting | S::Recovering);
+        let answering = self.answering(service);
+        let there = promise.set.standbys().iter().filter(|copy| answering.contains(copy)).count();
+        let waits = service.seen[0].as_ref().is_some_and(starts)
+            && there >= usize::from(promise.set.acks());
+        if waits { ASTRAY_AFTER } else { self.setup.policy.relax_after }
     }
 
     /// The member that should be made anew where it is.
