@@ -1,9 +1,8 @@
 //! Handing over: a new term, who is promoted in it, who follows; members made anew and replaced.
 
-use super::redundancy::bound;
 use super::state::Service;
 use super::turn::Work;
-use super::{Cell, goals, rows};
+use super::{Cell, goals, redundancy, rows};
 use crate::goal::{StopMode, Want};
 use crate::id::{Incarnation, MemberId, Revision, ServiceId, Term};
 use crate::journal::Topic;
@@ -159,7 +158,7 @@ impl Cell {
         let mut text =
             format!("{winner} is promoted in {}; commits wait for {}", promise.term, promise.set);
         if let Some(loss) = loss.filter(|_| recruits.iter().all(|r| r.copy != old)) {
-            text.push_str(&format!("; {old} is not there: {}", bound(loss)));
+            text.push_str(&format!("; {old} is not there: {}", redundancy::bound(loss)));
         }
         work.note(Topic::Operation, &name, text, evidence.collect());
         let row = &mut service.row;
@@ -245,11 +244,15 @@ impl Cell {
         if promise.set == wanted || promise.unknown {
             return;
         }
+        let before = promise.set.clone();
         let text = match promise.change(wanted) {
             Ok(()) => format!("wanted: commits wait for {}", promise.set),
             Err(refused) => format!("the set stays as it is: {refused}"),
         };
         promise.assert_sound();
+        if before.standbys().iter().any(|copy| !promise.set.names(*copy)) {
+            redundancy::let_go(service, work.now);
+        }
         work.note(Topic::Operation, &name, text, Vec::new());
         work.record(id);
     }

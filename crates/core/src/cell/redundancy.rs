@@ -9,6 +9,7 @@ use crate::id::{MemberId, ServiceId};
 use crate::journal::Topic;
 use crate::kind::Loss;
 use crate::member::State as S;
+use crate::operation::Kind;
 use crate::promise::{Copy, Missing, Phase, Promise, Recruit, Set};
 use crate::time::{Span, Time};
 
@@ -16,6 +17,13 @@ use crate::time::{Span, Time};
 const NEAR_BYTES: u64 = 1 << 20;
 /// A standby that runs and receives nothing for this long went astray: it is made anew.
 const ASTRAY_AFTER: Span = Span::secs(30);
+/// A standby that was let go twice is counted on again after this, and after twice as long each time more: each time
+/// costs its service a wait for one that dies soon.
+const SETTLED_AFTER: Span = Span::secs(10);
+/// It is never waited for longer.
+const SETTLED_MAX: Span = Span::mins(10);
+/// What was let go this long ago is forgotten.
+const LET_GO_FORGOTTEN: Span = Span::mins(60);
 
 impl Cell {
     /// A member's newest word, if its agent is heard and means the directory that is meant.
@@ -88,7 +96,9 @@ impl Cell {
 
     /// The set that commits should wait for now; `None` while the primary's word is missing.
     pub(super) fn wanted_set(&self, service: &Service) -> Option<Set> {
-        self.near(service).map(|near| self.set_of(service, &near))
+        let mut near = self.near(service)?;
+        near.retain(|copy| may_count(service, *copy));
+        Some(self.set_of(service, &near))
     }
 
     /// What was recruited in the present term.
@@ -247,6 +257,7 @@ impl Cell {
             counted: since(counted, before.counted),
             member: since(member, before.member),
             contact: since(contact, before.contact),
+            let_go: before.let_go.filter(|(at, _)| now.since(*at) < LET_GO_FORGOTTEN),
         };
         let policy = &self.setup.policy;
         let waits = [
@@ -256,7 +267,9 @@ impl Cell {
             (lacks.member, policy.rebuild_after),
         ];
         let failed = service.seen[0].as_ref().filter(|seen| seen.state == S::Failed);
+        let settles = lacks.let_go.map(|(at, times)| (Some(at), settled_after(times)));
         let waits = waits.into_iter().chain([(failed.map(|seen| seen.since), RESTART_MAX)]);
+        let waits = waits.chain(settles);
         let next = waits.into_iter().filter_map(|(since, limit)| Some(since? + limit));
         if let Some(next) = next.filter(|at| *at > now).min() {
             self.state.timers.insert((next, Due::Service(id)));
@@ -288,7 +301,8 @@ impl Cell {
             recruiting: promise.phase == Phase::Recruiting,
             relax: long(lacks.acks.or(lacks.counted), self.patience(service, promise))
                 && other.as_ref().is_some_and(|wanted| !adds(wanted)),
-            restore: other.as_ref().is_some_and(adds),
+            restore: other.as_ref().is_some_and(adds)
+                && lacks.let_go.is_none_or(|(at, times)| now.since(at) >= settled_after(times)),
             rejoin: self.to_remake(service, now).is_some(),
             rebuild: room <= usize::from(plan.members)
                 && long(lacks.member, policy.rebuild_after)
@@ -334,6 +348,28 @@ impl Cell {
                 && promise.may_be_remade(member.copy())
         };
         self.standbys(service).map(|(member, _)| member).find(|m| away(m)).map(|m| m.id)
+    }
+}
+
+/// Whether a standby may be counted on by what is under way. To relax only lets go: whether one that is back is
+/// counted on again is a question of its own, with a remedy and a level of its own.
+pub(super) fn may_count(service: &Service, copy: Copy) -> bool {
+    let relaxes = service.row.operation.as_ref().is_some_and(|o| o.kind == Kind::Relax);
+    !relaxes || service.row.promise.as_ref().is_some_and(|promise| promise.set.names(copy))
+}
+
+/// A standby was let go at this time.
+pub(super) fn let_go(service: &mut Service, now: Time) {
+    let lacks = service.lacks.get_or_insert_default();
+    let times = lacks.let_go.map_or(0, |(_, times)| times);
+    lacks.let_go = Some((now, times.saturating_add(1)));
+}
+
+/// How long after it was let go, so often of late, a standby may be counted on again.
+fn settled_after(times: u8) -> Span {
+    match times {
+        0 | 1 => Span(0),
+        more => Span(SETTLED_AFTER.0 << (more - 2).min(16)).min(SETTLED_MAX),
     }
 }
 

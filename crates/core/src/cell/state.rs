@@ -204,6 +204,9 @@ pub struct Lacks {
     pub member: Option<Time>,
     /// The primary was given up, and no standby is in contact with it any more.
     pub contact: Option<Time>,
+    /// When commits were let go without a standby last, and how often of late.
+    #[serde(default)]
+    pub let_go: Option<(Time, u8)>,
 }
 
 /// A member as its agent reported it.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::acts::{scripted, unscripted};
 use super::state::{self, Seen, Service};
 use super::turn::Work;
-use super::{Cell, rows};
+use super::{Cell, redundancy, rows};
 use crate::goal::{StopMode, Want};
 use crate::id::{HostId, ServiceId};
 use crate::member;
@@ -144,6 +144,7 @@ impl Cell {
                 let is = |copy: &Copy, what: &str| format!("{copy} {what}");
                 let wanted = self.set_of(service, &streaming);
                 let more = wanted.standbys().iter().filter(|copy| !named.contains(copy));
+                let more = more.filter(|copy| redundancy::may_count(service, **copy));
                 let less = named.iter().filter(|copy| !streaming.contains(copy));
                 more.map(|copy| is(copy, "follows and is not counted on yet"))
                     .chain(less.map(|copy| is(copy, "is counted on and does not follow")))

@@ -20,5 +20,6 @@ mod recovery;
 mod redundancy;
 mod runbooks;
 mod small_world;
+mod standbys;
 mod upkeep;
 mod world;

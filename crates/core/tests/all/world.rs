@@ -97,8 +97,8 @@ pub fn remedies() -> Arc<Remedies> {
         remedy("crash-loop", Condition::CrashLooping, operation::Kind::Recover),
         remedy("hung", Condition::Hung, operation::Kind::Recover),
         remedy("failover", Condition::PrimaryLost, operation::Kind::Failover),
-        remedy("relax", Condition::SetLacks, operation::Kind::Relax),
-        remedy("restore", Condition::StandbyUncounted, operation::Kind::Restore),
+        often(remedy("relax", Condition::SetLacks, operation::Kind::Relax)),
+        often(remedy("restore", Condition::StandbyUncounted, operation::Kind::Restore)),
         remedy("rejoin", Condition::MemberWaits, operation::Kind::Rejoin),
         Remedy {
             guard: Guard::new("'stuck' in findings && findings['stuck'].seconds >= 100")
@@ -127,6 +127,17 @@ fn remedy(name: &str, condition: Condition, operation: operation::Kind) -> Remed
         level: Level::Auto,
         manual_minutes: 1,
     }
+}
+
+/// One that may run as often as the bundled ones for standbys.
+fn often(remedy: Remedy) -> Remedy {
+    let budget = Budget {
+        tries_max: 200,
+        window: Span::mins(60),
+        cooldown: Span::secs(1),
+        ..remedy.budget
+    };
+    Remedy { budget, ..remedy }
 }
 
 /// A host's agent: obeys at once while it works.
