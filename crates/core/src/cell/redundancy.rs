@@ -313,8 +313,7 @@ impl Cell {
     /// How long commits wait for a standby that is not there. A primary that starts finds again whom it counts
     /// on, if they answer; counted on no more, they could not take its place were it lost on its way.
     fn patience(&self, service: &Service, promise: &Promise) -> Span {
-        let starts =
-            |seen: &Seen| matches!(seen.state, S::Starting | S::Recovering);
+        let starts = |seen: &Seen| matches!(seen.state, S::Starting | S::Recovering);
         let answering = self.answering(service);
         let there = promise.set.standbys().iter().filter(|copy| answering.contains(copy)).count();
         let waits = service.seen[0].as_ref().is_some_and(starts)

@@ -131,12 +131,8 @@ fn remedy(name: &str, condition: Condition, operation: operation::Kind) -> Remed
 
 /// One that may run as often as the bundled ones for standbys.
 fn often(remedy: Remedy) -> Remedy {
-    let budget = Budget {
-        tries_max: 200,
-        window: Span::mins(60),
-        cooldown: Span::secs(1),
-        ..remedy.budget
-    };
+    let budget =
+        Budget { tries_max: 200, window: Span::mins(60), cooldown: Span::secs(1), ..remedy.budget };
     Remedy { budget, ..remedy }
 }
 

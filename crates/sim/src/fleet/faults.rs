@@ -42,9 +42,13 @@ impl Fleet<'_> {
     fn one(&mut self, what: &What) {
         match what {
             What::Storage(is) => {
-                let up = *is == Storage::Up;
-                self.storage.turns(up, self.now);
-                self.crew.each(|seat| seat.storage_turns(up));
+                self.storage.answers = *is == Storage::Up;
+                self.storage_turns();
+            }
+            What::Dns(is) => {
+                self.storage.named = *is == Storage::Up;
+                self.people.named = *is == Storage::Up;
+                self.storage_turns();
             }
             What::Channel { name, is } => drop(self.people.channel(name, *is)),
             What::PowerOff(share) => self.crew.each(|seat| {
@@ -109,6 +113,14 @@ impl Fleet<'_> {
     }
 }
 
+impl Fleet<'_> {
+    /// Storage is reached from now on, or is not.
+    fn storage_turns(&mut self) {
+        let up = self.storage.turns(self.now);
+        self.crew.each(|seat| seat.storage_turns(up));
+    }
+}
+
 impl Seat {
     /// Whether one on a host is among those that are meant, after how long it begins for it, and how long it
     /// lasts.
@@ -160,6 +172,8 @@ fn words(what: &What) -> String {
     match what {
         What::Storage(Storage::Down) => "object storage gives no answer any more".to_owned(),
         What::Storage(Storage::Up) => "object storage answers again".to_owned(),
+        What::Dns(Storage::Down) => "names are not resolved any more".to_owned(),
+        What::Dns(Storage::Up) => "names are resolved again".to_owned(),
         What::Channel { name, is } => format!("channel {name} {is}"),
         What::PowerOff(share) => {
             format!("{} lose their power, for {}", some(share, "hosts"), lasts(share))

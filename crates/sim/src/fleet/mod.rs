@@ -93,6 +93,7 @@ pub const BUNDLED: &[Bundled] = files!["fleet/":
     "half-dead-switch-2020",
     "bad-image-2024",
     "stuck-archive-2021",
+    "names-2025",
     "control-store-2021",
     "clock-jumps",
 ];
@@ -194,7 +195,8 @@ impl<'a> Fleet<'a> {
         let services = how.services.unwrap_or(shape.services).max(1);
         let cells = services.div_ceil(shape.per_cell).max(u32::from(shape.regions)).min(services);
         let policy = policy(script, how);
-        let mut people = People::new(&script.chain(), shape.acks_after.map(|s| s.0));
+        let mut people =
+            People::new(&script.chain(), &shape.by_address, shape.acks_after.map(|s| s.0));
         people.each = how.mutation == Some(Mutation::TellsEach);
         let capacity = u64::from(services) * shape.storage_per_thousand / 1000;
         let remedies = Arc::new(evenkeel_kinds::remedies::bundled());

@@ -7,6 +7,7 @@ use evenkeel_core::cell::Entry;
 use evenkeel_core::id::CellId;
 use evenkeel_core::incident::chain::Step;
 use evenkeel_core::incident::fold::{Acknowledgement, Fold, Standings, Way, Word};
+use evenkeel_core::label::Label;
 use evenkeel_core::order::Order;
 use evenkeel_core::time::{Span, Time};
 
@@ -25,6 +26,9 @@ pub(super) struct Page {
 pub(super) struct People {
     chain: Vec<Step>,
     answers: BTreeMap<String, Answers>,
+    /// Whether names are resolved, and the channels that need none.
+    pub named: bool,
+    by_address: Vec<Label>,
     fold: Fold,
     /// Every cell's word goes out, whatever others said: a rule broken on purpose.
     pub each: bool,
@@ -41,10 +45,11 @@ pub(super) struct People {
 }
 
 impl People {
-    pub fn new(chain: &[Step], acks_after: Option<Span>) -> Self {
+    pub fn new(chain: &[Step], by_address: &[Label], acks_after: Option<Span>) -> Self {
         let answers = chain.iter().map(|step| (step.channel.to_string(), Answers::Works)).collect();
         let soon = chain.iter().map(|step| step.ack_within).min().unwrap_or_default();
-        Self { chain: chain.to_vec(), answers, acks_after, soon, ..Self::default() }
+        let (chain, by_address) = (chain.to_vec(), by_address.to_vec());
+        Self { chain, answers, named: true, by_address, acks_after, soon, ..Self::default() }
     }
 
     pub fn chain(&self) -> Vec<Step> {
@@ -72,7 +77,11 @@ impl People {
             Way::Out(delivery) => delivery,
         };
         let channel = delivery.channel.to_string();
-        let answers = self.answers.get(&channel).copied().unwrap_or(Answers::Refuses);
+        let found = self.named || self.by_address.contains(&delivery.channel);
+        let answers = match self.answers.get(&channel).copied().unwrap_or(Answers::Refuses) {
+            Answers::Works | Answers::Lies if !found => Answers::Refuses,
+            answers => answers,
+        };
         let outcome = match answers {
             // Its cell gives it up, and with it all that wait for it.
             Answers::Hangs => return Vec::new(),

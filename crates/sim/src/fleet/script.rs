@@ -95,6 +95,9 @@ pub struct Shape {
     /// Channels that tell people of incidents, in order.
     #[serde(default)]
     pub channels: Vec<Label>,
+    /// Those of them whose provider is reached by its address: the others are found by name.
+    #[serde(default)]
+    pub by_address: Vec<Label>,
     /// After a channel confirmed, a person has so long to acknowledge before the next one is told.
     #[serde(default = "ack_within")]
     pub ack_within: Lasting,
@@ -144,6 +147,8 @@ pub struct Happening {
 pub enum What {
     /// Object storage gives no answer from now on, or answers again.
     Storage(Storage),
+    /// Names are not resolved any more, or are again: object storage and the channels' providers are found by theirs.
+    Dns(Storage),
     /// An alert channel is so from now on.
     Channel {
         /// Which.
@@ -359,6 +364,9 @@ impl Script {
         if shape.canary_percent > 100 {
             return bounds(format!("canary_percent: 0 to 100, not {}", shape.canary_percent));
         }
+        if let Some(other) = shape.by_address.iter().find(|name| !shape.channels.contains(name)) {
+            return bounds(format!("by_address: there is no channel {other}"));
+        }
         let kind = evenkeel_kinds::KINDS[0];
         if let Some(plan) = shape.plans.keys().find(|plan| kind.plan(plan).is_none()) {
             return bounds(format!("plans: there is no plan {plan}"));
@@ -420,6 +428,7 @@ impl Script {
                 Err(format!("timeline: percent is 0 to 100, not {percent}"))
             }
             What::Storage(_)
+            | What::Dns(_)
             | What::ControlStore(_)
             | What::ClockJump { .. }
             | What::KillControllers { .. } => Ok(()),

@@ -44,8 +44,12 @@ impl Default for View {
 /// Object storage.
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
-    /// Whether it answers at all.
+    /// Whether it is reached and answers.
     pub up: bool,
+    /// Whether it answers those who reach it.
+    pub answers: bool,
+    /// Whether its name is resolved.
+    pub named: bool,
     /// Segments that it takes in a second.
     pub capacity: u64,
     taken_per_mille: u64,
@@ -65,6 +69,8 @@ impl Storage {
     pub const fn new(capacity: u64, naive: bool) -> Self {
         Self {
             up: true,
+            answers: true,
+            named: true,
             capacity,
             taken_per_mille: 1000,
             worst_percent: 0,
@@ -76,16 +82,17 @@ impl Storage {
         }
     }
 
-    /// It answers from now on, or gives no answer.
-    pub fn turns(&mut self, up: bool, now: Time) {
-        self.up = up;
-        match up {
+    /// It changed whether it answers, or is found: whether both are so from now on.
+    pub fn turns(&mut self, now: Time) -> bool {
+        self.up = self.answers && self.named;
+        match self.up {
             true => {
                 let since = self.since.take();
                 self.away.0 += since.map_or(0, |since| now.since(since).0);
             }
             false => drop(self.since.get_or_insert(now)),
         }
+        self.up
     }
 
     /// The most that was asked of it in a second since the last look.

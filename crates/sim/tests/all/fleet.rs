@@ -18,7 +18,7 @@ fn every_bundled_scenario_holds() {
     let mut edges = Edges::default();
     for scenario in BUNDLED {
         let services = match scenario.name {
-            "s3-outage-2017" | "stuck-archive-2021" => 300,
+            "s3-outage-2017" | "stuck-archive-2021" | "names-2025" => 300,
             _ => 600,
         };
         let outcome = play(scenario.name, services, 0);

@@ -11,7 +11,7 @@ use super::{
 use crate::fleet::{Fleet, send, software, until};
 
 /// Restarts that an agent has for a server here; a standby that hangs uses one up each time.
-const RESTARTS: usize = 5;
+const RESTARTS: usize = 4;
 
 /// A member's server dies whenever it was started: more often than its restarts allow.
 fn kill_often(fleet: &Fleet, service: &str) {

@@ -265,7 +265,11 @@ fn while_away(fleet: &Fleet, service: &str, act: impl FnOnce()) {
         let ends = Over(&over);
         scope.spawn(|| {
             until(SOON * 2, "it may come back", || {
-                freeze(&member(fleet, service, "standby"));
+                let standby = member(fleet, service, "standby");
+                // One that starts has a minute for it: it is left to start.
+                if standby["state"] == "following" {
+                    freeze(&standby);
+                }
                 over.load(Ordering::Relaxed)
             });
         });
