@@ -37,9 +37,9 @@ lint:
 unit:
 	$(CARGO) test --workspace --exclude evenkeel --locked -- --show-output
 
-# A fleet's test waits more than it works: two at once, each with a range of ports of its own.
+# A fleet's test waits more than it works: four at once, each with a range of ports of its own.
 e2e:
-	$(CARGO) test --package evenkeel --locked -- --test-threads 2 --nocapture
+	$(CARGO) test --package evenkeel --locked -- --test-threads 4 --nocapture
 
 SEEDS ?= 2000
 sim:

@@ -33,7 +33,10 @@ impl Ports {
     fn take() -> Self {
         let (free, given_back) = &FREE;
         let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
-        RANGES.call_once(|| free.extend([(26_500, 31_999), (21_000, 26_499)]));
+        RANGES.call_once(|| {
+            // Below those that a system gives to its clients.
+            free.extend([(29_250, 31_999), (26_500, 29_249), (23_750, 26_499), (21_000, 23_749)]);
+        });
         loop {
             if let Some((first, last)) = free.pop() {
                 return Self(first, last);

@@ -17,11 +17,11 @@ use crate::time::{Span, Time};
 const NEAR_BYTES: u64 = 1 << 20;
 /// A standby that runs and receives nothing for this long went astray: it is made anew.
 const ASTRAY_AFTER: Span = Span::secs(30);
-/// A standby that was let go twice is counted on again after this, and after twice as long each time more: each time
-/// costs its service a wait for one that dies soon.
+/// A standby that was let go twice has to follow this long before it is counted on again, and this long more each time
+/// more: each time costs its service a wait for one that dies soon.
 const SETTLED_AFTER: Span = Span::secs(10);
-/// It is never waited for longer.
-const SETTLED_MAX: Span = Span::mins(10);
+/// None has to for longer: a failover wants it.
+const SETTLED_MAX: Span = Span::secs(30);
 /// What was let go this long ago is forgotten.
 const LET_GO_FORGOTTEN: Span = Span::mins(60);
 
@@ -267,7 +267,7 @@ impl Cell {
             (lacks.member, policy.rebuild_after),
         ];
         let failed = service.seen[0].as_ref().filter(|seen| seen.state == S::Failed);
-        let settles = lacks.let_go.map(|(at, times)| (Some(at), settled_after(times)));
+        let settles = self.settled_at(service, &lacks).map(|at| (Some(at), Span(0)));
         let waits = waits.into_iter().chain([(failed.map(|seen| seen.since), RESTART_MAX)]);
         let waits = waits.chain(settles);
         let next = waits.into_iter().filter_map(|(since, limit)| Some(since? + limit));
@@ -302,12 +302,21 @@ impl Cell {
             relax: long(lacks.acks.or(lacks.counted), self.patience(service, promise))
                 && other.as_ref().is_some_and(|wanted| !adds(wanted)),
             restore: other.as_ref().is_some_and(adds)
-                && lacks.let_go.is_none_or(|(at, times)| now.since(at) >= settled_after(times)),
+                && self.settled_at(service, &lacks).is_none_or(|at| now >= at),
             rejoin: self.to_remake(service, now).is_some(),
             rebuild: room <= usize::from(plan.members)
                 && long(lacks.member, policy.rebuild_after)
                 && self.to_replace(service).is_some(),
         })
+    }
+
+    /// When those who were let go have followed for so long that they may be counted on again.
+    fn settled_at(&self, service: &Service, lacks: &Lacks) -> Option<Time> {
+        let (at, times) = lacks.let_go?;
+        let more = u64::from(times.saturating_sub(1));
+        let follows = self.standbys(service).filter_map(|(_, seen)| seen);
+        let since = follows.filter(|seen| seen.state == S::Following).map(|seen| seen.since).max();
+        Some(since.map_or(at, |since| since.max(at)) + SETTLED_AFTER.times(more).min(SETTLED_MAX))
     }
 
     /// How long commits wait for a standby that is not there. A primary that starts finds again whom it counts
@@ -362,14 +371,6 @@ pub(super) fn let_go(service: &mut Service, now: Time) {
     let lacks = service.lacks.get_or_insert_default();
     let times = lacks.let_go.map_or(0, |(_, times)| times);
     lacks.let_go = Some((now, times.saturating_add(1)));
-}
-
-/// How long after it was let go, so often of late, a standby may be counted on again.
-fn settled_after(times: u8) -> Span {
-    match times {
-        0 | 1 => Span(0),
-        more => Span(SETTLED_AFTER.0 << (more - 2).min(16)).min(SETTLED_MAX),
-    }
 }
 
 /// What an asynchronous plan's failover may lose, in words.
