@@ -310,7 +310,7 @@ impl Cell {
         })
     }
 
-    /// When those who were let go have followed for so long that they may be counted on again.
+    /// When all who follow have done so for long enough that those who were let go may be counted on again.
     fn settled_at(&self, service: &Service, lacks: &Lacks) -> Option<Time> {
         let (at, times) = lacks.let_go?;
         let more = u64::from(times.saturating_sub(1));

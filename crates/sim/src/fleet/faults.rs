@@ -111,12 +111,11 @@ impl Fleet<'_> {
             }
         }
     }
-}
 
-impl Fleet<'_> {
     /// Storage is reached from now on, or is not.
     fn storage_turns(&mut self) {
-        let up = self.storage.turns(self.now);
+        self.storage.turns(self.now);
+        let up = self.storage.up();
         self.crew.each(|seat| seat.storage_turns(up));
     }
 }

@@ -300,7 +300,7 @@ impl<'a> Fleet<'a> {
         }
         entries.extend(self.people.due(now));
         // While storage gives no answer, it does not matter how often it is asked.
-        let apart = offered == 0 || !self.storage.up;
+        let apart = offered == 0 || !self.storage.up();
         self.calm = apart && people == 0 && entries.is_empty();
         for (cell, entry) in entries {
             self.crew.tell(cell, entry);
@@ -328,7 +328,7 @@ impl<'a> Fleet<'a> {
                 self.told.push(Told { at: now.since(self.began), text });
             }
         }
-        let well = down == 0 && waiting == 0 && normal && self.storage.up;
+        let well = down == 0 && waiting == 0 && normal && self.storage.up();
         self.well_since = self.well_since.filter(|_| well).or_else(|| well.then_some(now));
         let asked = self.storage.take_asked_percent();
         let at = now.since(self.began);

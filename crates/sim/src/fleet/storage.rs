@@ -44,8 +44,6 @@ impl Default for View {
 /// Object storage.
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
-    /// Whether it is reached and answers.
-    pub up: bool,
     /// Whether it answers those who reach it.
     pub answers: bool,
     /// Whether its name is resolved.
@@ -68,7 +66,6 @@ pub(super) struct Storage {
 impl Storage {
     pub const fn new(capacity: u64, naive: bool) -> Self {
         Self {
-            up: true,
             answers: true,
             named: true,
             capacity,
@@ -82,17 +79,20 @@ impl Storage {
         }
     }
 
-    /// It changed whether it answers, or is found: whether both are so from now on.
-    pub fn turns(&mut self, now: Time) -> bool {
-        self.up = self.answers && self.named;
-        match self.up {
+    /// Whether it is found, and answers.
+    pub const fn up(&self) -> bool {
+        self.answers && self.named
+    }
+
+    /// It changed whether it is up: how long it was away is counted.
+    pub fn turns(&mut self, now: Time) {
+        match self.up() {
             true => {
                 let since = self.since.take();
                 self.away.0 += since.map_or(0, |since| now.since(since).0);
             }
             false => drop(self.since.get_or_insert(now)),
         }
-        self.up
     }
 
     /// The most that was asked of it in a second since the last look.
@@ -101,13 +101,13 @@ impl Storage {
     }
 
     pub const fn view(&self) -> View {
-        View { up: self.up, taken_per_mille: self.taken_per_mille, naive: self.naive }
+        View { up: self.up(), taken_per_mille: self.taken_per_mille, naive: self.naive }
     }
 
     /// So many segments that had waited were offered within so many seconds, beside those that are sent as they
     /// are written: so many in a second.
     pub fn took(&mut self, offered: u64, usual: u64, seconds: u64) {
-        if !self.up || offered == 0 {
+        if !self.up() || offered == 0 {
             self.taken_per_mille = 1000;
             return;
         }
