@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 pub use crate::thresholds::Thresholds;
 
@@ -135,18 +136,27 @@ pub enum Holds {
     Everywhere,
 }
 
+/// Some of the paces that there are.
+pub type Paces = SmallVec<[Pace; 2]>;
+
 /// What was not read of a member, so that nobody takes silence for health.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unread {
     /// Paces of which nothing was read since the server's process or its agent began.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paces: Vec<Pace>,
+    #[serde(default, skip_serializing_if = "Paces::is_empty")]
+    pub paces: Paces,
     /// Checks that could not be read in their last round.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
 }
 
 impl Unread {
+    /// Nothing was read yet.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { paces: smallvec![Pace::Often, Pace::Rarely], checks: Vec::new() }
+    }
+
     /// Whether everything was read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -359,7 +369,7 @@ mod tests {
 
     #[test]
     fn what_is_unread_is_so_by_name_or_by_pace() {
-        let unread = Unread { paces: vec![Pace::Rarely], checks: vec!["a".to_owned()] };
+        let unread = Unread { paces: smallvec![Pace::Rarely], checks: vec!["a".to_owned()] };
         assert!(unread.has("a", Pace::Often) && unread.has("b", Pace::Rarely));
         assert!(!unread.has("b", Pace::Often) && Unread::default().is_empty());
     }

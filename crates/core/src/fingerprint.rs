@@ -17,7 +17,7 @@ pub fn of<T: Serialize>(value: &T) -> [u8; 8] {
     let mut said = Said(Vec::with_capacity(1024));
     // Nothing refuses here; a type that refuses to be told says so, and always in the same words.
     if let Err(Refused(why)) = value.serialize(&mut said) {
-        said.text(&why);
+        said.text(Sort::Text, &why);
     }
     XxHash3_64::oneshot(&said.0).to_le_bytes()
 }
@@ -57,26 +57,25 @@ impl Said {
     }
 
     fn number(&mut self, number: i128) -> Result<(), Refused> {
-        self.sort(Sort::Number);
         match u8::try_from(number) {
             // Most are small.
-            Ok(small) => self.0.extend_from_slice(&[1, small]),
+            Ok(small) => self.0.extend_from_slice(&[Sort::Number as u8, 1, small]),
             Err(_) => {
-                self.0.push(16);
+                self.0.extend_from_slice(&[Sort::Number as u8, 16]);
                 self.0.extend_from_slice(&number.to_le_bytes());
             }
         }
         Ok(())
     }
 
-    fn text(&mut self, text: &str) {
-        self.0.extend_from_slice(&(text.len() as u64).to_le_bytes()[..4]);
+    fn text(&mut self, sort: Sort, text: &str) {
+        let [a, b, c, d, ..] = (text.len() as u64).to_le_bytes();
+        self.0.extend_from_slice(&[sort as u8, a, b, c, d]);
         self.0.extend_from_slice(text.as_bytes());
     }
 
     fn variant(&mut self, name: &str) {
-        self.sort(Sort::Variant);
-        self.text(name);
+        self.text(Sort::Variant, name);
     }
 
     fn part<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Refused> {
@@ -84,8 +83,7 @@ impl Said {
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Refused> {
-        self.sort(Sort::Field);
-        self.text(name);
+        self.text(Sort::Field, name);
         value.serialize(self)
     }
 
@@ -143,8 +141,7 @@ impl<'a> ser::Serializer for &'a mut Said {
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Refused> {
-        self.sort(Sort::Text);
-        self.text(text);
+        self.text(Sort::Text, text);
         Ok(())
     }
 

@@ -160,7 +160,7 @@ pub struct Goal {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub succeeds: Vec<StoreId>,
     /// Who the member belongs to.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// The member.
     pub member: MemberId,
     /// The data directory meant. A directory of another incarnation refuses the goal.

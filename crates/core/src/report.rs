@@ -3,6 +3,8 @@
 //! Unchanged parts are not sent again; a beat carries the digest of all members' reports, and a
 //! controller that computes another asks for the whole. Reports hold nothing that moves by itself.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{Begun, Stored};
@@ -56,7 +58,7 @@ pub struct Member {
     #[serde(default, skip_serializing_if = "Unread::is_empty")]
     pub unread: Unread,
     /// The identity on disk.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// Its part in replication, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<Box<Replication>>,

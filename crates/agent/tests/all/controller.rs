@@ -33,7 +33,8 @@ pub fn goal(member: u32, revision: u32, want: Want) -> Goal {
             endpoint_port: 21000,
             members: vec![(MemberId(member), HostId(1))],
             key: "k".to_owned(),
-        },
+        }
+        .into(),
         member: MemberId(member),
         incarnation: Incarnation(1),
         term: Term(1),

@@ -16,15 +16,14 @@ pub struct Checking {
 
 impl Default for Checking {
     fn default() -> Self {
-        let paces = vec![Pace::Often, Pace::Rarely];
-        Self { results: Vec::new(), unread: Unread { paces, checks: Vec::new() } }
+        Self { results: Vec::new(), unread: Unread::everything() }
     }
 }
 
 impl Checking {
     /// The server begins anew, or takes another part: nothing was read of it as it is now.
     pub fn begin(&mut self) {
-        self.unread.paces = vec![Pace::Often, Pace::Rarely];
+        self.unread.paces = Unread::everything().paces;
     }
 
     /// Those of a pace are run no more: what they found stays, and is not what is so now.

@@ -54,7 +54,8 @@ use crate::succession::{Allegiance, Succession};
 use crate::time::{Span, Time};
 use member::Member;
 use poolers::Poolers;
-use reconcile::{Every, Next};
+use reconcile::Next;
+pub(crate) use rounds::Every;
 
 /// Between looks at the host itself.
 const HOST_STEP: Span = Span::secs(10);

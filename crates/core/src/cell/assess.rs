@@ -65,6 +65,15 @@ impl Cell {
         (began + grace).max(others_come.min(began + Span(grace.0 * GRACES_MAX)))
     }
 
+    /// Of a host that is heard, and has nothing else to be looked at for: when it is late.
+    pub(super) fn heard_until(&self, id: HostId) -> Option<Time> {
+        let host = self.state.hosts.get(&id)?;
+        let late = host.heard? + self.setup.policy.late_after();
+        let heard = host.state == host::State::Up && host.link.is_some() && self.state.now < late;
+        let rests = host.absent_until.is_none() && host.row.operation.is_none();
+        (heard && rests).then_some(late)
+    }
+
     /// Looks at one host: is it late, is it silent, when is that known next?
     pub(super) fn assess_host(&mut self, id: HostId, work: &mut Work) {
         self.advance_host(id, work);
@@ -184,33 +193,27 @@ impl Cell {
         }
     }
 
-    /// What was learnt about a service since it was last judged, and the witnesses' verdict in it.
-    fn evidence(
-        &self,
-        service: &Service,
-        now: Time,
-    ) -> Option<(health::Evidence, Option<Verdict>)> {
+    /// What was learnt about a service since it was last judged, the witnesses' verdict with it.
+    fn evidence(&self, service: &Service, verdict: Option<&Verdict>) -> Option<health::Evidence> {
         use health::Evidence as E;
         let primary = service.row.primary();
         let host = self.state.hosts.get(&primary.host)?;
-        let verdict = self.verdict(service, now);
         if host.speaks() {
             let seen = service.seen[0].as_ref()?;
             if seen.incarnation != primary.incarnation {
                 return None;
             }
             let wanted = primary.want == Want::Running;
-            return Some((by_agent(seen, wanted, verdict.as_ref())?, verdict));
+            return by_agent(seen, wanted, verdict);
         }
-        let evidence = match (host.state, &verdict) {
+        Some(match (host.state, verdict) {
             // Suspicion asks; nothing shown changes before three beats are missing.
             (host::State::Joining | host::State::Up | host::State::Suspect, _) => return None,
             (_, Some(Verdict::Reached(_))) => E::Reached,
             (_, Some(Verdict::Disputed(_))) => E::Disputed,
             (_, Some(Verdict::Down(_))) => E::ConfirmedDown,
             (_, Some(Verdict::Unknown(_)) | None) => E::Silent,
-        };
-        Some((evidence, verdict))
+        })
     }
 
     /// The same in words: its agent's, and what witnesses saw.
@@ -240,7 +243,13 @@ impl Cell {
             self.weigh(id, health::Evidence::ConfirmedDown, words, work);
         }
         let Some(service) = self.state.services.get(&id) else { return };
-        let Some((evidence, verdict)) = self.evidence(service, work.now) else { return };
+        let verdict = self.verdict(service, work.now);
+        let evidence = self.evidence(service, verdict.as_ref());
+        if let Some(doubt) = self.state.services.get_mut(&id).and_then(|s| s.doubt.as_mut()) {
+            doubt.weighed = verdict.as_ref().map(knowing::Verdict::word);
+        }
+        let Some(service) = self.state.services.get(&id) else { return };
+        let Some(evidence) = evidence else { return };
         let host = self.state.hosts.get(&service.row.primary().host).map(|host| host.state);
         let moves_host = matches!(
             (evidence, host),

@@ -1,8 +1,10 @@
 //! What people say of automation: levels, pins, approvals, the brake; and how it bears on decisions.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::acts::Run;
+use super::findings::{Known, UNSAID};
 use super::state::{Due, Service};
 use super::turn::Work;
 use super::{Cell, rows};
@@ -26,6 +28,8 @@ pub(super) struct Standing<'a> {
     pub cell: &'a Cell,
     pub service: &'a Service,
     pub now: Time,
+    /// Its findings, once somebody asked.
+    pub known: OnceCell<Vec<Known<'a>>>,
 }
 
 impl std::fmt::Debug for Standing<'_> {
@@ -34,7 +38,12 @@ impl std::fmt::Debug for Standing<'_> {
     }
 }
 
-impl Standing<'_> {
+impl<'a> Standing<'a> {
+    /// What is found of it.
+    pub(super) fn known(&self) -> &[Known<'a>] {
+        self.known.get_or_init(|| self.cell.known_findings(self.service, self.now, UNSAID))
+    }
+
     fn people(&self) -> Option<&rows::People> {
         self.service.row.people()
     }
@@ -69,7 +78,7 @@ impl decide::Automation for Standing<'_> {
     }
     fn findings(&self) -> BTreeMap<String, Found> {
         let mut found = BTreeMap::new();
-        for known in self.cell.known_findings(self.service, self.now) {
+        for known in self.known() {
             let new = Found::new(known.severity, self.now.since(known.since));
             // Of two of one check, the worse.
             let had = found.entry(known.check.to_owned()).or_insert(new);

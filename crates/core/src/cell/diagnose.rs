@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use super::findings::is_unread;
 use super::state::Service;
 use super::{Cell, goals, rows};
+use crate::agent::Every;
 use crate::check::{Asked, Check, Family, Pace, Severity};
 use crate::lifecycle_checks::{LIFECYCLE, Of};
 use crate::service::shown;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::view::{Diagnosed, Diagnosis, Finding, Light};
 
 impl Cell {
@@ -23,7 +24,7 @@ impl Cell {
         let mut checks = Vec::new();
         for check in kind.checks() {
             let found = taken(&mut findings, check.name());
-            let (light, text) = judged(&found).unwrap_or_else(|| read(service, *check));
+            let (light, text) = judged(&found).unwrap_or_else(|| self.read(service, *check));
             checks.push(diagnosed(check.name(), check.family(), (light, text), found));
         }
         let own = LIFECYCLE.iter().filter(|own| own.of != Of::Host);
@@ -72,6 +73,42 @@ impl Cell {
             checks.push(diagnosed(name, Family::Host, stands, of));
         }
     }
+
+    /// Whether a check that found nothing was read of every member that is asked.
+    fn read(&self, service: &Service, check: &dyn Check) -> (Light, String) {
+        if Every::of(&self.setup.policy.checks).at(check.pace()) == Span(0) {
+            return (Light::Unread, "no check of its pace is asked, by policy".to_owned());
+        }
+        let mut asked = 0;
+        let mut unread = Vec::new();
+        let members = service.row.members.iter().zip(&service.seen).enumerate();
+        let members = members.filter(|(_, (member, _))| !service.row.is_bare() && member.stays());
+        for (at, (member, seen)) in members {
+            let is_asked = match check.asked() {
+                Asked::Primary => at == 0,
+                Asked::Standbys => at > 0,
+                Asked::Everyone => true,
+            };
+            if !is_asked {
+                continue;
+            }
+            asked += 1;
+            let known = seen.as_ref().is_some_and(|seen| {
+                let unread = seen.rare.as_ref().map(|rare| &rare.unread);
+                let checks = [check];
+                seen.state.serves() && !unread.is_some_and(|u| is_unread(u, &checks, check.name()))
+            });
+            if !known {
+                unread.push(member.id.to_string());
+            }
+        }
+        match (asked, unread.is_empty(), check.pace()) {
+            (0, ..) => (Light::NotApplicable, "it has no member that this is asked of".to_owned()),
+            (_, true, Pace::Often) => (Light::Green, "read each half minute".to_owned()),
+            (_, true, Pace::Rarely) => (Light::Green, "read each ten minutes".to_owned()),
+            (_, false, _) => (Light::Unread, format!("not read of {}", unread.join(", "))),
+        }
+    }
 }
 
 /// The findings of a check, taken out of all.
@@ -96,39 +133,6 @@ fn diagnosed(
     findings: Vec<Finding>,
 ) -> Diagnosed {
     Diagnosed { check: check.to_owned(), family, light, text, findings }
-}
-
-/// Whether a check that found nothing was read of every member that is asked.
-fn read(service: &Service, check: &dyn Check) -> (Light, String) {
-    let mut asked = 0;
-    let mut unread = Vec::new();
-    let members = service.row.members.iter().zip(&service.seen).enumerate();
-    let members = members.filter(|(_, (member, _))| !service.row.is_bare() && member.stays());
-    for (at, (member, seen)) in members {
-        let is_asked = match check.asked() {
-            Asked::Primary => at == 0,
-            Asked::Standbys => at > 0,
-            Asked::Everyone => true,
-        };
-        if !is_asked {
-            continue;
-        }
-        asked += 1;
-        let known = seen.as_ref().is_some_and(|seen| {
-            let unread = seen.rare.as_ref().map(|rare| &rare.unread);
-            let checks = [check];
-            seen.state.serves() && !unread.is_some_and(|u| is_unread(u, &checks, check.name()))
-        });
-        if !known {
-            unread.push(member.id.to_string());
-        }
-    }
-    match (asked, unread.is_empty(), check.pace()) {
-        (0, ..) => (Light::NotApplicable, "it has no member that this is asked of".to_owned()),
-        (_, true, Pace::Often) => (Light::Green, "read each half minute".to_owned()),
-        (_, true, Pace::Rarely) => (Light::Green, "read each ten minutes".to_owned()),
-        (_, false, _) => (Light::Unread, format!("not read of {}", unread.join(", "))),
-    }
 }
 
 /// How a check of a service's life stands that found nothing.

@@ -48,12 +48,23 @@ impl<'a> Known<'a> {
     }
 }
 
+/// How what was seen is put in words.
+pub(super) type Say<'a> = &'a dyn Fn(std::fmt::Arguments<'_>) -> String;
+
+/// Nobody reads them: whoever decides goes by a finding's check, severity and age.
+pub(super) const UNSAID: Say<'static> = &|_| String::new();
+
 impl Cell {
     /// What is not as it should be about a service now: its members' checks, and its own life. Worst first.
     /// A service without findings costs nothing but the looking.
-    pub(super) fn known_findings<'a>(&'a self, service: &'a Service, now: Time) -> Vec<Known<'a>> {
-        let mut found = self.lifecycle_findings(service, now);
-        self.member_findings(service, now, &mut found);
+    pub(super) fn known_findings<'a>(
+        &'a self,
+        service: &'a Service,
+        now: Time,
+        say: Say<'_>,
+    ) -> Vec<Known<'a>> {
+        let mut found = self.lifecycle_findings(service, now, say);
+        self.member_findings(service, now, say, &mut found);
         found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         found
     }
@@ -76,7 +87,8 @@ impl Cell {
             items: known.items.into_owned(),
             since_ms: now.since(known.since),
         };
-        self.known_findings(service, now).into_iter().map(show).collect()
+        let said = self.known_findings(service, now, &|text| text.to_string());
+        said.into_iter().map(show).collect()
     }
 
     /// Every finding of the fleet, of services and hosts, worst first.
@@ -90,15 +102,20 @@ impl Cell {
     }
 
     /// What the cell itself finds wanting.
-    fn lifecycle_findings<'a>(&'a self, service: &'a Service, now: Time) -> Vec<Known<'a>> {
+    fn lifecycle_findings<'a>(
+        &'a self,
+        service: &'a Service,
+        now: Time,
+        say: Say<'_>,
+    ) -> Vec<Known<'a>> {
         let row = &service.row;
         let mut found = Vec::new();
         let mut add = |check, severity, text: String, since: Time| {
             found.push(Known::own(check, severity, text, since));
         };
         if row.paged {
-            let since = now.since(row.since);
-            let text = format!("{} for {since}; a person was told", shown(row.phase, row.health));
+            let (state, since) = (shown(row.phase, row.health), now.since(row.since));
+            let text = say(format_args!("{state} for {since}; a person was told"));
             add("state-lasts", Severity::Page, text, row.since);
         }
         if let Some(operation) = row.operation.as_ref().filter(|o| o.paged) {
@@ -111,7 +128,7 @@ impl Cell {
         if let Some((check, severity, text)) = Self::import_finding(row) {
             add(check, severity, text, row.since);
         }
-        for (check, severity, text, lasts) in self.archive_findings(service, now) {
+        for (check, severity, text, lasts) in self.archive_findings(service, now, say) {
             add(check, severity, text, now - lasts);
         }
         for (check, severity, text, lasts) in self.upkeep_findings(service, now) {
@@ -121,7 +138,7 @@ impl Cell {
         if let Some(promise) = &row.promise {
             if let Err(missing) = self.safe(service, promise) {
                 let since = lacks.member.or(lacks.counted).unwrap_or(row.since);
-                add("failover-safe", Severity::Critical, missing.to_string(), since);
+                add("failover-safe", Severity::Critical, say(format_args!("{missing}")), since);
             }
             if let Some(at) = lacks.acks {
                 let text =
@@ -137,7 +154,13 @@ impl Cell {
     }
 
     /// What its members' agents find, and whether they are heard.
-    fn member_findings<'a>(&'a self, service: &'a Service, now: Time, found: &mut Vec<Known<'a>>) {
+    fn member_findings<'a>(
+        &'a self,
+        service: &'a Service,
+        now: Time,
+        say: Say<'_>,
+        found: &mut Vec<Known<'a>>,
+    ) {
         let row = &service.row;
         let kind = goals::kind(&self.setup, row.offer.kind.as_str());
         let checks = kind.map_or(&[][..], |kind| kind.checks());
@@ -146,8 +169,8 @@ impl Cell {
             let host = self.state.hosts.get(&member.host);
             if let Some(host) = host.filter(|h| h.state != host::State::Up) {
                 let heard = host.heard.unwrap_or(self.state.began);
-                let text =
-                    format!("the agent of {} is silent; it is {}", host.row.name, host.state);
+                let (name, state) = (&host.row.name, host.state);
+                let text = say(format_args!("the agent of {name} is silent; it is {state}"));
                 let own = Known::own("agent-heard", Severity::Warning, text, heard.min(now));
                 found.push(Known { member: of, ..own });
             }

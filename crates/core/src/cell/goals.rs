@@ -111,7 +111,8 @@ pub fn goal(setup: &Setup, around: Around<'_>, row: &rows::Service, at: usize) -
             endpoint_port: row.endpoint_port,
             members: row.members.iter().map(|m| (m.id, m.host)).collect(),
             key: KEY.to_owned(),
-        },
+        }
+        .into(),
         member: member.id,
         incarnation: member.incarnation,
         term: member.term,

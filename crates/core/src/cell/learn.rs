@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smol_str::format_smolstr;
+
 use super::compact::Sorted;
 use super::state::{Due, Gateway, Rare, Seen, Service};
 use super::turn::Work;
 use super::{Beat, Cell, Entry, Link, Send, rows};
+use crate::agent::Every;
 use crate::alert::IncidentId;
 use crate::check;
 use crate::host;
@@ -256,15 +259,22 @@ impl Cell {
 
     fn beat(&mut self, beat: &Beat, work: &mut Work) {
         let Some(&id) = self.state.links.get(&beat.link) else { return };
+        let Some(host) = self.state.hosts.get_mut(&id) else { return };
+        let digest =
+            *host.digest.get_or_insert_with(|| report::digest_of(host.marks.values().copied()));
+        let fits = digest == beat.digest;
+        if fits && !beat.answer && host.state == host::State::Up && host.heard.is_some() {
+            // Nearly every beat is this one.
+            (host.heard, host.misfits) = (Some(work.now), 0);
+            return;
+        }
         self.heard(id, work);
         if beat.answer {
             let message = ToAgent::Heard { number: beat.number };
             work.sends.push(Send::Agent { link: beat.link, message });
         }
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
-        let digest =
-            *host.digest.get_or_insert_with(|| report::digest_of(host.marks.values().copied()));
-        if digest == beat.digest {
+        if fits {
             host.misfits = 0;
             return;
         }
@@ -322,6 +332,10 @@ impl Cell {
         let checks = self.state.shared(report.checks.clone());
         let archive = self.state.alike(report.archive.as_deref());
         let data_dir = self.data_dir(host, report);
+        // Of a pace that nobody asks at, nobody keeps that nothing was read.
+        let every = Every::of(&self.setup.policy.checks);
+        let mut unread = report.unread.clone();
+        unread.paces.retain(|pace| every.at(*pace) > Span(0));
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let rare = Rare {
             trouble: report.trouble.clone(),
@@ -329,7 +343,7 @@ impl Cell {
             data_dir,
             import: report.import.clone(),
             script: report.script.clone(),
-            unread: report.unread.clone(),
+            unread,
         };
         let before = service.seen[at].take();
         if at == 0 && before.as_ref().is_some_and(|seen| seen.deaths < report.deaths) {
@@ -367,14 +381,20 @@ impl Cell {
 
     /// A member's directory, where it is not where its host's others are.
     fn data_dir(&mut self, host: HostId, report: &Member) -> Option<String> {
-        let number = report.member.0.to_string();
-        let pattern = match report.data_dir.rsplit_once(&number) {
+        let number = format_smolstr!("{}", report.member.0);
+        let pattern = || match report.data_dir.rsplit_once(number.as_str()) {
             Some((before, after)) => format!("{before}{{}}{after}"),
             None => report.data_dir.clone(),
         };
         let host = self.state.hosts.get_mut(&host)?;
-        let usual = host.data_dirs.get_or_insert(pattern);
-        let same = usual.replacen("{}", &number, 1) == report.data_dir;
+        let usual = host.data_dirs.get_or_insert_with(pattern);
+        let same = match usual.split_once("{}") {
+            Some((before, after)) => {
+                let rest = report.data_dir.strip_prefix(before);
+                rest.and_then(|rest| rest.strip_suffix(after)) == Some(number.as_str())
+            }
+            None => *usual == report.data_dir,
+        };
         (!same).then(|| report.data_dir.clone())
     }
 
@@ -405,7 +425,12 @@ impl Cell {
                 continue;
             }
             doubt.saw(vantage, answer.sight, work.now);
-            work.services.insert(id);
+            let weighed = doubt.weighed;
+            let Some(service) = self.state.services.get(&id) else { continue };
+            // One more that says the same is kept, and nothing is decided anew.
+            if self.verdict(service, work.now).map(|verdict| verdict.word()) != weighed {
+                work.services.insert(id);
+            }
         }
     }
 
@@ -475,7 +500,7 @@ impl Cell {
 fn moves(before: &Seen, now: &Seen) -> bool {
     let waits = before.archive.as_deref().zip(now.archive.as_deref());
     let waits = waits.is_some_and(|(before, now)| now.waits_as(before));
-    !waits || *now != Seen { archive: now.archive.clone(), ..before.clone() }
+    !waits || !now.is_but_for_archive(before)
 }
 
 /// Tells the journal what changed about a member.

@@ -1,5 +1,7 @@
 //! Operating: one service looked at from end to end. Its operation goes on, or it is decided about.
 
+use std::cell::OnceCell;
+
 use super::automation::Standing;
 use super::state::{Due, Service};
 use super::steps::{all_failed, applies, cause};
@@ -45,7 +47,7 @@ impl Cell {
         self.drive_act(id, work);
         self.tend(id, work);
         self.maintain(id, work);
-        let Some(decision) = self.decision(id, work.now) else { return };
+        let Some((decision, newest)) = self.weigh_up(id, work.now) else { return };
         self.tell_decision(id, &decision, work);
         self.ask_people(id, &decision, work);
         self.note_guard(id, &decision);
@@ -83,7 +85,7 @@ impl Cell {
             }
             Decision::Hold(_) | Decision::Ask { .. } => {}
         }
-        self.follow_findings(id, &decision, work);
+        self.follow_findings(id, &decision, newest, work);
         self.keep_watch(id, work);
         self.page_if_late(id, work);
     }
@@ -104,7 +106,13 @@ impl Cell {
     /// Remedies ask for how long a finding has lasted, and budgets have windows: what time alone changes is
     /// looked at again, where a remedy asks for a finding that is there. And what a person was told of a
     /// service that serves ends with its reason.
-    fn follow_findings(&mut self, id: ServiceId, decision: &Decision, work: &mut Work) {
+    fn follow_findings(
+        &mut self,
+        id: ServiceId,
+        decision: &Decision,
+        newest: Option<Time>,
+        work: &mut Work,
+    ) {
         let Decision::Hold(reason) = decision else { return };
         let Some(service) = self.state.services.get(&id) else { return };
         let row = &service.row;
@@ -114,13 +122,6 @@ impl Cell {
         if row.paged && !reason.needs_a_person() {
             self.reshape(id, work, |row| row.paged = false);
         }
-        let Some(service) = self.state.services.get(&id) else { return };
-        let asked = |finding: &super::findings::Known<'_>| {
-            self.setup.remedies.iter().any(|remedy| remedy.guard.names(finding.check))
-        };
-        let known = self.known_findings(service, work.now);
-        let newest =
-            known.iter().filter(|finding| asked(finding)).map(|finding| finding.since).max();
         if let Some(newest) = newest {
             // What has lasted for hours changes nothing from one half minute to the next.
             let step = Span(work.now.since(newest).0 / LOOK_PART).max(LOOK_STEP).min(LOOK_STEP_MAX);
@@ -169,17 +170,32 @@ impl Cell {
 
     /// What is decided on a service now. Also what `explain` prints.
     pub(super) fn decision(&self, id: ServiceId, now: Time) -> Option<Decision> {
-        self.consider(id, now, decide::decide)
+        self.consider(id, now, |input, _| decide::decide(input))
+    }
+
+    /// The same, with since when there is the newest finding that a remedy asks for.
+    fn weigh_up(&self, id: ServiceId, now: Time) -> Option<(Decision, Option<Time>)> {
+        self.consider(id, now, |input, standing| {
+            let decision = decide::decide(input);
+            let asked =
+                |check: &str| self.setup.remedies.iter().any(|remedy| remedy.guard.names(check));
+            let known = match decision {
+                Decision::Hold(_) => standing.known(),
+                Decision::Act(_) | Decision::Ask { .. } => &[],
+            };
+            let asked = known.iter().filter(|finding| asked(finding.check));
+            (decision, asked.map(|finding| finding.since).max())
+        })
     }
 
     /// What is wrong with a service that nothing is done about for now, each with its reason.
     pub(super) fn held_back(&self, id: ServiceId, now: Time) -> Vec<decide::Reason> {
-        self.consider(id, now, decide::held).unwrap_or_default()
+        self.consider(id, now, |input, _| decide::held(input)).unwrap_or_default()
     }
 
     /// Whether a service's findings ask for a remedy.
     pub(super) fn applies(&self, id: ServiceId, remedy: &str, now: Time) -> bool {
-        self.consider(id, now, |input| decide::applies(input, remedy)).unwrap_or_default()
+        self.consider(id, now, |input, _| decide::applies(input, remedy)).unwrap_or_default()
     }
 
     /// Puts everything that a decision rests on before somebody.
@@ -187,7 +203,7 @@ impl Cell {
         &self,
         id: ServiceId,
         now: Time,
-        judge: impl FnOnce(&Input<'_>) -> T,
+        judge: impl FnOnce(&Input<'_>, &Standing<'_>) -> T,
     ) -> Option<T> {
         let service = self.state.services.get(&id)?;
         let row = &service.row;
@@ -206,7 +222,8 @@ impl Cell {
             due: operation.due(),
             paged: operation.paged,
         });
-        Some(judge(&Input {
+        let standing = Standing { cell: self, service, now, known: OnceCell::new() };
+        let input = Input {
             now,
             phase: row.phase,
             health: row.health,
@@ -227,9 +244,10 @@ impl Cell {
             redundancy: self.redundancy(service, now),
             verdict: self.verdict(service, now),
             witnesses: self.witnesses(service),
-            automation: &Standing { cell: self, service, now },
+            automation: &standing,
             runs: row.runs(),
-        }))
+        };
+        Some(judge(&input, &standing))
     }
 
     /// Starts an operation; it waits for its claim in [`Cell::advance`].

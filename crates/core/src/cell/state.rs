@@ -69,6 +69,9 @@ pub struct State {
     pub timers: BTreeSet<(Time, Due)>,
     /// Services with an operation under way.
     pub busy: BTreeSet<ServiceId>,
+    /// Services that are made from another's archive, until they serve.
+    #[serde(default)]
+    pub forks: BTreeSet<ServiceId>,
     /// Claims that are held.
     #[serde(default)]
     pub claims: claim::Ledger,
@@ -238,6 +241,19 @@ pub struct Seen {
     pub replication: Option<Box<report::Replication>>,
     /// Its archive.
     pub archive: Option<Arc<report::Archive>>,
+}
+
+impl Seen {
+    /// Whether it is what was seen before, but for its archive.
+    pub fn is_but_for_archive(&self, before: &Self) -> bool {
+        let Self { state, write_proven, port_taken, incarnation, pid, restarts, deaths, .. } = self;
+        let Self { applied, since, checks, rare, replication, archive: _, .. } = self;
+        (*state, *write_proven, *port_taken, *incarnation)
+            == (before.state, before.write_proven, before.port_taken, before.incarnation)
+            && (*pid, *restarts, *deaths) == (before.pid, before.restarts, before.deaths)
+            && (*applied, *since) == (before.applied, before.since)
+            && (checks, rare, replication) == (&before.checks, &before.rare, &before.replication)
+    }
 }
 
 /// What few members have to say.
@@ -480,6 +496,9 @@ impl State {
         if row.operation.is_some() {
             self.busy.insert(id);
         }
+        if row.archive.as_ref().is_some_and(|archive| archive.origin.is_some()) {
+            self.forks.insert(id);
+        }
         if row.upkeep().is_some() {
             self.upkept.insert(id);
         }
@@ -536,6 +555,7 @@ impl State {
         self.ports.remove(service.row.endpoint_port);
         self.ports.remove(service.row.pooled_port);
         self.busy.remove(&id);
+        self.forks.remove(&id);
         self.working.remove(&id);
         self.idle_jobs.remove(&id);
         self.behind.remove(&id);

@@ -101,7 +101,10 @@ impl Cell {
         {
             self.state.timers.pop_first();
             match due {
-                Due::Host(host) => drop(work.hosts.insert(host)),
+                Due::Host(host) => match self.heard_until(host) {
+                    Some(late) => drop(self.state.timers.insert((late, due))),
+                    None => drop(work.hosts.insert(host)),
+                },
                 Due::Service(service) => drop(work.services.insert(service)),
                 Due::Incidents => work.incidents = true,
             }

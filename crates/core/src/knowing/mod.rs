@@ -44,6 +44,23 @@ pub struct Doubt {
     pub asked: Option<Time>,
     /// One sighting per vantage point, in order of host.
     pub sightings: Vec<Sighting>,
+    /// What they added up to when the member was looked at last.
+    #[serde(default)]
+    pub weighed: Option<Word>,
+}
+
+/// A verdict in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// See [`Verdict::Reached`].
+    Reached,
+    /// See [`Verdict::Disputed`].
+    Disputed,
+    /// See [`Verdict::Unknown`].
+    Unknown,
+    /// See [`Verdict::Down`].
+    Down,
 }
 
 /// What the sightings add up to.
@@ -60,11 +77,24 @@ pub enum Verdict {
     Down(Vec<Sighting>),
 }
 
+impl Verdict {
+    /// In a word.
+    #[must_use]
+    pub const fn word(&self) -> Word {
+        match self {
+            Self::Reached(_) => Word::Reached,
+            Self::Disputed(_) => Word::Disputed,
+            Self::Unknown(_) => Word::Unknown,
+            Self::Down(_) => Word::Down,
+        }
+    }
+}
+
 impl Doubt {
     /// A doubt that begins now.
     #[must_use]
     pub fn new(since: Time) -> Self {
-        Self { since, first: 0, asked: None, sightings: Vec::new() }
+        Self { since, ..Self::default() }
     }
 
     /// When witnesses are asked again, where the policy says how often at first.

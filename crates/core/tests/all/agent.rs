@@ -58,7 +58,8 @@ pub fn goal(revision: u32, want: Want, restarts: u32) -> Goal {
             endpoint_port: 21000,
             members: Vec::new(),
             key: "k".into(),
-        },
+        }
+        .into(),
         member: MEMBER,
         incarnation: Incarnation(1),
         term: Term(1),

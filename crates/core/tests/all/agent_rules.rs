@@ -25,7 +25,7 @@ fn welcome(checks: &Thresholds, starts_max: Option<u32>) -> Input {
 fn numbered(number: u32) -> Goal {
     let mut goal = goal(1, Want::Running, 0);
     goal.member = MemberId(number);
-    goal.identity.service = ServiceId(number);
+    std::sync::Arc::make_mut(&mut goal.identity).service = ServiceId(number);
     goal
 }
 
@@ -91,7 +91,7 @@ impl Host {
     }
 
     fn unread(&self) -> Vec<Pace> {
-        self.brain.members().next().expect("a member").unread.paces
+        self.brain.members().next().expect("a member").unread.paces.to_vec()
     }
 }
 

@@ -4,6 +4,7 @@ use evenkeel_core::check::{
     Check, Family, Holds, Pace, Reading, Result as Found, Severity, Thresholds, Unread,
 };
 use evenkeel_core::member::State as M;
+use evenkeel_core::policy::Policy;
 use evenkeel_core::report::FromAgent;
 use evenkeel_core::time::Span;
 use evenkeel_core::view::{Finding, Light};
@@ -115,7 +116,7 @@ fn a_findings_beginning_outlives_controllers_and_what_is_not_read() {
     assert_eq!(notes(&world, "loud (warning)"), 1, "it is told once");
 
     // An agent that begins anew has read nothing yet: that is no news.
-    let nothing = Unread { paces: vec![Pace::Often, Pace::Rarely], checks: Vec::new() };
+    let nothing = Unread::everything();
     say(&mut world, home, &[], &nothing);
     assert_eq!((light(&world, "loud"), notes(&world, "loud is quiet")), (Light::Unread, 0));
     world.pass(Span::secs(10));
@@ -129,6 +130,20 @@ fn a_findings_beginning_outlives_controllers_and_what_is_not_read() {
     world.pass(Span::secs(5));
     say(&mut world, home, &[found("loud", Severity::Warning, &[])], &read);
     assert_eq!(of(&world, "loud").expect("found").since_ms, Span(0), "another beginning");
+}
+
+#[test]
+fn what_policy_has_nobody_ask_is_unread_and_says_so() {
+    let mut policy = Policy::default();
+    (policy.checks.often_seconds, policy.checks.rarely_seconds) = (0, 0);
+    let mut world = World::with(3, policy);
+    world.create("orders").expect("accepted");
+    let home = world.home();
+    say(&mut world, home, &[], &Unread::everything());
+    assert_eq!(light(&world, "loud"), Light::Unread);
+    let diagnosis = world.cell.diagnose("orders", &[], world.now).expect("there");
+    let line = diagnosis.checks.iter().find(|line| line.check == "loud").expect("it is looked at");
+    assert!(line.text.contains("by policy"), "{}", line.text);
 }
 
 #[test]

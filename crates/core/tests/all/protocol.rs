@@ -22,7 +22,8 @@ fn goal(term: u32, revision: u32) -> Goal {
             endpoint_port: 21000,
             members: Vec::new(),
             key: "k1".into(),
-        },
+        }
+        .into(),
         member: MemberId(1),
         incarnation: Incarnation(1),
         term: Term(term),

@@ -49,7 +49,8 @@ fn primary(acks: u8, change: u32) -> Role {
 /// A goal of a service with two members.
 fn wanted(role: Role, incarnation: u32) -> Goal {
     let mut goal = goal(1, Want::Running, 0);
-    goal.identity.members = vec![(MemberId(1), HostId(1)), (MemberId(9), HostId(2))];
+    std::sync::Arc::make_mut(&mut goal.identity).members =
+        vec![(MemberId(1), HostId(1)), (MemberId(9), HostId(2))];
     (goal.role, goal.incarnation) = (role, Incarnation(incarnation));
     goal
 }

@@ -171,7 +171,7 @@ pub fn prove_to(
     // Alone, and on a timeline that nobody else is on.
     let mut goal = goal.clone();
     (goal.term, goal.role, goal.seed) = (Term(newest + 1), Role::alone(), None);
-    goal.identity.members.clear();
+    std::sync::Arc::make_mut(&mut goal.identity).members.clear();
     let goal = &goal;
     let (begun, clock) = (now(), Instant::now());
     let mut took = Duration::ZERO;

@@ -136,8 +136,9 @@ impl Pair for Two<'_> {
     fn goal(&self, who: Who) -> Goal {
         let member = if who == Who::First { 1 } else { 2 };
         let mut goal = self.place.goal(member, 1);
-        goal.identity.service.0 = 1;
-        goal.identity.members = vec![(MemberId(1), HostId(1)), (MemberId(2), HostId(2))];
+        let identity = Arc::make_mut(&mut goal.identity);
+        identity.service.0 = 1;
+        identity.members = vec![(MemberId(1), HostId(1)), (MemberId(2), HostId(2))];
         goal.port = self.ports[index(who)];
         goal
     }

@@ -122,7 +122,8 @@ impl Place {
                 endpoint_port: 21000,
                 members: Vec::new(),
                 key: "fleet".into(),
-            },
+            }
+            .into(),
             member: MemberId(member),
             incarnation: Incarnation(incarnation),
             term: Term(1),
@@ -451,7 +452,7 @@ real!(what_is_not_the_members_is_never_touched, |place| {
     fs::remove_dir_all(&root).expect("the test's own");
     driver.initialize(&goal).expect("initialised");
     let mut other = place.goal(1, 1);
-    other.identity.service = ServiceId(99);
+    Arc::make_mut(&mut other.identity).service = ServiceId(99);
     assert!(matches!(driver.directory(&other), Ok(Directory::Foreign { .. })));
     other = place.goal(1, 2);
     assert_eq!(driver.directory(&other), Ok(Directory::Complete { incarnation: Incarnation(1) }));

@@ -21,9 +21,10 @@ use evenkeel_core::time::{Span, Time};
 
 use super::calls::only_looks;
 use super::clocks::moment;
+use super::events::Event;
 use super::host::{Awake, Host, Member, Slot};
 use super::ledger::{Ledger, Service};
-use super::seat::{Event, Seat, TICK, place};
+use super::seat::{Seat, place};
 use super::server::Server;
 use super::{REPOSITORY, UNREACHABLE};
 
@@ -410,7 +411,7 @@ impl Seat {
                     if self.hosts[n].welcome.is_some() && self.cell.is_some() =>
                 {
                     let heard = Input::Message(ToAgent::Heard { number });
-                    self.at(TICK, Event::Told(n, slot, life, Box::new(heard)));
+                    self.at(self.tick, Event::Told(n, slot, life, Box::new(heard)));
                 }
                 _ => {}
             }

@@ -6,8 +6,9 @@ use evenkeel_core::id::{MemberId, Term};
 use evenkeel_core::time::Span;
 
 use super::REPOSITORY;
+use super::events::Event;
 use super::host::Slot;
-use super::seat::{Event, Seat, place};
+use super::seat::{Seat, place};
 use super::server::Io;
 use crate::mutation::Mutation;
 use crate::report::Invariant;

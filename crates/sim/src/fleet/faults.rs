@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use evenkeel_core::time::{Span, Time};
 
+use super::events::Event;
 use super::outcome::Told;
 use super::script::{Script, Share, Storage, What};
-use super::seat::{Event, Seat};
+use super::seat::Seat;
 use super::{Fleet, ZONES};
 
 /// What is still to come.

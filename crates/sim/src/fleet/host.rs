@@ -8,7 +8,7 @@ use evenkeel_core::backup::guard::{Level, Limits, Room};
 use evenkeel_core::backup::job;
 use evenkeel_core::backup::pace::Pace;
 use evenkeel_core::cell::Link;
-use evenkeel_core::check::{self, Unread};
+use evenkeel_core::check::Unread;
 use evenkeel_core::digest::Digest;
 use evenkeel_core::driver::{Archived, Process};
 use evenkeel_core::goal::{Role, Want};
@@ -123,6 +123,10 @@ pub(super) struct Disk {
     pub pace: Pace,
     /// What was told of it last.
     pub told: Option<Face>,
+    /// When its agent asked how log on its way gets on.
+    pub asked: Time,
+    /// Which look at it is the next: others that were to come are void.
+    pub surveys: u32,
     /// Whether it is looked at every second: log is on its way.
     pub pushes: bool,
     /// Whether nothing of it gets to its archive, whatever that answers.
@@ -170,6 +174,8 @@ impl Disk {
             level: Level::Fine,
             pace: Pace::default(),
             told: None,
+            asked: Time(0),
+            surveys: 0,
             pushes: false,
             stuck: false,
             skew_ms: 0,
@@ -322,10 +328,7 @@ impl Member {
             port_taken: false,
             data_dir: data_dir(goal.member),
             checks: Vec::new(),
-            unread: Unread {
-                paces: vec![check::Pace::Often, check::Pace::Rarely],
-                checks: Vec::new(),
-            },
+            unread: Unread::everything(),
             identity: goal.identity.clone(),
             replication: self.replication.clone(),
             archive,

@@ -3,8 +3,9 @@
 use evenkeel_core::id::MemberId;
 use evenkeel_core::time::Span;
 
+use super::events::Event;
 use super::script::Share;
-use super::seat::{Event, Seat};
+use super::seat::Seat;
 
 /// The usual image, and that of a canary wave.
 pub(super) const USUAL: &str = "image";

@@ -6,7 +6,8 @@ use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::kind::Loss;
 use evenkeel_core::time::{Span, Time};
 
-use super::seat::{Event, Seat, place};
+use super::events::Event;
+use super::seat::{Seat, place};
 use crate::report::Invariant;
 
 /// Between looks at who streams from whom, while anything about a service changes.

@@ -15,6 +15,7 @@
 mod agents;
 mod calls;
 mod clocks;
+mod events;
 mod faults;
 mod host;
 mod images;
@@ -72,13 +73,16 @@ const OVERLOADED: &str = "repository north cannot be asked: 503 Slow Down";
 const BATCH: u32 = 50;
 /// What cells share is exchanged this often.
 const WINDOW: Span = Span::secs(1);
-/// The same once nothing was exchanged, in a long scenario: a cell that runs for longer at a time has what it
-/// needs at hand. People are told so much later at most.
+/// The same where hours are simulated: a cell that runs for longer at a time has what it needs at hand.
+const WINDOW_LONG: Span = Span::secs(2);
+/// The same once nothing was exchanged. People are told so much later at most.
 const WINDOW_CALM: Span = Span::secs(30);
 /// After this nothing of a fleet's making is pending any more.
 const SETTLE: Span = Span::mins(40);
 /// Points of what is drawn, at least where that is more often than once a minute.
 const POINTS: u64 = 1_440;
+/// A scenario that lasts so long is simulated in longer steps.
+const HOURS: Span = Span::mins(6 * 60);
 /// Of so many cells one keeps what it records, and can be killed.
 const KEEPS_ONE_IN: u32 = 16;
 
@@ -219,6 +223,7 @@ impl<'a> Fleet<'a> {
             let keeps = number.is_multiple_of(KEEPS_ONE_IN) || script.timeline.iter().any(killed);
             let mut seat = Seat::new(number, setup, hosts, how.seed, keeps);
             seat.storage.naive = how.naive;
+            seat.tick = seat::tick(shape.lasts.0);
             seat.region = u8::try_from(number % u32::from(shape.regions)).unwrap_or(0) + 1;
             (seat.allowed, seat.mutation) = (policy.clone(), how.mutation);
             seats.push((seat, here));
@@ -253,12 +258,12 @@ impl<'a> Fleet<'a> {
             let next = [self.timeline.next(), self.people.next(), Some(next_point)];
             let next = next.into_iter().flatten().min().unwrap_or(end).min(self.crew.next());
             // Never past a window, and never into what happened already.
-            let long = if self.calm { calm_window(self.script.fleet.lasts.0) } else { WINDOW };
-            let window = Time((next.0 / long.0 + 1) * long.0);
+            let long = window(self.script.fleet.lasts.0, self.calm);
+            let next_window = Time((next.0 / long.0 + 1) * long.0);
             // What is written down happens when it is to.
             let written = self.timeline.next().map_or(end, |at| at.min(end));
-            let until = window.min(written).max(self.now + WINDOW);
-            self.crew.run(until, self.storage.view());
+            let until = next_window.min(written).max(self.now + WINDOW);
+            self.crew.run(until, self.storage.view(), until >= next_point);
             let took = until.since(self.now);
             self.now = until;
             self.exchange(took);
@@ -314,9 +319,8 @@ impl<'a> Fleet<'a> {
         let mut postures = Vec::new();
         self.crew.each(|seat| {
             down += seat.tally.down;
-            waiting += seat.hosts.iter().map(|host| host.disk.waits(now)).sum::<u64>();
-            let posture = seat.cell.as_ref().map(|cell| cell.posture(now).name());
-            postures.push((seat.number, posture.unwrap_or("no_controller")));
+            waiting += seat.waiting;
+            postures.push((seat.number, seat.posture));
         });
         let mut normal = true;
         for (cell, posture) in postures {
@@ -336,10 +340,14 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// A short scenario is exchanged more often.
-fn calm_window(lasts: Span) -> Span {
+/// For how long cells run before they exchange what they share: in a short scenario it is done more often.
+fn window(lasts: Span, calm: bool) -> Span {
     let whole = lasts.0 / POINTS / WINDOW.0 * WINDOW.0;
-    Span(whole.clamp(WINDOW.0 * 5, WINDOW_CALM.0))
+    match calm {
+        false if lasts < HOURS => WINDOW,
+        false => WINDOW_LONG,
+        true => Span(whole.clamp(WINDOW.0 * 5, WINDOW_CALM.0)),
+    }
 }
 
 /// How often it is looked at how everything is: a short scenario is drawn closer.
@@ -409,14 +417,14 @@ impl Seat {
         let location = Location::Directory { path: format!("/{REPOSITORY}") };
         let repository = Repository { name: REPOSITORY.to_owned(), location };
         self.order(Order::AddRepository { repository });
-        self.run(self.now + seat::TICK.times(4));
+        self.run(self.now + self.tick.times(4));
         let mut made = 0;
         while made < services {
             for number in made..services.min(made + BATCH) {
                 self.order(create(self.number, number, services, plans));
             }
             made += BATCH;
-            self.run(self.now + seat::TICK.times(3));
+            self.run(self.now + self.tick.times(3));
         }
         let end = BEGIN + SETTLE;
         self.run(end.max(self.now));

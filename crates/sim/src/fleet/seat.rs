@@ -2,17 +2,17 @@
 //! between two windows of time.
 //!
 //! Everything is an event at a moment; ties are broken by the order of their making. A cell takes in what came
-//! within [`TICK`], as its shell does.
+//! within a tick, as its shell does.
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::agent::{Call, Input};
+use evenkeel_core::agent::Input;
 use evenkeel_core::alert::Delivery;
 use evenkeel_core::cell::many::IDS_PER_CELL;
 use evenkeel_core::cell::{Beat, Cell, Entry, Link, Send, Setup, Turn};
 use evenkeel_core::driver::Process;
 use evenkeel_core::goal::Goal;
-use evenkeel_core::id::{MemberId, Revision, ServiceId, Term};
+use evenkeel_core::id::{MemberId, Revision, Term};
 use evenkeel_core::incident::chain::Step;
 use evenkeel_core::incident::fold::Standings;
 use evenkeel_core::journal::{self, Topic};
@@ -25,6 +25,7 @@ use evenkeel_core::time::{Span, Time};
 use evenkeel_store::Store;
 use evenkeel_store::memory::Memory;
 
+use super::events::{Event, Events};
 use super::host::{Host, Member, Slot};
 use super::ledger::Service;
 use super::replay::Replay;
@@ -36,57 +37,15 @@ use crate::prng::Prng;
 use crate::report::Invariant;
 
 /// What comes within this comes in one turn: the controller's own window.
-pub(super) const TICK: Span = Span::millis(50);
+const TICK: Span = Span::millis(50);
+/// The same where hours are simulated.
+const TICK_LONG: Span = Span::millis(200);
 /// Between tries to open a stream.
 const REDIAL: Span = Span::millis(500);
 /// What supervises the controller starts it again after this.
 const RESTART: Span = Span::secs(2);
 /// The one gateway of a cell.
 pub(super) const GATEWAY: Link = Link(0);
-
-/// One thing that happens.
-pub(super) enum Event {
-    /// A driver call is over.
-    Called(usize, Slot, u64, Box<Call>),
-    /// A mind is told something.
-    Told(usize, Slot, u64, Box<Input>),
-    /// A mind wanted to be woken.
-    Wake(usize, Slot, u64),
-    /// A quiet member's job is over.
-    Worked(MemberId, u32, bool),
-    /// A message arrives at the cell.
-    ToCell(Box<Entry>),
-    /// An agent tries to open its stream.
-    Dial(usize),
-    /// Whether clients of a service can write may have changed.
-    Felt(ServiceId),
-    /// Standbys of a service receive what is new.
-    Stream(ServiceId),
-    /// A host's disk and log are looked at.
-    Survey(usize),
-    /// A host's power is off, or on again.
-    Power(usize, bool),
-    /// A host's agent is stopped, or begins again.
-    Agent(usize, bool),
-    /// A host is on one side of a partition from now on.
-    Side(usize, u8),
-    /// So many of a hundred links of a host lose packets from now on.
-    Ill(usize, u8),
-    /// Nothing of a host's log gets to its archive from now on, or again everything.
-    Stuck(usize, bool),
-    /// A server dies of the image that it runs from.
-    Spoil(MemberId),
-    /// The bad image was taken back.
-    ImageIsGood,
-    /// An agent's stream ends.
-    Cut(usize),
-    /// A mind wakes, since what its member is connected with changed.
-    Rouse(MemberId),
-    /// A server dies.
-    Die(MemberId),
-    /// The controller begins again.
-    Begin,
-}
 
 /// See the module.
 pub(super) struct Seat {
@@ -96,8 +55,9 @@ pub(super) struct Seat {
     /// What it recorded, where that is kept.
     pub store: Option<Memory>,
     pub now: Time,
-    events: BTreeMap<(Time, u64), Event>,
-    made: u64,
+    /// What comes within this comes in one turn.
+    pub tick: Span,
+    events: Events,
     inbox: Vec<Entry>,
     /// What minds are told within one tick: host, slot, life.
     handed: BTreeMap<(usize, Slot, u64), Vec<Input>>,
@@ -142,6 +102,9 @@ pub(super) struct Seat {
     pub bad_image: bool,
     /// Whether the controller's store takes anything.
     pub takes_records: bool,
+    /// Segments that waited, and its cell's posture, when it was looked at last.
+    pub waiting: u64,
+    pub posture: &'static str,
 }
 
 impl Seat {
@@ -153,8 +116,8 @@ impl Seat {
             cell,
             store: keeps.then(Memory::new),
             now: crate::world::BEGIN,
-            events: BTreeMap::new(),
-            made: 0,
+            tick: TICK,
+            events: Events::default(),
             inbox: Vec::new(),
             handed: BTreeMap::new(),
             due: None,
@@ -184,7 +147,17 @@ impl Seat {
             region: 1,
             bad_image: false,
             takes_records: true,
+            waiting: 0,
+            posture: "normal",
         }
+    }
+
+    /// Looks how much waits, and at the cell's posture.
+    pub fn look_around(&mut self) {
+        let now = self.now;
+        self.waiting = self.hosts.iter().map(|host| host.disk.waits(now)).sum();
+        let posture = self.cell.as_ref().map(|cell| cell.posture(now).name());
+        self.posture = posture.unwrap_or("no_controller");
     }
 
     pub fn policy(&self) -> &Policy {
@@ -192,8 +165,7 @@ impl Seat {
     }
 
     pub fn at(&mut self, after: Span, event: Event) {
-        self.made += 1;
-        self.events.insert((self.now + after, self.made), event);
+        self.events.add(self.now + after, event);
     }
 
     /// Something for the cell, in its next turn.
@@ -204,7 +176,7 @@ impl Seat {
 
     /// When something happens next.
     pub fn next(&self) -> Time {
-        let event = self.events.first_key_value().map(|(&(at, _), _)| at);
+        let event = self.events.next();
         let times = [event, self.due, self.wake, Some(self.next_beat)];
         times.into_iter().flatten().min().unwrap_or(Time(u64::MAX))
     }
@@ -215,11 +187,8 @@ impl Seat {
             && next <= until
         {
             // Ticks are the same for all, so that what is near each other comes together.
-            self.now = Time(next.0.div_ceil(TICK.0) * TICK.0).min(until).max(self.now);
-            while let Some(first) = self.events.first_entry()
-                && first.key().0 <= self.now
-            {
-                let event = first.remove();
+            self.now = Time(next.0.div_ceil(self.tick.0) * self.tick.0).min(until).max(self.now);
+            while let Some(event) = self.events.take_due(self.now) {
                 self.happen(event);
             }
             for ((host, slot, life), inputs) in std::mem::take(&mut self.handed) {
@@ -250,7 +219,7 @@ impl Seat {
             Event::Dial(host) => self.dial(host),
             Event::Felt(service) => self.felt(service),
             Event::Stream(service) => self.stream(service),
-            Event::Survey(host) => self.survey(host),
+            Event::Survey(host, number) => self.survey(host, number),
             Event::Power(host, on) => self.power(host, on),
             Event::Agent(host, on) => self.agent(host, on),
             Event::Side(host, side) => self.part(host, side),
@@ -305,7 +274,7 @@ impl Seat {
         let Some(cell) = self.cell.as_mut() else { return };
         let Turn { mut writes, sends, wake_at, edges } = cell.turn(self.now, inbox);
         self.tally.counts.edges.take(&edges);
-        self.wake = wake_at.map(|at| at.max(self.now + TICK));
+        self.wake = wake_at.map(|at| at.max(self.now + self.tick));
         let of_incidents = writes.rows.iter().any(|write| write.key.table == Table::Incident);
         let standings = of_incidents.then(|| cell.standings());
         self.tally.turn(&writes, &sends);
@@ -553,6 +522,11 @@ impl Seat {
             self.tally.broke(Invariant::GoalsAreSettled, text);
         }
     }
+}
+
+/// A tick of a scenario that lasts so long.
+pub(super) fn tick(lasts: Span) -> Span {
+    if lasts < super::HOURS { TICK } else { TICK_LONG }
 }
 
 /// Where an id is among its cell's: each has a range of its own.

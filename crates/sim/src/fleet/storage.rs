@@ -5,8 +5,9 @@ use evenkeel_core::backup::guard::Level;
 use evenkeel_core::backup::pace::{Leave, WIDTH_MAX};
 use evenkeel_core::time::{Span, Time};
 
+use super::events::Event;
 use super::host::per_min;
-use super::seat::{Event, Seat};
+use super::seat::Seat;
 use super::{OVERLOADED, UNREACHABLE};
 use crate::report::Invariant;
 use evenkeel_core::id::{MemberId, ServiceId};
@@ -17,6 +18,8 @@ const PER_WIDTH: u64 = 5;
 const SURVEY: Span = Span::secs(30);
 /// The same while log is on its way.
 const PUSH: Span = Span::secs(1);
+/// How often agents ask how it gets on.
+const ASK: Span = Span::secs(5);
 /// More than so much of what it bears, in hundredths, and what is asked of storage keeps it from its work.
 pub(super) const OVERLOAD_PERCENT: u64 = 150;
 /// A host that brings nothing for so long says so.
@@ -174,7 +177,7 @@ impl Seat {
                     self.usual_per_min -= disk.per_min;
                 }
                 (disk.trouble, disk.pushes) = (Some(UNREACHABLE), false);
-                self.at(Span(jitter), Event::Survey(n));
+                self.survey_after(Span(jitter), n);
             }
             true => {
                 // It failed again and again until now, and tries again when it would have.
@@ -182,7 +185,7 @@ impl Seat {
                     disk.pace.failed(UNREACHABLE, jitter * 999 / TRY_MAX, now);
                 }
                 (disk.pushes, disk.taken) = (true, now);
-                self.at(Span(jitter), Event::Survey(n));
+                self.survey_after(Span(jitter), n);
             }
         }
     }
@@ -197,14 +200,31 @@ impl Seat {
         disk.waiting = disk.waiting.saturating_sub(share);
     }
 
+    /// A host's disk and log are looked at after this, and not when they were to be until now.
+    fn survey_after(&mut self, wait: Span, n: usize) {
+        let disk = &mut self.hosts[n].disk;
+        disk.surveys += 1;
+        let number = disk.surveys;
+        self.at(wait, Event::Survey(n, number));
+    }
+
     /// A host's disk and log are looked at; what is told of them is told.
-    pub fn survey(&mut self, n: usize) {
+    pub fn survey(&mut self, n: usize, number: u32) {
         let now = self.now;
-        if self.hosts[n].disk.since.is_none() {
+        if self.hosts[n].disk.since.is_none() || self.hosts[n].disk.surveys != number {
             return;
         }
-        if self.hosts[n].disk.pushes && self.hosts[n].on {
-            self.push(n);
+        let mut wait = SURVEY;
+        if self.hosts[n].disk.pushes {
+            wait = if self.hosts[n].on { self.push(n) } else { PUSH };
+            let disk = &mut self.hosts[n].disk;
+            if disk.since.is_none() {
+                return;
+            }
+            if now.since(disk.asked) < ASK {
+                return self.survey_after(wait, n);
+            }
+            disk.asked = now;
         }
         let full = self.hosts[n].disk.room(now).free == 0;
         let said =
@@ -223,11 +243,7 @@ impl Seat {
             }
             self.report(n, &ids);
         }
-        let disk = &self.hosts[n].disk;
-        if disk.since.is_some() {
-            let wait = if disk.pushes { PUSH } else { SURVEY };
-            self.at(wait, Event::Survey(n));
-        }
+        self.survey_after(wait, n);
     }
 
     /// Members of whom something else is told than before.
@@ -258,8 +274,8 @@ impl Seat {
         }
     }
 
-    /// A host sends log that waits, as hard as it may.
-    fn push(&mut self, n: usize) {
+    /// A host sends log that waits, as hard as it may; gives when it does so again.
+    fn push(&mut self, n: usize) -> Span {
         let (now, view) = (self.now, self.storage);
         let jitter = self.chance.below(1000);
         let naive = self.storage.naive;
@@ -270,7 +286,10 @@ impl Seat {
             _ if naive => before,
             Leave::Go => u64::from(WIDTH_MAX) * 2,
             Leave::OneOf(width) => u64::from(width),
-            Leave::Not(..) => 0,
+            Leave::Not(again, _) => {
+                let seconds = again.since(now).0.div_ceil(PUSH.0).max(1);
+                return PUSH.times(seconds);
+            }
         };
         let offered = (width * PER_WIDTH).min(before);
         if offered > 0 {
@@ -304,5 +323,6 @@ impl Seat {
                 since.0 += age * gone / before.max(1);
             }
         }
+        PUSH
     }
 }

@@ -1,7 +1,8 @@
-//! Seats on threads: each takes the next that nobody has, and all stop at the end of a window.
+//! Seats on threads: each thread has its own, and all stop at the end of a window.
 //!
-//! What a seat comes to does not depend on the thread that it is on, nor on the others: a run is the same on
-//! any number of threads.
+//! A seat stays where it is, as its memory is its thread's: moved about, a day costs a quarter more. Only who is
+//! through with its own helps another. What a seat comes to does not depend on the thread that it is on, nor on
+//! the others: a run is the same on any number of threads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -17,11 +18,22 @@ use super::storage::View;
 /// What is done with each seat.
 type Work = Arc<dyn Fn(&mut Seat) + Send + Sync>;
 
-/// Seats that wait for it, and those that are through.
+/// Seats that wait for it, by thread, and those that are through.
 #[derive(Default)]
 struct Round {
-    waiting: Vec<Box<Seat>>,
+    waiting: Vec<Vec<Box<Seat>>>,
     through: Vec<Box<Seat>>,
+}
+
+impl Round {
+    /// The next for a thread: its own, or one of the thread that has most left.
+    fn next(&mut self, own: usize) -> Option<Box<Seat>> {
+        let from = match self.waiting[own].is_empty() {
+            false => own,
+            true => (0..self.waiting.len()).max_by_key(|n| self.waiting[*n].len())?,
+        };
+        self.waiting[from].pop()
+    }
 }
 
 /// A thread.
@@ -55,7 +67,7 @@ impl Crew {
         let seats = seats.into_iter().map(|(seat, _)| Box::new(seat)).collect();
         let round = Arc::<Mutex<Round>>::default();
         let hands = if threads > 1 {
-            (0..threads).map(|_| Hand::new(Arc::clone(&round))).collect()
+            (0..threads).map(|own| Hand::new(Arc::clone(&round), own)).collect()
         } else {
             Vec::new()
         };
@@ -75,7 +87,7 @@ impl Crew {
             }
         });
         let now = crew.now();
-        crew.run(now, View::default());
+        crew.run(now, View::default(), true);
         crew
     }
 
@@ -89,12 +101,15 @@ impl Crew {
         self.seats.iter().map(|seat| seat.next()).min().unwrap_or(Time(u64::MAX))
     }
 
-    /// Lets time pass in all of them until a moment.
-    pub fn run(&mut self, until: Time, storage: View) {
+    /// Lets time pass in all of them until a moment, and has them look then how they are.
+    pub fn run(&mut self, until: Time, storage: View, looks: bool) {
         let work = move |seat: &mut Seat| {
             let up = seat.storage.up;
             seat.storage = View { up, ..storage };
             seat.run(until);
+            if looks {
+                seat.look_around();
+            }
         };
         self.all(Arc::new(work), &mut || {});
     }
@@ -107,9 +122,15 @@ impl Crew {
                 meanwhile();
             });
         }
-        // The last is taken first.
-        self.seats.reverse();
-        lock(&self.round).waiting = std::mem::take(&mut self.seats);
+        {
+            let mut round = lock(&self.round);
+            let threads = self.hands.len();
+            round.waiting.resize_with(threads, Vec::new);
+            // The last is taken first.
+            for seat in self.seats.drain(..).rev() {
+                round.waiting[seat.number as usize % threads].push(seat);
+            }
+        }
         for hand in &self.hands {
             hand.work
                 .send(Arc::clone(&work))
@@ -148,13 +169,13 @@ fn lock(round: &Mutex<Round>) -> MutexGuard<'_, Round> {
 }
 
 impl Hand {
-    fn new(round: Arc<Mutex<Round>>) -> Self {
+    fn new(round: Arc<Mutex<Round>>, own: usize) -> Self {
         let (work, given) = mpsc::channel::<Work>();
         let (give, done) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             while let Ok(work) = given.recv() {
                 loop {
-                    let next = lock(&round).waiting.pop();
+                    let next = lock(&round).next(own);
                     let Some(mut seat) = next else { break };
                     work(&mut seat);
                     lock(&round).through.push(seat);

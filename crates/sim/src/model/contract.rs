@@ -32,7 +32,8 @@ pub(super) fn goal() -> Goal {
             endpoint_port: 21_000,
             members: Vec::new(),
             key: "fleet".into(),
-        },
+        }
+        .into(),
         member: MemberId(1),
         incarnation: Incarnation(1),
         term: Term(1),
@@ -170,7 +171,7 @@ impl Pair for Two {
     fn goal(&self, who: Who) -> Goal {
         let mut goal = goal();
         (goal.member, goal.port) = (member(who), if who == Who::First { 21_001 } else { 21_002 });
-        goal.identity.members =
+        Arc::make_mut(&mut goal.identity).members =
             vec![(member(Who::First), HostId(1)), (member(Who::Second), HostId(2))];
         goal
     }
@@ -238,7 +239,7 @@ impl Archives for Archiving {
         let mut goal = goal();
         let number = u16::try_from(member).expect("few members");
         (goal.member, goal.port) = (MemberId(member), 21_000 + number);
-        goal.identity.service = ServiceId(member);
+        Arc::make_mut(&mut goal.identity).service = ServiceId(member);
         goal
     }
     fn archive(&self, number: u32) -> Archive {

@@ -143,7 +143,8 @@ impl Bench {
                 endpoint_port: PORT,
                 members: Vec::new(),
                 key: "fleet".into(),
-            },
+            }
+            .into(),
             member: MemberId(1),
             incarnation: Incarnation(1),
             term: Term(1),

@@ -1,7 +1,7 @@
 //! Services made from others' archives: forks, and rollbacks, which are forks that take their source's
 //! place. Nothing of the source is changed before what was made from it serves.
 
-use super::super::state::Service;
+use super::super::state::{Service, State};
 use super::super::turn::Work;
 use super::super::{Cell, goals};
 use super::rows::{Archive, Origin};
@@ -78,6 +78,7 @@ impl Cell {
             archive.owner = owner.ok();
         }
         archive.origin = Some(Box::new(Origin { seed, source: source_id, replaces }));
+        self.state.forks.insert(id);
         self.start(id, Kind::Fork, Cause::Order { by: by.into() }, work);
         let text = format!("{name} is being restored from {} to {}", wanted.source, wanted.target);
         Ok(self.accepted(id, text))
@@ -156,8 +157,11 @@ impl Cell {
     /// What is made from a service waits for news of it: a restore that is not known to reach its target
     /// may be now.
     pub(in crate::cell) fn wake_forks(&mut self, source: ServiceId, work: &mut Work) {
-        let of = |id: &&ServiceId| self.source(**id).is_some_and(|found| found.row.id == source);
-        let forks: Vec<ServiceId> = self.state.busy.iter().filter(of).copied().collect();
+        let State { forks, busy, .. } = &self.state;
+        let of = |id: &&ServiceId| {
+            busy.contains(*id) && self.source(**id).is_some_and(|found| found.row.id == source)
+        };
+        let forks: Vec<ServiceId> = forks.iter().filter(of).copied().collect();
         for id in forks {
             work.services.insert(id);
             if self.is_replaying(id) {
@@ -220,6 +224,7 @@ impl Cell {
     pub(in crate::cell) fn restored(&mut self, id: ServiceId, work: &mut Work) {
         let service = self.state.services.get_mut(&id);
         let origin = service.and_then(|service| service.row.archive.as_mut()?.origin.take());
+        self.state.forks.remove(&id);
         work.record(id);
         self.settle(id, work);
         let Some(origin) = origin.filter(|origin| origin.replaces) else { return };

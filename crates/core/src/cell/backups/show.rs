@@ -1,6 +1,7 @@
 //! What people are shown of a service's archive, and what is found wanting about it.
 
 use super::super::Cell;
+use super::super::findings::Say;
 use super::super::state::Service;
 use super::rows::Archive;
 use crate::backup::guard::Level;
@@ -111,6 +112,7 @@ impl Cell {
         &self,
         service: &Service,
         now: Time,
+        say: Say<'_>,
     ) -> Vec<(&'static str, Severity, String, Span)> {
         let mut found: Vec<_> = said(service).and_then(room).into_iter().collect();
         let Some(archive) = service.row.archive.as_deref() else { return found };
@@ -125,8 +127,8 @@ impl Cell {
         {
             let lag = self.waited(service.row.id, since, now);
             let severity = if lag > BEHIND_LONG { Severity::Critical } else { Severity::Warning };
-            let why = said.trouble.as_deref().map_or(String::new(), |why| format!(": {why}"));
-            let text = format!("its log waits for its archive for {lag}{why}");
+            let (colon, why) = said.trouble.as_deref().map_or(("", ""), |why| (": ", why));
+            let text = say(format_args!("its log waits for its archive for {lag}{colon}{why}"));
             found.push(("archive-current", severity, text, lag));
         }
         if let Some(proof) = archive.proof.as_ref().filter(|proof| !proof.wrong.is_empty()) {
@@ -149,12 +151,8 @@ impl Cell {
         found.extend(super::even::found(service));
         if let Some(failed) = &archive.failed {
             let severity = if failed.times > 2 { Severity::Critical } else { Severity::Warning };
-            let text = format!(
-                "job {} failed ({} in a row): {}",
-                BackupId(failed.job),
-                failed.times,
-                failed.why
-            );
+            let (job, times, why) = (BackupId(failed.job), failed.times, &failed.why);
+            let text = say(format_args!("job {job} failed ({times} in a row): {why}"));
             found.push(("backup-recent", severity, text, now.since(failed.at)));
         }
         let last =

@@ -2,6 +2,7 @@
 //! the engine is given, and what it records of it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use evenkeel_controller::load_cells;
 use evenkeel_core::cell::{Cell, Entry, Link, Send};
@@ -88,7 +89,7 @@ impl Known {
         (report.restarts, report.deaths) = (self.restarts, self.deaths);
         report.pid = Some(1_000 + self.member.0);
         report.data_dir = format!("/var/lib/evenkeel/hosts/h/members/{}/data", self.member.0);
-        let identity = &mut report.identity;
+        let identity = Arc::make_mut(&mut report.identity);
         (identity.service, identity.name) = (self.service, self.name.clone());
         identity.endpoint_port = self.port;
         identity.members = vec![(self.member, self.host)];
