@@ -1,7 +1,7 @@
 //! A last copy is never deleted: members go only by a last proof that holds at that moment.
 
 use evenkeel_core::backup::engine::Engine;
-use evenkeel_core::backup::lineage::{Location, Repository};
+use evenkeel_core::backup::lineage::{Location, Repository, Target};
 use evenkeel_core::backup::retention::Keep;
 use evenkeel_core::backup::schedule::Schedule;
 use evenkeel_core::goal::{Password, Want};
@@ -95,6 +95,36 @@ fn a_backup_that_is_under_way_is_the_one_that_is_asked_for() {
     assert!(again.text.contains("under way already"), "{}", again.text);
     let proof = world.order(Order::Prove { name: "orders".to_owned() });
     assert!(matches!(proof, Err(Error::JobRunning { .. })), "{proof:?}");
+}
+
+/// The agent of the one host without members.
+const EMPTY: usize = 2;
+
+#[test]
+fn a_restore_knows_that_its_sources_log_is_whole_as_soon_as_that_is_heard() {
+    let mut world = serving();
+    world.order(backup()).expect("accepted");
+    world.agents.iter_mut().for_each(|agent| agent.flushes = false);
+    // Its server has not come up yet.
+    world.agents[EMPTY].works = false;
+    let order = Order::Fork {
+        source: "orders".to_owned(),
+        name: "copy".to_owned(),
+        target: Target::Latest,
+        secret: Vec::new(),
+        keys: keys(),
+    };
+    world.order(order).expect("accepted");
+    world.turn();
+    let covered = |world: &World| {
+        let goals = world.agents[EMPTY].goals.values();
+        goals.filter_map(|goal| goal.seed.as_ref()).map(|seed| seed.covered).next()
+    };
+    assert_eq!(covered(&world), Some(false), "{:#?}", world.journal);
+    world.agents[PRIMARY].flushes = true;
+    world.obey(PRIMARY);
+    world.turn();
+    assert_eq!(covered(&world), Some(true), "{:#?}", world.journal);
 }
 
 #[test]

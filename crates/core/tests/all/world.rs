@@ -150,6 +150,8 @@ pub struct Agent {
     pub jobs: Option<Result<(), String>>,
     /// Whether it can remove what is past its time.
     pub expires: bool,
+    /// Whether it has archived all that its goals ask it to.
+    pub flushes: bool,
     /// What its members could not store where others took it.
     pub misses: Vec<Missed>,
     /// Its host loses its power before it hears a goal that wants this.
@@ -239,6 +241,7 @@ impl World {
             works: true,
             jobs: Some(Ok(())),
             expires: true,
+            flushes: true,
             misses: Vec::new(),
             dies_of: None,
             feeds: (true, 0),
@@ -693,7 +696,8 @@ fn jobs(goal: &Goal, agent: &Agent, now: Time) -> Option<Box<report::Archive>> {
         },
     });
     let missed = agent.misses.clone();
-    Some(Box::new(report::Archive { job, flushed: goal.flush, missed, ..Default::default() }))
+    let flushed = if agent.flushes { goal.flush } else { 0 };
+    Some(Box::new(report::Archive { job, flushed, missed, ..Default::default() }))
 }
 
 fn reached(goal: &Goal) -> Member {
