@@ -7,8 +7,11 @@
 
 use std::collections::BTreeMap;
 
+use super::member::Member;
 use crate::claim::Pace;
+use crate::driver::Answer;
 use crate::id::MemberId;
+use crate::member::State;
 use crate::time::{Span, Time};
 
 /// A start is counted as under way for so long at most.
@@ -70,6 +73,21 @@ impl Herd {
             }
             false
         });
+    }
+}
+
+impl Member {
+    /// Whether its server answers something.
+    pub(super) fn answers(&self) -> bool {
+        matches!(self.seen.answer, Answer::Accepting | Answer::Writing | Answer::Following)
+    }
+
+    /// Whether its server is being started, or runs.
+    pub(super) fn may_come_up(&self) -> bool {
+        !matches!(
+            self.seen.state,
+            State::Failed | State::CrashLooping | State::Stopped | State::Sealed | State::Gone
+        )
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Member {
     /// Edges that its machine took since somebody looked.
     #[serde(skip)]
     pub edges: Vec<Edge>,
+    /// Until when there is nothing to do for it, unless something is heard of it.
+    #[serde(skip)]
+    pub rests_until: Time,
 }
 
 impl Member {
@@ -97,6 +100,7 @@ impl Member {
             port_taken: false,
             checks: Checking::default(),
             edges: Vec::new(),
+            rests_until: Time(0),
         }
     }
 
@@ -392,19 +396,6 @@ impl Member {
         let off = [Pace::Often, Pace::Rarely].into_iter().filter(|at| every.at(*at) == Span(0));
         off.for_each(|pace| self.checks.end(pace));
         self.touched = true;
-    }
-
-    /// Whether its server answers something.
-    pub fn answers(&self) -> bool {
-        matches!(self.seen.answer, Answer::Accepting | Answer::Writing | Answer::Following)
-    }
-
-    /// Whether its server is being started, or runs.
-    pub fn may_come_up(&self) -> bool {
-        !matches!(
-            self.seen.state,
-            State::Failed | State::CrashLooping | State::Stopped | State::Sealed | State::Gone
-        )
     }
 
     fn look_again(&mut self) {

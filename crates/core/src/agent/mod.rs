@@ -286,6 +286,7 @@ impl Brain {
     pub fn turn(&mut self, now: Time, inputs: &[Input]) -> Output {
         let mut out = Output::default();
         for input in inputs {
+            self.rouse(input);
             self.learn(now, input, &mut out);
         }
         self.drive(now, &mut out);
@@ -297,6 +298,34 @@ impl Brain {
         }
         out.wake_at = Some(self.wake_at(now));
         out
+    }
+
+    /// Members that something is heard of are looked at, whatever they wait for.
+    fn rouse(&mut self, input: &Input) {
+        let mut rouse = |id: &MemberId| {
+            if let Some(member) = self.members.get_mut(id) {
+                member.rests_until = Time(0);
+            }
+        };
+        match input {
+            Input::Outcome { member, .. }
+            | Input::Died { member }
+            | Input::Job { member, .. }
+            | Input::Script { member, .. }
+            | Input::Importing { member, .. } => rouse(member),
+            Input::Message(ToAgent::Goals { whole: false, goals }) => {
+                goals.iter().for_each(|goal| rouse(&goal.member));
+            }
+            Input::Saw(_)
+            | Input::Host(_)
+            | Input::Image { .. }
+            | Input::Pooler { .. }
+            | Input::PoolerDied { .. }
+            | Input::Message(ToAgent::Ask(_)) => {}
+            Input::Opened | Input::Closed | Input::Message(_) => {
+                self.members.values_mut().for_each(|member| member.rests_until = Time(0));
+            }
+        }
     }
 
     fn learn(&mut self, now: Time, input: &Input, out: &mut Output) {
@@ -478,8 +507,12 @@ impl Brain {
         let Self { members, herd, .. } = self;
         let is = |id, so: fn(&Member) -> bool| members.get(&id).is_some_and(so);
         herd.look(now, |id| is(id, Member::answers), |id| !is(id, Member::may_come_up));
-        let mut starts = Vec::new();
+        let (mut driven, mut starts) = (Vec::new(), Vec::new());
         for (id, member) in &mut self.members {
+            if now < member.rests_until {
+                continue;
+            }
+            driven.push(*id);
             member.settle();
             match member.next(now) {
                 Next::Do(Action::Start) => starts.push((!member.goal().takes_writes(), *id)),
@@ -510,7 +543,8 @@ impl Brain {
             self.calls += 1;
             out.calls.push(call(member, id, (self.calls, Action::Start), now));
         }
-        for (id, member) in &mut self.members {
+        for id in driven {
+            let Some(member) = self.members.get_mut(&id) else { continue };
             let script = member.script_due();
             out.end_scripts.extend(script.end);
             if script.begin
@@ -519,22 +553,26 @@ impl Brain {
                 self.calls += 1;
                 member.scripting.begin(script.id, self.calls);
                 let goal = member.goal().clone();
-                out.scripts.push(ScriptCall { member: *id, number: self.calls, script, goal });
+                out.scripts.push(ScriptCall { member: id, number: self.calls, script, goal });
             }
             if std::mem::take(&mut member.unsaved) {
-                out.save.push((*id, member.stored.clone()));
+                out.save.push((id, member.stored.clone()));
             }
             out.edges.append(&mut member.edges);
+            member.rests_until = match member.next(now) {
+                Next::Wait(at) => at.max(now + Span::millis(1)),
+                Next::Settled => Time(u64::MAX),
+                // The host bears no more starts now.
+                Next::Do(_) => Time(0),
+            };
         }
     }
 
     fn wake_at(&self, now: Time) -> Time {
         let host = self.host_looked.unwrap_or(now) + HOST_STEP;
         let beat = if self.open { self.beat } else { host };
-        let members = self.members.values().filter_map(|member| match member.next(now) {
-            Next::Wait(at) => Some(at.max(now + Span::millis(1))),
-            Next::Do(_) | Next::Settled => None,
-        });
+        let members = self.members.values().map(|member| member.rests_until);
+        let members = members.filter(|at| *at > Time(0));
         let poolers = self.poolers.wake_at().map(|at| at.max(now + Span::millis(1)));
         members.chain(poolers).fold(host.min(beat), Time::min)
     }

@@ -54,6 +54,8 @@ impl Cell {
         work.note(topic, &name, text, evidence);
         let services: Vec<ServiceId> = self.services_on(id).collect();
         work.services.extend(services);
+        // Whether it needs a person may be otherwise now.
+        work.hosts.insert(id);
     }
 
     /// Until when the silence of hosts that were not heard since the start means nothing. They dial in all at once,
@@ -102,7 +104,7 @@ impl Cell {
             _ => None,
         };
         if let Some(next) = next {
-            self.state.timers.insert((next, Due::Host(id)));
+            self.state.late.insert((next, id));
         }
     }
 

@@ -53,6 +53,7 @@ impl Cell {
         let id = self.host_id(name)?;
         let Some(host) = self.state.hosts.get_mut(&id) else { return Err(no_such_host(name)) };
         host.row.draining = false;
+        work.hosts.insert(id);
         if let Some(dropped) = host.row.operation.take() {
             let text = format!("{} {} gives way to return", dropped.spec().name, dropped.id);
             work.note(Topic::Operation, name, text, Vec::new());

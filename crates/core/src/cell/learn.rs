@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use smol_str::format_smolstr;
 
 use super::compact::Sorted;
-use super::state::{Due, Gateway, Rare, Seen, Service};
+use super::state::{Gateway, Rare, Seen, Service};
 use super::turn::Work;
 use super::{Beat, Cell, Entry, Link, Send, rows};
 use crate::agent::Every;
@@ -120,6 +120,8 @@ impl Cell {
         host.hello = Some(Box::new(hello.clone()));
         (host.marks, host.digest, host.misfits, host.whole) = (Sorted::default(), None, 0, false);
         (host.absent_until, host.heard_since) = (None, work.now);
+        // What it says of itself may be other than before.
+        work.hosts.insert(id);
         // What may go only while its host is heard without a break is looked at again.
         let busy: Vec<ServiceId> =
             self.services_on(id).filter(|service| self.state.busy.contains(service)).collect();
@@ -245,7 +247,7 @@ impl Cell {
         if host.state != host::State::Up {
             self.host_event(id, host::Event::Heard, Vec::new(), work);
             let due = work.now + self.setup.policy.late_after();
-            self.state.timers.insert((due, Due::Host(id)));
+            self.state.late.insert((due, id));
         }
     }
 

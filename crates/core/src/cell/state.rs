@@ -67,6 +67,9 @@ pub struct State {
     pub poolers: BTreeMap<HostId, BTreeMap<ServiceId, pooler::News>>,
     /// When something is due again, in order.
     pub timers: BTreeSet<(Time, Due)>,
+    /// When a host's beat may be late, in order: nearly always it is not, and only this is set anew.
+    #[serde(default)]
+    pub late: BTreeSet<(Time, HostId)>,
     /// Services with an operation under way.
     pub busy: BTreeSet<ServiceId>,
     /// Services that are made from another's archive, until they serve.
@@ -131,7 +134,7 @@ pub struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Due {
-    /// A host's beat may be late.
+    /// A host waits for something.
     Host(HostId),
     /// A service waits for something.
     Service(ServiceId),

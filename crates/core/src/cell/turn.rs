@@ -96,15 +96,21 @@ impl Cell {
         for entry in inbox {
             self.learn(entry, &mut work);
         }
+        while let Some(&(at, host)) = self.state.late.first()
+            && at <= work.now
+        {
+            self.state.late.pop_first();
+            match self.heard_until(host) {
+                Some(late) => drop(self.state.late.insert((late, host))),
+                None => drop(work.hosts.insert(host)),
+            }
+        }
         while let Some(&(at, due)) = self.state.timers.first()
             && at <= work.now
         {
             self.state.timers.pop_first();
             match due {
-                Due::Host(host) => match self.heard_until(host) {
-                    Some(late) => drop(self.state.timers.insert((late, due))),
-                    None => drop(work.hosts.insert(host)),
-                },
+                Due::Host(host) => drop(work.hosts.insert(host)),
                 Due::Service(service) => drop(work.services.insert(service)),
                 Due::Incidents => work.incidents = true,
             }
@@ -192,7 +198,9 @@ impl Cell {
         }
         // Answers last: who reads one may look at once, and finds what was sent under way.
         turn.sends.sort_by_key(|send| matches!(send, Send::Reply { .. } | Send::Close { .. }));
-        turn.wake_at = self.state.timers.first().map(|&(at, _)| at);
+        let due = self.state.timers.first().map(|&(at, _)| at);
+        let late = self.state.late.first().map(|&(at, _)| at);
+        turn.wake_at = due.into_iter().chain(late).min();
         debug_assert!(self.state.knows_the_unsure());
         turn
     }
