@@ -4,7 +4,8 @@
 //! Purpose: an outage that meets a whole fleet is rehearsed with the decision code that would meet it. A day is
 //! simulated by turns and not by messages: beats reach a cell as one entry per window, what is written and what
 //! waits for its archive are rates, with events only where something is told, and a member that is quiet costs
-//! nothing. Cells run on threads in windows of a second; what they share (object storage, people) is exchanged
+//! nothing. Where hours are simulated, what comes within a fifth of a second comes in one turn. Cells run on threads
+//! in windows of a second or two; what they share (object storage, people) is exchanged
 //! between two windows, in the order of their numbers. So one seed gives one report, whatever the threads.
 //!
 //! What is modelled: hosts and zones, power, partitions, agents that are stopped, servers that die, replication
