@@ -249,8 +249,22 @@ pub struct Seen {
 impl Seen {
     /// Whether it is what was seen before, but for its archive.
     pub fn is_but_for_archive(&self, before: &Self) -> bool {
-        let Self { state, write_proven, port_taken, incarnation, pid, restarts, deaths, .. } = self;
-        let Self { applied, since, checks, rare, replication, archive: _, .. } = self;
+        // Each field by name: one that is new is not forgotten here.
+        let Self {
+            state,
+            write_proven,
+            port_taken,
+            incarnation,
+            pid,
+            restarts,
+            deaths,
+            applied,
+            since,
+            checks,
+            rare,
+            replication,
+            archive: _,
+        } = self;
         (*state, *write_proven, *port_taken, *incarnation)
             == (before.state, before.write_proven, before.port_taken, before.incarnation)
             && (*pid, *restarts, *deaths) == (before.pid, before.restarts, before.deaths)

@@ -16,6 +16,8 @@ use crate::world::World;
 /// The primary's agent, and its standby's.
 const PRIMARY: usize = 0;
 const STANDBY: usize = 1;
+/// The agent of the one host without members.
+const EMPTY: usize = 2;
 
 fn repository(name: &str) -> Order {
     let location = Location::Directory { path: format!("/mnt/{name}") };
@@ -96,9 +98,6 @@ fn a_backup_that_is_under_way_is_the_one_that_is_asked_for() {
     let proof = world.order(Order::Prove { name: "orders".to_owned() });
     assert!(matches!(proof, Err(Error::JobRunning { .. })), "{proof:?}");
 }
-
-/// The agent of the one host without members.
-const EMPTY: usize = 2;
 
 #[test]
 fn a_restore_knows_that_its_sources_log_is_whole_as_soon_as_that_is_heard() {
