@@ -332,6 +332,10 @@ pub enum FromAgent {
         whole: bool,
         /// Their reports.
         members: Vec<Member>,
+        /// Their marks in the same order, as its beats go by them. An agent of another release may say more of its
+        /// members than its controller reads, and has them marked otherwise.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        marks: Vec<Mark>,
     },
     /// The host's own checks, when they change.
     Host {
@@ -361,6 +365,21 @@ pub enum FromAgent {
         /// Why, for people.
         reason: String,
     },
+}
+
+impl FromAgent {
+    /// Members' reports without their marks: whoever hears them makes those.
+    #[must_use]
+    pub const fn members(whole: bool, members: Vec<Member>) -> Self {
+        Self::Members { whole, members, marks: Vec::new() }
+    }
+
+    /// Members' reports, each with its mark.
+    #[must_use]
+    pub fn marked(whole: bool, members: Vec<(Mark, Member)>) -> Self {
+        let (marks, members) = members.into_iter().unzip();
+        Self::Members { whole, members, marks }
+    }
 }
 
 /// What a controller sends to an agent.

@@ -247,7 +247,7 @@ impl Budgets {
     }
 
     /// The cell is told of members: jobs whose outcome is among that are over.
-    pub fn told(&mut self, members: &[report::Member]) {
+    pub fn told<'a>(&mut self, members: impl IntoIterator<Item = &'a report::Member>) {
         for member in members {
             let told = member.archive.as_ref().and_then(|archive| archive.job.as_ref());
             if let Some(told) = told {

@@ -197,7 +197,7 @@ impl Obedient {
                 change(&mut member);
                 member
             });
-            let message = FromAgent::Members { whole: false, members: members.collect() };
+            let message = FromAgent::members(false, members.collect());
             Entry::Agent { link: *link, message }
         };
         all.map(entry).collect()
@@ -253,7 +253,7 @@ impl Obedient {
                         known.extend(reports.iter().map(|m| (m.member, m.clone())));
                     }
                     if !reports.is_empty() {
-                        let message = FromAgent::Members { whole: false, members: reports };
+                        let message = FromAgent::members(false, reports);
                         inbox.push(Entry::Agent { link, message });
                     }
                 }
@@ -340,7 +340,7 @@ fn repository() -> Entry {
 /// The beginning of a host's stream.
 #[must_use]
 pub fn hello(link: Link, host: u64) -> [Entry; 2] {
-    let none = FromAgent::Members { whole: true, members: Vec::new() };
+    let none = FromAgent::members(true, Vec::new());
     let hello = FromAgent::Hello(host_hello(host));
     [Entry::Agent { link, message: hello }, Entry::Agent { link, message: none }]
 }

@@ -156,7 +156,7 @@ fn beats_carry_the_digest_and_the_whole_is_sent_when_asked_for() {
     assert_eq!(heard, digest(stream.known.values()));
     stream.send(&ToAgent::SendAll);
     let whole = stream.hear("the whole", |message| match message {
-        FromAgent::Members { whole: true, members } => Some(members.len()),
+        FromAgent::Members { whole: true, members, .. } => Some(members.len()),
         _ => None,
     });
     assert_eq!(whole, 2);

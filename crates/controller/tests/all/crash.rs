@@ -78,7 +78,7 @@ fn die(point: &str) -> Left {
     let (address, token) = (address.expect("an address"), token.expect("a token"));
     let peer = Peer::agent(address.parse().expect("an address"), token);
     let mut agent = Agent::hello(peer, "h1");
-    agent.peer.send(&FromAgent::Members { whole: true, members: Vec::new() });
+    agent.peer.send(&FromAgent::members(true, Vec::new()));
     let lost = Client::new(address, token).create(&new_service("orders")).err();
     assert!(lost.is_some(), "a controller that dies does not answer");
     let mut sent = false;

@@ -112,7 +112,7 @@ impl Agent {
     }
 
     pub fn report(&mut self) {
-        self.peer.send(&FromAgent::Members { whole: true, members: self.members.clone() });
+        self.peer.send(&FromAgent::members(true, self.members.clone()));
     }
 
     /// What it has, to be taken over by one that dials anew.

@@ -23,7 +23,7 @@ fn a_stream_says_hello_first_and_soon() {
     assert!((4..10).contains(&waited.as_secs()), "closed after {waited:?}");
 
     let mut rude = Peer::agent(address, &token);
-    rude.send(&FromAgent::Members { whole: true, members: Vec::new() });
+    rude.send(&FromAgent::members(true, Vec::new()));
     assert_eq!(rude.next::<ToAgent>(), None);
     let mut confused = Peer::gateway(address, &token);
     confused.send(&FromAgent::Hello(hello("h1")));

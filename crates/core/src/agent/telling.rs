@@ -14,16 +14,15 @@ impl Brain {
                 continue;
             }
             let report = member.report(data_dir(&self.config, *id), now);
-            let mark = Some(report::mark(&report));
-            if member.reported != mark {
-                member.reported = mark;
+            let mark = report::mark(&report);
+            if member.reported.replace(mark) != Some(mark) {
                 member.told_of(&report);
                 self.digest = None;
-                changed.push(report);
+                changed.push((mark, report));
             }
         }
         if self.open && !changed.is_empty() {
-            out.send.push(FromAgent::Members { whole: false, members: changed });
+            out.send.push(FromAgent::marked(false, changed));
         }
         if self.obeys {
             let news = self.poolers.news();
@@ -35,13 +34,14 @@ impl Brain {
         let mut members = Vec::new();
         for (id, member) in &mut self.members {
             let report = member.report(data_dir(&self.config, *id), now);
-            member.reported = Some(report::mark(&report));
+            let mark = report::mark(&report);
+            member.reported = Some(mark);
             member.told_of(&report);
-            members.push(report);
+            members.push((mark, report));
         }
         self.digest = None;
         if self.open {
-            out.send.push(FromAgent::Members { whole: true, members });
+            out.send.push(FromAgent::marked(true, members));
         }
     }
 

@@ -101,7 +101,7 @@ impl Pace {
         self.failures = self.failures.saturating_add(1);
         // From half of it to one and a half: hosts that failed together do not come back together.
         self.again = now + Span(wait.0 / 2 + wait.0 * jitter.min(999) / 1000);
-        self.why = why.to_owned();
+        why.clone_into(&mut self.why);
     }
 }
 

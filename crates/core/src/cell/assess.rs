@@ -1,6 +1,6 @@
 //! Assessing: what the observations mean. Hosts first, then services; both by their machines.
 
-use super::state::{Due, Seen, Service};
+use super::state::{Seen, Service};
 use super::turn::Work;
 use super::{Cell, goals, state};
 use crate::edge::Edge;
@@ -82,7 +82,7 @@ impl Cell {
         let Some(host) = self.state.hosts.get(&id) else { return };
         if host.absent_until.is_some_and(|until| until > work.now) {
             let until = host.absent_until.unwrap_or(work.now);
-            self.state.timers.insert((until, Due::Host(id)));
+            self.state.timers.host(id, until);
             return;
         }
         let policy = &self.setup.policy;
@@ -380,7 +380,7 @@ impl Cell {
         let Some(limit) = limit.filter(|_| !row.paged) else { return };
         let due = row.since + limit;
         if work.now < due {
-            self.state.timers.insert((due, Due::Service(id)));
+            self.look_at(id, due);
             return;
         }
         let text = format!("page: {} for {limit}", shown(row.phase, row.health));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::acts::Run;
 use super::findings::{Known, UNSAID};
-use super::state::{Due, Service};
+use super::state::Service;
 use super::turn::Work;
 use super::{Cell, rows};
 use crate::automation::{self, APPROVAL_KEEP, Approval, Brake, PIN_MAX, Pin, Pinned, Rule, Scope};
@@ -198,8 +198,8 @@ impl Cell {
         let Some(service) = self.state.services.get_mut(&id) else { return };
         let Some(pin) = service.row.people().and_then(|people| people.pin.as_ref()) else { return };
         if work.now < pin.until {
-            self.state.timers.insert((pin.until, Due::Service(id)));
-            return;
+            let until = pin.until;
+            return self.look_at(id, until);
         }
         let text = format!("the pin to {} has ended by itself", pin.level);
         service.row.change_people(|people| people.pin = None);
@@ -394,7 +394,7 @@ impl Cell {
             let until = work.now + span;
             let pin = Pin { level, until, reason: reason.into(), by: by.into() };
             service.row.change_people(|people| people.pin = Some(pin));
-            self.state.timers.insert((until, Due::Service(id)));
+            self.look_at(id, until);
             format!("{name} is pinned to {level} for {span}: {reason}")
         } else {
             service.row.change_people(|people| people.pin = None);

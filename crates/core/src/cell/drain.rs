@@ -1,7 +1,7 @@
 //! Draining: the one operation whose subject is a host. It is carried as far as its proofs go whenever
 //! its host is looked at.
 
-use super::state::{Due, Host};
+use super::state::Host;
 use super::turn::Work;
 use super::{Cell, steps};
 use crate::id::{HostId, MemberId};
@@ -81,7 +81,7 @@ impl Cell {
                 work.note(Topic::Operation, &name, format!("{what} done in {took}"), Vec::new());
                 self.next_host_step(id, work);
             } else if work.now < due {
-                self.state.timers.insert((due, Due::Host(id)));
+                self.state.timers.host(id, due);
                 return;
             } else if !self.host_step_late(id, &what, missing, work) {
                 return;

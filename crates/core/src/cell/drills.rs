@@ -5,12 +5,12 @@
 //! person's `drill` does the same without waiting for a schedule.
 
 use super::maintenance::shown;
-use super::state::{Due, Service};
+use super::state::Service;
 use super::turn::Work;
 use super::{Cell, goals, rows};
 use crate::check::Severity;
 use crate::drill::{
-    Begun, Budget, Candidate, Drills, EVERY_MIN, HOLD, Kind, Order, Outcome, Page, Rule, Running,
+    Begun, Budget, Candidate, Drills, EVERY_MIN, Kind, Order, Outcome, Page, Rule, Running,
     Schedule, Scheduled, Shown, ShownTrend, pick,
 };
 use crate::id::ServiceId;
@@ -254,10 +254,6 @@ impl Cell {
             )));
         }
         let since = work.now;
-        if kind == Kind::Brake {
-            // What it holds has its turn when it ends.
-            self.state.timers.insert((since + HOLD, Due::Service(id)));
-        }
         self.upkeep(id, work, |upkeep| {
             // One that never said what it came to has failed.
             end_running(upkeep, since, "nobody said what it came to");

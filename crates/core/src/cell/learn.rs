@@ -15,7 +15,7 @@ use crate::host;
 use crate::id::{HostId, MemberId, ServiceId};
 use crate::journal::Topic;
 use crate::pooler;
-use crate::report::{self, Answer, FromAgent, Hello, Member, ToAgent};
+use crate::report::{self, Answer, FromAgent, Hello, Mark, Member, ToAgent};
 use crate::route::{FromGateway, ToGateway};
 use crate::time::Span;
 
@@ -72,7 +72,9 @@ impl Cell {
                 let beat = Beat { link, number: *number, digest: *digest, answer: *answer };
                 self.beat(&beat, work);
             }
-            FromAgent::Members { whole, members } => self.members(id, *whole, members, work),
+            FromAgent::Members { whole, members, marks } => {
+                self.members(id, *whole, (members, marks), work)
+            }
             FromAgent::Host { checks, image, version } => {
                 self.learn_version(image.as_deref(), version.as_deref(), work);
                 self.host_checks(id, checks, image.clone(), work);
@@ -287,7 +289,13 @@ impl Cell {
         }
     }
 
-    fn members(&mut self, id: HostId, whole: bool, members: &[Member], work: &mut Work) {
+    fn members(
+        &mut self,
+        id: HostId,
+        whole: bool,
+        (members, marks): (&[Member], &[Mark]),
+        work: &mut Work,
+    ) {
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
         host.digest = None;
         if whole {
@@ -295,8 +303,9 @@ impl Cell {
             host.strays.clear();
             host.whole = true;
         }
-        for member in members {
-            host.marks.insert(member.member, report::mark(member));
+        for (at, member) in members.iter().enumerate() {
+            let mark = marks.get(at).copied().unwrap_or_else(|| report::mark(member));
+            host.marks.insert(member.member, mark);
         }
         if whole {
             let named: BTreeSet<MemberId> = members.iter().map(|m| m.member).collect();

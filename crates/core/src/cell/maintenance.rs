@@ -6,7 +6,7 @@
 //! would order; when that has ended well it is forgotten, else it is tried again later. An order by hand
 //! waits for no window.
 
-use super::state::{Due, Service};
+use super::state::Service;
 use super::turn::Work;
 use super::{Cell, rows};
 use crate::check::Severity;
@@ -86,15 +86,19 @@ impl Cell {
         let Some(service) = self.state.services.get(&id) else { return };
         let Some(upkeep) = service.row.upkeep() else { return };
         let mut due = None;
+        // What a brake drill holds has its turn when it ends.
+        let mut later: Vec<Time> = upkeep.drills.holds_until(work.now).into_iter().collect();
         // A drill is begun by whoever does it.
         let own = |planned: &&Planned| planned.operation.is_none() && planned.task != Task::Drill;
         for planned in upkeep.planned.iter().filter(own) {
             match next(planned, self.windows(service), work.now) {
-                Next::Wait(at) => drop(self.state.timers.insert((at, Due::Service(id)))),
+                Next::Wait(at) => later.push(at),
                 Next::Go(because) => due = due.or(Some((planned.clone(), because))),
             }
         }
+        later.into_iter().for_each(|at| self.look_at(id, at));
         let Some((planned, because)) = due else { return };
+        let Some(service) = self.state.services.get(&id) else { return };
         let granted = self.gate(&service.row, Lane::Planned, (false, None), work.now).is_ok();
         if !(granted && self.quiet(service, work.now))
             || self.begin_planned(id, &planned, because, work).is_err()

@@ -39,6 +39,7 @@ mod show;
 mod state;
 mod steps;
 mod stored;
+mod timers;
 mod toil;
 mod turn;
 

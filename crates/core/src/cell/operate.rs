@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use super::automation::Standing;
-use super::state::{Due, Service};
+use super::state::{Service, State};
 use super::steps::{all_failed, applies, cause};
 use super::turn::Work;
 use super::{Cell, rows};
@@ -25,16 +25,16 @@ const LOOK_PART: u64 = 32;
 /// The longest such step.
 pub(super) const LOOK_STEP_MAX: Span = Span::mins(8);
 /// What waits for storage is woken by its end, and looked at so often besides.
-pub(super) const STORED_STEP: Span = Span::mins(60);
+const STORED_STEP: Span = Span::mins(60);
 /// Looks of this much time come in one turn.
 const GRAIN: Span = Span::millis(100);
 
 impl Cell {
     /// Looks at one service: assess, go on, decide. Leaves it with a timer unless it rests.
     pub(super) fn look(&mut self, id: ServiceId, work: &mut Work) {
-        if !self.state.services.contains(&id) {
-            return;
-        }
+        let State { services, timers, .. } = &mut self.state;
+        let Some(service) = services.get_mut(&id) else { return };
+        timers.void(id, &mut service.again);
         self.doubt(id, work.now);
         self.judge(id, work);
         self.keep_promise(id, work);
@@ -58,7 +58,7 @@ impl Cell {
                 self.advance(id, work);
             }
             Decision::Hold(decide::Reason::Cooldown { for_another, .. }) => {
-                self.state.timers.insert((work.now + *for_another, Due::Service(id)));
+                self.look_at(id, work.now + *for_another);
             }
             Decision::Hold(
                 decide::Reason::ClaimRefused(_)
@@ -80,7 +80,7 @@ impl Cell {
                     self.page(id, reason, work);
                 }
                 if let decide::Reason::BudgetSpent { for_another, .. } = reason {
-                    self.state.timers.insert((work.now + *for_another, Due::Service(id)));
+                    self.look_at(id, work.now + *for_another);
                 }
             }
             Decision::Hold(_) | Decision::Ask { .. } => {}
@@ -98,7 +98,7 @@ impl Cell {
             return true;
         }
         if now < due {
-            self.state.timers.insert((due, Due::Service(id)));
+            self.look_at(id, due);
         }
         false
     }
@@ -131,6 +131,14 @@ impl Cell {
         }
     }
 
+    /// A service is looked at again at a moment, or sooner.
+    pub(super) fn look_at(&mut self, id: ServiceId, at: Time) {
+        let State { services, timers, .. } = &mut self.state;
+        if let Some(service) = services.get_mut(&id) {
+            timers.service(id, &mut service.again, at);
+        }
+    }
+
     /// A service is looked at again within a step, and with each step for as long as each look says so. Looks
     /// within one step share one timer: one of its own for each of them would give ever more looks. And
     /// services do not look all at once.
@@ -139,7 +147,7 @@ impl Cell {
         let own = u64::from(id.0).wrapping_mul(7_919) % step.0;
         let own = Span(own / GRAIN.0 * GRAIN.0);
         let steps = now.since(Time(0) + own).0 / step.0 + 1;
-        self.state.timers.insert((Time(0) + own + step.times(steps), Due::Service(id)));
+        self.look_at(id, Time(0) + own + step.times(steps));
     }
 
     /// While in doubt witnesses are asked again and again, whatever is decided: a verdict rests on
@@ -155,7 +163,7 @@ impl Cell {
         let asked = service.doubt.as_ref().and_then(|doubt| doubt.asked).unwrap_or(work.now);
         // However often it is looked at meanwhile, it is one timer.
         let again = asked + self.asks_every(service, asked);
-        self.state.timers.insert((again.max(work.now + Span(1)), Due::Service(id)));
+        self.look_at(id, again.max(work.now + Span(1)));
     }
 
     /// Whom to ask about a service's primary; nobody while there is no doubt.
@@ -331,7 +339,7 @@ impl Cell {
                     return;
                 }
             } else {
-                self.state.timers.insert((operation.due(), Due::Service(id)));
+                self.look_at(id, operation.due());
                 return;
             }
         }

@@ -1,6 +1,6 @@
 //! Redundancy: which standbys are there, what is lacking, since when, and what that asks for.
 
-use super::state::{self, Due, Lacks, Seen, Service};
+use super::state::{self, Lacks, Seen, Service};
 use super::turn::Work;
 use super::{Cell, goals, rows};
 use crate::decide::{RESTART_MAX, Redundancy};
@@ -272,13 +272,13 @@ impl Cell {
         let waits = waits.chain(settles);
         let next = waits.into_iter().filter_map(|(since, limit)| Some(since? + limit));
         if let Some(next) = next.filter(|at| *at > now).min() {
-            self.state.timers.insert((next, Due::Service(id)));
+            self.look_at(id, next);
         }
         let Some(service) = self.state.services.get_mut(&id) else { return };
         service.lacks = (lacks != Lacks::default()).then(|| Box::new(lacks));
         let fenced = self.state.services.get(&id).and_then(|service| self.fenced_at(service));
         if let Some(at) = fenced.filter(|at| *at > now) {
-            self.state.timers.insert((at, Due::Service(id)));
+            self.look_at(id, at);
         }
     }
 

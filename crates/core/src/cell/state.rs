@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::compact::{self, Keyed, Name, Ports, Sorted, Stretch};
+use super::timers::{Again, Timers};
 use super::{Link, incidents, recovery, rows};
 use crate::act::Act;
 use crate::agent::Begun;
@@ -66,7 +67,7 @@ pub struct State {
     /// Hosts that keep poolers, and those of them that do not simply serve.
     pub poolers: BTreeMap<HostId, BTreeMap<ServiceId, pooler::News>>,
     /// When something is due again, in order.
-    pub timers: BTreeSet<(Time, Due)>,
+    pub timers: Timers,
     /// When a host's beat may be late, in order: nearly always it is not, and only this is set anew.
     #[serde(default)]
     pub late: BTreeSet<(Time, HostId)>,
@@ -130,18 +131,6 @@ pub struct State {
     pub failing: BTreeMap<Box<str>, (ServiceId, String)>,
 }
 
-/// What a timer is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Due {
-    /// A host waits for something.
-    Host(HostId),
-    /// A service waits for something.
-    Service(ServiceId),
-    /// An incident or its chain waits for something.
-    Incidents,
-}
-
 /// A host as the cell knows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Host {
@@ -197,6 +186,9 @@ pub struct Service {
     pub lacks: Option<Box<Lacks>>,
     /// What was decided last, as a number, so that the journal tells of changes only.
     pub decided: u16,
+    /// When it is looked at again, though nothing is heard of it.
+    #[serde(default)]
+    pub again: Again,
 }
 
 /// What a service with standbys lacks, since when.
@@ -352,7 +344,8 @@ impl Service {
     /// A service nothing was seen of yet.
     pub fn of(row: rows::Service) -> Self {
         let seen = row.members.iter().map(|_| None).collect();
-        Self { row, seen, doubt: None, routed: 0, holds: false, lacks: None, decided: 0 }
+        let again = Again::default();
+        Self { row, seen, doubt: None, routed: 0, holds: false, lacks: None, decided: 0, again }
     }
 }
 
@@ -568,7 +561,8 @@ impl State {
         {
             self.by_name.remove(at);
         }
-        let service = self.services.remove(&id)?;
+        let mut service = self.services.remove(&id)?;
+        self.timers.void(id, &mut service.again);
         self.ports.remove(service.row.endpoint_port);
         self.ports.remove(service.row.pooled_port);
         self.busy.remove(&id);

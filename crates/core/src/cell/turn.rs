@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::goals::Around;
-use super::state::{Due, State};
+use super::state::State;
+use super::timers::{Again, Due};
 use super::{Cell, Entry, Link, Send, Turn, goals};
 use crate::alert::IncidentId;
 use crate::edge::Edge;
@@ -93,6 +94,7 @@ impl Cell {
         if std::mem::take(&mut self.fresh) {
             self.begin(&mut work);
         }
+        let was_down = self.state.storage_is_down();
         for entry in inbox {
             self.learn(entry, &mut work);
         }
@@ -105,13 +107,15 @@ impl Cell {
                 None => drop(work.hosts.insert(host)),
             }
         }
-        while let Some(&(at, due)) = self.state.timers.first()
-            && at <= work.now
-        {
-            self.state.timers.pop_first();
+        while let Some(due) = self.state.timers.pop(work.now) {
             match due {
                 Due::Host(host) => drop(work.hosts.insert(host)),
-                Due::Service(service) => drop(work.services.insert(service)),
+                Due::Service(id) => {
+                    if let Some(service) = self.state.services.get_mut(&id) {
+                        service.again = Again::default();
+                    }
+                    work.services.insert(id);
+                }
                 Due::Incidents => work.incidents = true,
             }
         }
@@ -128,6 +132,9 @@ impl Cell {
             } else {
                 break;
             }
+        }
+        if was_down && !self.state.storage_is_down() {
+            self.wake_stored();
         }
         if work.incidents && self.acts() {
             self.tend_incidents(&mut work);
@@ -198,7 +205,7 @@ impl Cell {
         }
         // Answers last: who reads one may look at once, and finds what was sent under way.
         turn.sends.sort_by_key(|send| matches!(send, Send::Reply { .. } | Send::Close { .. }));
-        let due = self.state.timers.first().map(|&(at, _)| at);
+        let due = self.state.timers.first();
         let late = self.state.late.first().map(|&(at, _)| at);
         turn.wake_at = due.into_iter().chain(late).min();
         debug_assert!(self.state.knows_the_unsure());
@@ -294,13 +301,16 @@ impl Cell {
         let routes = self.state.row.routes;
         let links: Vec<Link> = self.state.gateways.keys().copied().collect();
         let (mut all, mut some) = (None, None);
-        for link in links {
+        for (at, link) in links.iter().copied().enumerate() {
+            let last = at + 1 == links.len();
             let (whole, changed, gone) = if work.gateways.contains(&link) {
-                let all = all.get_or_insert_with(|| goals::routes(&self.state)).clone();
-                (true, all, Vec::new())
+                let known = all.take().unwrap_or_else(|| goals::routes(&self.state));
+                all = (!last).then(|| known.clone());
+                (true, known, Vec::new())
             } else if work.new_routes {
                 let of = || goals::changed_routes(&self.state, &work.routes);
-                let (changed, gone) = some.get_or_insert_with(of).clone();
+                let (changed, gone) = some.take().unwrap_or_else(of);
+                some = (!last).then(|| (changed.clone(), gone.clone()));
                 (false, changed, gone)
             } else {
                 continue;

@@ -1,11 +1,12 @@
 //! A cell's decisions as stories: what goes in, what people see, what is recorded.
 
-use evenkeel_core::cell::{Cell, Entry};
+use evenkeel_core::cell::{Beat, Cell, Entry, Send};
 use evenkeel_core::decide::Decision;
+use evenkeel_core::digest::Digest;
 use evenkeel_core::host;
 use evenkeel_core::member::State as M;
 use evenkeel_core::order::{Error, Order};
-use evenkeel_core::report::Sight;
+use evenkeel_core::report::{self, FromAgent, Mark, Sight, ToAgent};
 use evenkeel_core::service::{Health, State};
 use evenkeel_core::time::{Span, Time};
 
@@ -417,4 +418,27 @@ fn new_connections_are_held_while_the_primary_takes_none() {
     // Hung, or not heard of: it may well serve, and nobody here knows better.
     world.report(home, M::Hung);
     assert!(!holds(&world));
+}
+
+#[test]
+fn beats_go_by_the_marks_that_their_agent_sent() {
+    let mut world = World::new(1);
+    world.create("orders").expect("accepted");
+    world.pass(Span::secs(2));
+    let agent = &world.agents[0];
+    let (link, member) = (agent.link.expect("dialled"), agent.members.values().next().cloned());
+    let member = member.expect("one member");
+    // Its release says more of a member than this one reads.
+    let mark = Mark([7; 8]);
+    let message = FromAgent::marked(false, vec![(mark, member.clone())]);
+    world.cell.turn(world.now, &[Entry::Agent { link, message }]);
+    let mut asks = |digest: Digest| {
+        let asks = |send: &Send| matches!(send, Send::Agent { message: ToAgent::SendAll, .. });
+        (100..103).any(|number| {
+            let beat = Beat { link, number, digest, answer: false };
+            world.cell.turn(world.now, &[Entry::Beats(vec![beat])]).sends.iter().any(asks)
+        })
+    };
+    assert!(!asks(report::digest_of([mark])));
+    assert!(asks(report::digest([&member])), "which is not what was sent");
 }

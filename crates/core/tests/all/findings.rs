@@ -67,7 +67,7 @@ pub fn say(world: &mut World, at: usize, checks: &[Found], unread: &Unread) {
     let Some(member) = world.agents[at].members.values_mut().next() else { return };
     member.checks = checks.to_vec();
     member.unread.clone_from(unread);
-    let message = FromAgent::Members { whole: false, members: vec![member.clone()] };
+    let message = FromAgent::members(false, vec![member.clone()]);
     world.inbox.push(evenkeel_core::cell::Entry::Agent { link, message });
     world.turn();
 }

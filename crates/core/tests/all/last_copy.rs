@@ -19,7 +19,8 @@ const STANDBY: usize = 1;
 /// The agent of the one host without members.
 const EMPTY: usize = 2;
 
-fn repository(name: &str) -> Order {
+/// Adds a repository.
+pub fn repository(name: &str) -> Order {
     let location = Location::Directory { path: format!("/mnt/{name}") };
     Order::AddRepository { repository: Repository { name: name.to_owned(), location } }
 }
@@ -32,7 +33,8 @@ fn archive() -> Order {
     Order::Archive { name: "orders".to_owned() }
 }
 
-fn keys() -> Keys {
+/// Keys of an archive.
+pub fn keys() -> Keys {
     Keys { key: Password("k".to_owned()), wrapped: "w".to_owned(), engine: Engine::Native }
 }
 

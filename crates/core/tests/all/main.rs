@@ -21,5 +21,6 @@ mod redundancy;
 mod runbooks;
 mod small_world;
 mod standbys;
+mod storage;
 mod upkeep;
 mod world;

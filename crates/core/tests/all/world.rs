@@ -310,7 +310,7 @@ impl World {
             };
             self.inbox.push(Entry::Agent { link, message: FromAgent::Hello(hello) });
             let members = agent.members.values().cloned().collect();
-            let message = FromAgent::Members { whole: true, members };
+            let message = FromAgent::members(true, members);
             self.inbox.push(Entry::Agent { link, message });
         }
         if self.gateway.is_none() {
@@ -412,7 +412,7 @@ impl World {
             ToAgent::Goals { whole, goals } => self.take_goals(at, whole, goals),
             ToAgent::SendAll => {
                 let members = self.agents[at].members.values().cloned().collect();
-                let message = FromAgent::Members { whole: true, members };
+                let message = FromAgent::members(true, members);
                 self.inbox.push(Entry::Agent { link, message });
             }
             ToAgent::Ask(questions) => {
@@ -485,7 +485,7 @@ impl World {
             }
         }
         if !changed.is_empty() {
-            let message = FromAgent::Members { whole: false, members: changed };
+            let message = FromAgent::members(false, changed);
             self.inbox.push(Entry::Agent { link, message });
         }
     }
@@ -496,7 +496,7 @@ impl World {
         let Some(link) = agent.link else { return };
         let Some(member) = agent.members.values_mut().next() else { return };
         (member.state, member.write_proven) = (state, state == member::State::Ready);
-        let message = FromAgent::Members { whole: false, members: vec![member.clone()] };
+        let message = FromAgent::members(false, vec![member.clone()]);
         self.inbox.push(Entry::Agent { link, message });
         self.turn();
     }
@@ -507,7 +507,7 @@ impl World {
         let Some(link) = agent.link else { return };
         agent.members.values_mut().for_each(change);
         let members = agent.members.values().cloned().collect();
-        let message = FromAgent::Members { whole: false, members };
+        let message = FromAgent::members(false, members);
         self.inbox.push(Entry::Agent { link, message });
         self.turn();
     }

@@ -16,7 +16,7 @@ use evenkeel_core::id::MemberId;
 use evenkeel_core::member::State;
 use evenkeel_core::moment::Moment;
 use evenkeel_core::promise::Position;
-use evenkeel_core::report::{self, FromAgent, ToAgent};
+use evenkeel_core::report::{self, FromAgent, Mark, ToAgent};
 use evenkeel_core::time::{Span, Time};
 
 use super::calls::only_looks;
@@ -333,7 +333,8 @@ impl Seat {
         }
         // What it found out was said, where it is other than what was said before.
         if let Some(awake) = &self.hosts[n].minds[slot] {
-            let reports = awake.brain.members().collect();
+            let reports = awake.brain.members().map(|report| (report::mark(&report), report));
+            let reports = reports.collect();
             self.said(n, slot, reports);
         }
         // What is left of it comes now.
@@ -404,8 +405,8 @@ impl Seat {
         }
         for message in send {
             match message {
-                FromAgent::Members { members, .. } if !members.is_empty() => {
-                    self.said(n, slot, members);
+                FromAgent::Members { members, marks, .. } if !members.is_empty() => {
+                    self.said(n, slot, marks.into_iter().zip(members).collect());
                 }
                 FromAgent::Beat { number, answer: true, .. }
                     if self.hosts[n].welcome.is_some() && self.cell.is_some() =>
@@ -428,21 +429,20 @@ impl Seat {
     }
 
     /// A mind reports members that changed.
-    fn said(&mut self, n: usize, slot: Slot, members: Vec<report::Member>) {
+    fn said(&mut self, n: usize, slot: Slot, members: Vec<(Mark, report::Member)>) {
         let now = self.now;
         let (mut news, mut stirred) = (Vec::new(), false);
-        for report in members {
+        for (mark, report) in members {
             let id = report.member;
             let Some(member) = self.member_mut(id) else { continue };
             let doing = (report.state, report.pid, report.write_proven, report.applied);
             stirred |= member.doing.replace(doing) != Some(doing);
             member.replication.clone_from(&report.replication);
             member.job = report.archive.as_ref().and_then(|a| a.job.clone()).map(Box::new);
-            let mark = report::mark(&report);
             let host = &mut self.hosts[n];
             if host.marks.insert(id, mark) != Some(mark) {
                 host.digest = None;
-                news.push(report);
+                news.push((mark, report));
             }
         }
         if let Some(awake) = self.hosts[n].minds[slot].as_mut().filter(|_| stirred) {
@@ -454,11 +454,11 @@ impl Seat {
         self.send_members(n, false, news);
     }
 
-    fn send_members(&mut self, n: usize, whole: bool, members: Vec<report::Member>) {
+    fn send_members(&mut self, n: usize, whole: bool, members: Vec<(Mark, report::Member)>) {
         let host = &self.hosts[n];
         if let Some(link) = host.link.filter(|_| host.on && host.agent && host.side == 0) {
-            self.budgets.told(&members);
-            let message = FromAgent::Members { whole, members };
+            self.budgets.told(members.iter().map(|(_, report)| report));
+            let message = FromAgent::marked(whole, members);
             self.tell(Entry::Agent { link, message });
         }
     }
@@ -476,7 +476,7 @@ impl Seat {
             let host = &mut self.hosts[n];
             if host.marks.insert(*id, mark) != Some(mark) {
                 host.digest = None;
-                news.push(report);
+                news.push((mark, report));
             }
         }
         if !news.is_empty() {
@@ -498,9 +498,10 @@ impl Seat {
             all.insert(*id, member.report(&self.hosts[n].disk, REPOSITORY, now));
         }
         let host = &mut self.hosts[n];
-        host.marks = all.iter().map(|(id, report)| (*id, report::mark(report))).collect();
+        let all: Vec<_> = all.into_values().map(|report| (report::mark(&report), report)).collect();
+        host.marks = all.iter().map(|(mark, report)| (report.member, *mark)).collect();
         host.digest = None;
-        self.send_members(n, true, all.into_values().collect());
+        self.send_members(n, true, all);
     }
 
     /// A mind that has had nothing to say for a while falls asleep; whether it did.

@@ -225,6 +225,7 @@ impl<'a> Fleet<'a> {
             let mut seat = Seat::new(number, setup, hosts, how.seed, keeps);
             seat.storage.naive = how.naive;
             seat.tick = seat::tick(shape.lasts.0);
+            seat.window = window(shape.lasts.0, false);
             seat.region = u8::try_from(number % u32::from(shape.regions)).unwrap_or(0) + 1;
             (seat.allowed, seat.mutation) = (policy.clone(), how.mutation);
             seats.push((seat, here));

@@ -57,6 +57,8 @@ pub(super) struct Seat {
     pub now: Time,
     /// What comes within this comes in one turn.
     pub tick: Span,
+    /// Cells exchange what they share as often as this while anything is under way.
+    pub window: Span,
     events: Events,
     inbox: Vec<Entry>,
     /// What minds are told within one tick: host, slot, life.
@@ -117,6 +119,7 @@ impl Seat {
             store: keeps.then(Memory::new),
             now: crate::world::BEGIN,
             tick: TICK,
+            window: super::WINDOW,
             events: Events::default(),
             inbox: Vec::new(),
             handed: BTreeMap::new(),

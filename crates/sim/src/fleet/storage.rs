@@ -216,7 +216,7 @@ impl Seat {
         }
         let mut wait = SURVEY;
         if self.hosts[n].disk.pushes {
-            wait = if self.hosts[n].on { self.push(n) } else { PUSH };
+            wait = self.push_for(n);
             let disk = &mut self.hosts[n].disk;
             if disk.since.is_none() {
                 return;
@@ -274,7 +274,18 @@ impl Seat {
         }
     }
 
-    /// A host sends log that waits, as hard as it may; gives when it does so again.
+    /// A host sends log that waits, each second of a window; gives when it does so again.
+    fn push_for(&mut self, n: usize) -> Span {
+        let window = self.window;
+        let (mut wait, mut sent) = (PUSH, Span(0));
+        while self.hosts[n].on && self.hosts[n].disk.pushes && wait == PUSH && sent < window {
+            wait = self.push(n);
+            sent = sent + PUSH;
+        }
+        wait.max(window)
+    }
+
+    /// A host sends log that waits for a second, as hard as it may; gives when it does so again.
     fn push(&mut self, n: usize) -> Span {
         let (now, view) = (self.now, self.storage);
         let jitter = self.chance.below(1000);

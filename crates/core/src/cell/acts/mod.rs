@@ -8,7 +8,7 @@ mod orders;
 
 use std::collections::BTreeMap;
 
-use super::state::{Due, Service};
+use super::state::Service;
 use super::turn::Work;
 use super::{Cell, goals};
 use crate::act::{Act, Entry, KEPT_MAX, Recording, Sort, State, Step, WORDS_MAX_CHARS};
@@ -238,7 +238,9 @@ impl Cell {
         if work.now >= act.until {
             return self.end_act(id, State::Ended, "its time is over", work);
         }
-        self.state.timers.insert((act.until, Due::Service(id)));
+        let until = act.until;
+        self.look_at(id, until);
+        let Some(act) = self.state.acts.get(&number) else { return };
         if act.state != State::Open || act.sort == Sort::Shell {
             return;
         }

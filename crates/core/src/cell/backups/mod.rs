@@ -13,8 +13,8 @@ pub mod restore;
 pub mod rows;
 mod show;
 
-use super::operate::{LOOK_STEP_MAX, STORED_STEP};
-use super::state::{Due, Seen, Service};
+use super::operate::LOOK_STEP_MAX;
+use super::state::{Seen, Service};
 use super::turn::Work;
 use super::{Cell, goals};
 use crate::backup::job::{Done, Job, What};
@@ -77,10 +77,9 @@ impl Cell {
                 }
             }
             Next::Again => self.look_each(id, WAIT_STEP, work.now),
-            // Its end has everybody looked at.
-            Next::Stored => self.look_each(id, STORED_STEP, work.now),
-            Next::Wait(at) => drop(self.state.timers.insert((at, Due::Service(id)))),
-            Next::Rest => {}
+            Next::Wait(at) => self.look_at(id, at),
+            // The end of what is lacking has it looked at.
+            Next::Stored | Next::Rest => {}
         }
     }
 
@@ -251,7 +250,7 @@ impl Cell {
         work.note(Topic::Operation, service.row.name.as_str(), text, Vec::new());
         work.record(id);
         self.settle(id, work);
-        self.state.timers.insert((since + JOB_MAX, Due::Service(id)));
+        self.look_at(id, since + JOB_MAX);
         number
     }
 
@@ -357,16 +356,16 @@ impl Cell {
         let Some(service) = self.state.services.get(&id) else { return };
         let seen = service.seen.first().and_then(|seen| seen.as_ref()?.archive.as_ref());
         let behind = seen.is_some_and(|seen| seen.behind_since.is_some()) && self.archives(service);
-        let was_down = self.state.storage_is_down();
         match behind {
             true => self.state.behind.insert(id),
             false => self.state.behind.remove(&id),
         };
-        if was_down && !self.state.storage_is_down() {
-            // Everybody waited for this in long steps.
-            let (ids, now) = (self.state.services.keys().collect::<Vec<_>>(), self.state.now);
-            ids.into_iter().for_each(|id| self.look_each(id, WAIT_STEP, now));
-        }
+    }
+
+    /// Storage is back: who waited for that has no other timer.
+    pub(super) fn wake_stored(&mut self) {
+        let (ids, now) = (self.state.services.keys().collect::<Vec<_>>(), self.state.now);
+        ids.into_iter().for_each(|id| self.look_each(id, WAIT_STEP, now));
     }
 
     /// Whether an operation keeps its service from being looked after until it is over for long.

@@ -5,7 +5,6 @@
 
 use super::rows::{Channel, Flight, Is, Outcome};
 use crate::alert::{Delivery, IncidentId, Notice, Purpose, Told};
-use crate::cell::state::Due;
 use crate::cell::turn::Work;
 use crate::cell::{Cell, Send};
 use crate::check::Severity;
@@ -184,7 +183,7 @@ impl Cell {
         match next {
             Move::Nobody => {}
             Move::Wait(until) => {
-                self.state.timers.insert((until, Due::Incidents));
+                self.state.timers.incidents(until);
             }
             Move::Tell(channel) => {
                 let number = self.deliver(channel, id, Purpose::Raise, 1, work);
@@ -216,7 +215,7 @@ impl Cell {
         let flight = Flight { number, channel, incident, purpose, until, tries, is: Is::Sent };
         self.dispatch(&flight, work);
         self.state.incidents.alerts.flights.push(flight);
-        self.state.timers.insert((until, Due::Incidents));
+        self.state.timers.incidents(until);
         work.rows.insert(CHAIN);
         number
     }
@@ -333,7 +332,7 @@ impl Cell {
         }
         let next = self.state.incidents.alerts.flights.iter().map(due).min();
         if let Some(next) = next {
-            self.state.timers.insert((next, Due::Incidents));
+            self.state.timers.incidents(next);
         }
     }
 
@@ -357,11 +356,11 @@ impl Cell {
             }
         };
         if work.now < due {
-            self.state.timers.insert((due, Due::Incidents));
+            self.state.timers.incidents(due);
             return;
         }
         alerts.exercise_due = Some(work.now + every);
-        self.state.timers.insert((work.now + every, Due::Incidents));
+        self.state.timers.incidents(work.now + every);
         self.exercise(work);
     }
 

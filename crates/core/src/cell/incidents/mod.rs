@@ -28,7 +28,6 @@ use self::repositories::Failing;
 use self::rows::{Alerts, Incident};
 use self::trouble::Need;
 use super::Cell;
-use super::state::Due;
 use super::turn::Work;
 use crate::alert::IncidentId;
 use crate::check::Severity;
@@ -171,7 +170,7 @@ impl Cell {
         let since = *self.state.incidents.loose_since.get_or_insert(work.now);
         let due = since + self.setup.policy.incidents.gather;
         if work.now < due {
-            self.state.timers.insert((due, Due::Incidents));
+            self.state.timers.incidents(due);
             return;
         }
         self.state.incidents.loose_since = None;
@@ -370,7 +369,7 @@ impl Cell {
                 work.record_incident(id);
             }
             if work.now < due {
-                self.state.timers.insert((due, Due::Incidents));
+                self.state.timers.incidents(due);
                 return;
             }
             let lasted = work.now.since(incident.opened);
@@ -384,7 +383,7 @@ impl Cell {
             State::Open | State::Paged | State::Acknowledged => return,
         };
         if work.now < due {
-            self.state.timers.insert((due, Due::Incidents));
+            self.state.timers.incidents(due);
         } else if incident.state == State::Resolved {
             self.incident_event(id, Event::Lapse, "closed", work);
             self.discharge(id, work);

@@ -9,10 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::backup::guard::Level;
 use crate::cell::Cell;
-use crate::cell::state::{Due, Service};
+use crate::cell::state::{Service, State};
 use crate::id::ServiceId;
 use crate::incident::{Domain, Sort, Subject};
 use crate::moment::Moment;
@@ -33,39 +34,36 @@ impl Cell {
     pub(in crate::cell) fn note_failing(&mut self, id: ServiceId, now: Time) {
         let Some(service) = self.state.services.get(&id) else { return };
         let said = said(service).filter(|_| self.archives(service));
-        let mut names: Vec<String> = said.map_or_else(Vec::new, |said| {
-            let missed = said.missed.iter().filter(|missed| !missed.over);
-            let missed = missed.map(|missed| missed.repository.clone());
-            said.refused.iter().cloned().chain(missed).collect()
-        });
+        let State { row, incidents, .. } = &self.state;
+        // One that was removed is nobody's cause any more.
+        let exists = |name: &&str| row.repositories.iter().any(|known| known.name == **name);
+        let missed = said.iter().flat_map(|said| &said.missed).filter(|missed| !missed.over);
+        let missed = missed.map(|missed| missed.repository.as_str());
+        let refused = said.iter().flat_map(|said| &said.refused).map(String::as_str);
+        let mut names: SmallVec<[&str; 2]> = refused.chain(missed).filter(exists).collect();
         names.sort_unstable();
         names.dedup();
-        // One that was removed is nobody's cause any more.
-        let repositories = &self.state.row.repositories;
-        names.retain(|name| repositories.iter().any(|known| known.name == *name));
-        let waits = said.is_some_and(|said| said.behind_since.is_some());
-        let incidents = &mut self.state.incidents;
-        // What it is blamed on may have changed.
-        if incidents.needs.contains_key(&Subject::Service(id)) {
-            let known = incidents.failing.get(&id).map_or(&[][..], |known| &known.repositories);
-            if known != names {
-                incidents.news.insert(Subject::Service(id));
-            }
-        }
-        let failing = &mut incidents.failing;
-        if names.is_empty() {
+        let known = incidents.failing.get(&id).map_or(&[][..], |known| &known.repositories);
+        if names.is_empty() && said.is_some_and(|said| said.behind_since.is_some()) {
             // While log waits that they did not take, they are still why: a fleet that brings them hours of log
             // has one trouble, and not one for each service.
-            if let Some(known) = failing.get_mut(&id).filter(|_| waits) {
-                known.repositories.retain(|name| repositories.iter().any(|r| r.name == *name));
-            }
-            if !waits || failing.get(&id).is_some_and(|known| known.repositories.is_empty()) {
-                failing.remove(&id);
-            }
+            names.extend(known.iter().map(String::as_str).filter(exists));
+        }
+        if names.iter().eq(known) {
+            return;
+        }
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let incidents = &mut self.state.incidents;
+        // What it is blamed on has changed.
+        if incidents.needs.contains_key(&Subject::Service(id)) {
+            incidents.news.insert(Subject::Service(id));
+        }
+        if names.is_empty() {
+            incidents.failing.remove(&id);
             return;
         }
         let new = || Failing { repositories: Vec::new(), since: now };
-        failing.entry(id).or_insert_with(new).repositories = names;
+        incidents.failing.entry(id).or_insert_with(new).repositories = names;
     }
 
     /// Whether a person must know how a service's log gets to its archive: a check's name, and words. Where
@@ -102,7 +100,7 @@ impl Cell {
             return Some((check, text));
         }
         let due = Time(now.0.saturating_add(left));
-        self.state.timers.insert((due, Due::Service(id)));
+        self.look_at(id, due);
         None
     }
 

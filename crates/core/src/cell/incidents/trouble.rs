@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use super::Soft;
 use crate::alert::IncidentId;
 use crate::cell::Cell;
-use crate::cell::state::{Due, Host, Service};
+use crate::cell::state::{Host, Service};
 use crate::cell::turn::Work;
 use crate::check::Severity;
 use crate::decide::Decision;
@@ -81,7 +81,7 @@ impl Cell {
         }
         let step = self.setup.policy.incidents.gather.0.max(1);
         let due = Time((work.now.0 / step + 1) * step);
-        self.state.timers.insert((due, Due::Incidents));
+        self.state.timers.incidents(due);
     }
 
     /// Check and words for what of a service needs a person; no words where the known ones say it.
@@ -121,7 +121,7 @@ impl Cell {
                 let text = format!("its agent is silent; it is {}", host.state);
                 return Some((SmolStr::new_static("host-heard"), Some(text)));
             }
-            self.state.timers.insert((due, Due::Host(id)));
+            self.state.timers.host(id, due);
         }
         if let Some(operation) = host.row.operation.as_ref().filter(|operation| operation.paged) {
             let text = format!("{} is late at \"{}\"", operation.spec().name, operation.at().name);

@@ -238,7 +238,7 @@ async fn dial(host: u32, address: SocketAddr, token: &str) -> Result<Agent, Fail
     };
     let digest = digest(&members);
     let member = members.first().cloned();
-    let report = FromAgent::Members { whole: true, members };
+    let report = FromAgent::members(true, members);
     stream.write_all(&wire::encode(&report)).await?;
     let stream = Arc::new(stream);
     tokio::spawn(hear(Arc::downgrade(&stream)));
@@ -326,7 +326,7 @@ impl Deaths {
                     write_proven: false,
                     ..member
                 };
-                let report = FromAgent::Members { whole: false, members: vec![dead] };
+                let report = FromAgent::members(false, vec![dead]);
                 write(&stream, &agent.name, &report)?;
             }
             1 => {

@@ -174,7 +174,7 @@ impl Seat {
                         self.alike = members.first().cloned().map(Box::new);
                     }
                 }
-                let message = FromAgent::Members { whole, members };
+                let message = FromAgent::members(whole, members);
                 self.answers.push(Entry::Agent { link: *link, message });
             }
             Send::Gateway { link, message: ToGateway::Routes { routes, .. } } => {
@@ -199,7 +199,7 @@ impl Seat {
                     // One that is dead says so when it is back.
                     if let Some(alike) = self.alike.as_deref().filter(|_| !known.dead) {
                         let members = vec![known.report(alike)];
-                        let message = FromAgent::Members { whole: false, members };
+                        let message = FromAgent::members(false, members);
                         self.answers.push(Entry::Agent { link: known.link, message });
                     }
                 }
@@ -235,7 +235,7 @@ impl Seat {
             {
                 members.push(report);
             } else {
-                let message = FromAgent::Members { whole: false, members: vec![report] };
+                let message = FromAgent::members(false, vec![report]);
                 inbox.push(Entry::Agent { link: of, message });
             }
         }
