@@ -177,7 +177,7 @@ impl Workers {
     }
 
     /// Has an import that nobody wants any more end soon.
-    pub fn interrupt(&self, goal: Goal) {
+    pub fn interrupt(&self, goal: Arc<Goal>) {
         let drivers = Arc::clone(&self.drivers);
         tokio::task::spawn_blocking(move || {
             let asked = drivers.driver(&goal).and_then(|mut driver| driver.interrupt(&goal));
@@ -214,7 +214,7 @@ fn give_way() {
 /// A call for a member that is made from a foreign server: how far that is, is asked beside it.
 #[derive(Clone)]
 struct Import {
-    goal: Goal,
+    goal: Arc<Goal>,
     drivers: Arc<dyn Drivers>,
     events: mpsc::Sender<Event>,
 }

@@ -272,7 +272,7 @@ pub struct Applied {
     /// No goal of an older term is obeyed.
     pub pledged: Term,
     /// The newest goal accepted.
-    pub goal: Goal,
+    pub goal: Arc<Goal>,
 }
 
 /// Why an agent does not obey a goal.
@@ -347,7 +347,7 @@ pub fn accept(applied: Option<&Applied>, goal: &Goal) -> Result<Accept, Refusal>
     if theirs > mine {
         return Ok(Accept::New);
     }
-    if *goal == applied.goal {
+    if *goal == *applied.goal {
         return Ok(Accept::Known);
     }
     Err(Refusal::Forked { term: goal.term, revision: goal.revision })

@@ -419,7 +419,7 @@ pub enum ToAgent {
         /// These are all: members without a goal are reported as strays, never touched.
         whole: bool,
         /// The goals.
-        goals: Vec<crate::goal::Goal>,
+        goals: Vec<Arc<crate::goal::Goal>>,
     },
     /// Poolers, to an agent with a gateway beside it.
     Poolers {

@@ -166,7 +166,10 @@ impl Stream {
     }
 
     pub fn goals(&mut self, goals: &[Goal]) {
-        self.send(&ToAgent::Goals { whole: false, goals: goals.to_vec() });
+        self.send(&ToAgent::Goals {
+            whole: false,
+            goals: goals.iter().cloned().map(Arc::new).collect(),
+        });
     }
 
     /// The next message; `None` when the stream ended.

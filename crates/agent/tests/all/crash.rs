@@ -72,7 +72,7 @@ fn an_agent_that_crashes_anywhere_is_followed_by_one_that_goes_on() {
         let kept: Stored = row::decode(&kept).unwrap();
         assert_eq!(
             kept.applied.goal,
-            goal(1, 0, Want::Running),
+            goal(1, 0, Want::Running).into(),
             "{point}: recorded before it acted"
         );
         let before = host.pid(1);

@@ -217,7 +217,7 @@ impl Toy {
         let kept = kept.ok().and_then(|bytes| row::decode::<Stored>(&bytes).ok());
         let newest = |stored: &Stored| {
             let kept = &stored.applied.goal;
-            (kept.term, kept.revision) > (goal.term, goal.revision) || kept == goal
+            (kept.term, kept.revision) > (goal.term, goal.revision) || **kept == *goal
         };
         let mark = if kept.as_ref().is_some_and(newest) { "" } else { " UNRECORDED" };
         let mut options = OpenOptions::new();

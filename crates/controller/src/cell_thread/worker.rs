@@ -545,11 +545,12 @@ pub(crate) fn recordings_of(all: &Path, cell: CellId) -> PathBuf {
 
 /// What goes to an agent, with the secrets that the cell keeps sealed open for it.
 fn unsealed<'a>(key: &FleetKey, message: &'a ToAgent) -> Cow<'a, ToAgent> {
-    let sealed = |goal: &Goal| goal.import.as_ref().is_some_and(|i| i.password.is_some());
+    let sealed = |goal: &Arc<Goal>| goal.import.as_ref().is_some_and(|i| i.password.is_some());
     match message {
         ToAgent::Goals { whole, goals } if goals.iter().any(sealed) => {
             let mut goals = goals.clone();
-            for import in goals.iter_mut().filter_map(|goal| goal.import.as_mut()) {
+            for goal in goals.iter_mut().filter(|goal| sealed(goal)) {
+                let Some(import) = &mut Arc::make_mut(goal).import else { continue };
                 if let Some(Secret::Sealed(text)) = &import.password
                     && let Some(open) = key.unseal(text)
                 {

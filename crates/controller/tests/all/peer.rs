@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::backup::job::Missed;
@@ -143,7 +144,7 @@ impl Agent {
     }
 
     /// The next goals, whatever else comes before them.
-    pub fn goals(&mut self) -> Vec<Goal> {
+    pub fn goals(&mut self) -> Vec<Arc<Goal>> {
         loop {
             match self.peer.next::<ToAgent>() {
                 Some(ToAgent::Goals { goals, .. }) if !goals.is_empty() => return goals,

@@ -1,5 +1,7 @@
 //! One member as its agent holds it: the goal on disk, what was seen, what came of each call.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::archiving::Archiving;
@@ -106,12 +108,12 @@ impl Member {
 
     /// The goal it has.
     #[must_use]
-    pub fn goal(&self) -> &Goal {
+    pub const fn goal(&self) -> &Arc<Goal> {
         &self.stored.applied.goal
     }
 
     /// Takes a goal that arrived, or remembers why not.
-    pub fn take(&mut self, goal: &Goal, now: Time) {
+    pub fn take(&mut self, goal: &Arc<Goal>, now: Time) {
         self.touched = true;
         match accept(Some(&self.stored.applied), goal) {
             Ok(Accept::New) => {
@@ -141,7 +143,7 @@ impl Member {
                     // An order, or a way out of what failed: tried at once.
                     (self.seen.not_before, self.failing, self.port_taken) = (Time(0), None, false);
                 }
-                applied.goal = goal.clone();
+                applied.goal = Arc::clone(goal);
                 self.unsaved = true;
             }
             Ok(Accept::Known) => {

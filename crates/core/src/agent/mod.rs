@@ -27,6 +27,7 @@ mod stored;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -165,7 +166,7 @@ pub struct Call {
     /// What to do.
     pub action: Action,
     /// Toward which goal.
-    pub goal: Goal,
+    pub goal: Arc<Goal>,
 }
 
 /// A job to begin, on a driver of its own.
@@ -178,7 +179,7 @@ pub struct JobCall {
     /// What to do.
     pub job: Job,
     /// Toward which goal.
-    pub goal: Goal,
+    pub goal: Arc<Goal>,
 }
 
 /// A script to begin, on a driver of its own.
@@ -191,7 +192,7 @@ pub struct ScriptCall {
     /// What to run.
     pub script: Script,
     /// Toward which goal.
-    pub goal: Goal,
+    pub goal: Arc<Goal>,
 }
 
 /// Everything a turn gives out.
@@ -212,7 +213,7 @@ pub struct Output {
     /// Scripts that nobody wants any more, by their numbers: they are to end.
     pub end_scripts: Vec<u64>,
     /// Imports that nobody wants any more, by their newest goals: they are to end soon.
-    pub interrupts: Vec<Goal>,
+    pub interrupts: Vec<Arc<Goal>>,
     /// Poolers to be kept on disk, or to be forgotten there, before anything else happens.
     pub save_poolers: Vec<(ServiceId, Option<Pooler>)>,
     /// Calls about poolers.
@@ -378,7 +379,7 @@ impl Brain {
             Input::Importing { member, told } => {
                 if let Some(member) = self.members.get_mut(member) {
                     let unwanted = member.told((**told).clone());
-                    out.interrupts.extend(unwanted.then(|| member.goal().clone()));
+                    out.interrupts.extend(unwanted.then(|| Arc::clone(member.goal())));
                 }
             }
             Input::Saw(answer) => {
@@ -474,12 +475,12 @@ impl Brain {
         }));
     }
 
-    fn take(&mut self, now: Time, whole: bool, goals: &[Goal], out: &mut Output) {
+    fn take(&mut self, now: Time, whole: bool, goals: &[Arc<Goal>], out: &mut Output) {
         for goal in goals {
             match self.members.get_mut(&goal.member) {
                 Some(member) => member.take(goal, now),
                 None => {
-                    let mut member = Member::new(Stored::first(goal.clone()));
+                    let mut member = Member::new(Stored::first(Arc::clone(goal)));
                     (member.unsaved, member.seen.part.heard) = (true, now);
                     member.seen.given = true;
                     member.pace_checks(Every::of(&self.config.policy.checks), now);
@@ -528,7 +529,7 @@ impl Brain {
             {
                 self.calls += 1;
                 member.seen.archiving.begin(job.id, self.calls);
-                let goal = member.goal().clone();
+                let goal = Arc::clone(member.goal());
                 out.jobs.push(JobCall { member: *id, number: self.calls, job, goal });
             }
         }
@@ -552,7 +553,7 @@ impl Brain {
             {
                 self.calls += 1;
                 member.scripting.begin(script.id, self.calls);
-                let goal = member.goal().clone();
+                let goal = Arc::clone(member.goal());
                 out.scripts.push(ScriptCall { member: id, number: self.calls, script, goal });
             }
             if std::mem::take(&mut member.unsaved) {
@@ -586,7 +587,7 @@ impl Brain {
 /// A member's next call begins.
 fn call(member: &mut Member, id: MemberId, (number, action): (u64, Action), now: Time) -> Call {
     member.begin(number, action.clone(), now);
-    Call { member: id, number, action, goal: member.goal().clone() }
+    Call { member: id, number, action, goal: Arc::clone(member.goal()) }
 }
 
 /// Where a member's data is.

@@ -1,5 +1,7 @@
 //! What an agent keeps on disk about a member.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::scripting::Begun;
@@ -33,7 +35,7 @@ pub struct Stored {
 impl Stored {
     /// What is kept of a goal that nothing was done for yet.
     #[must_use]
-    pub fn first(goal: Goal) -> Self {
+    pub fn first(goal: Arc<Goal>) -> Self {
         let applied = Applied { incarnation: goal.incarnation, pledged: goal.term, goal };
         Self {
             applied,

@@ -104,7 +104,7 @@ impl Cell {
             _ => None,
         };
         if let Some(next) = next {
-            self.state.late.insert((next, id));
+            self.state.timers.late(id, next);
         }
     }
 

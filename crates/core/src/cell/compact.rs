@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::id::{MemberId, ServiceId};
+use crate::id::{HostId, MemberId, ServiceId};
 
 /// A key that is drawn as a sequence number: where it is, is nearly known.
 pub trait Dense: Ord + Copy {
@@ -14,6 +14,12 @@ pub trait Dense: Ord + Copy {
 }
 
 impl Dense for ServiceId {
+    fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl Dense for HostId {
     fn number(self) -> u32 {
         self.0
     }
@@ -111,6 +117,16 @@ impl<T: Keyed> Stretch<T> {
     /// Makes room for so many more at once.
     pub fn expect(&mut self, more: usize) {
         self.0.reserve_exact(more);
+    }
+
+    /// How many entries there are.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Keys in order.

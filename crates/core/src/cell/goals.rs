@@ -3,15 +3,16 @@
 //! Invariant: equal (term, revision) means equal content. [`settle`] is the only place where a
 //! revision grows, and it does so exactly when the goal's content changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::automation::agent_restarts;
+use super::compact::Stretch;
 use super::{Setup, rows, state};
 use crate::automation::Rule;
 use crate::backup::lineage::{Archive, Lineage, Repository};
 use crate::fingerprint;
 use crate::goal::{Follower, Goal, Identity, Login, RestartBudget, Role, StoreId, Upstream, Want};
-use crate::id::{HostId, Revision, ServiceId};
+use crate::id::{Revision, ServiceId};
 use crate::kind::{Kind, Plan};
 use crate::operation::{self, Effect};
 use crate::pooler::Pooler;
@@ -58,7 +59,7 @@ pub fn plan(setup: &Setup, row: &rows::Service) -> (&'static dyn Kind, &'static 
 #[derive(Clone, Copy)]
 pub struct Around<'a> {
     /// The cell's hosts.
-    pub hosts: &'a BTreeMap<HostId, state::Host>,
+    pub hosts: &'a Stretch<state::Host>,
     /// The cell's images.
     pub images: &'a [String],
     /// The cell's repositories.
@@ -71,7 +72,7 @@ pub struct Around<'a> {
 
 impl<'a> Around<'a> {
     /// What a cell's hosts and its own row have.
-    pub fn new(hosts: &'a BTreeMap<HostId, state::Host>, row: &'a rows::Cell) -> Self {
+    pub fn new(hosts: &'a Stretch<state::Host>, row: &'a rows::Cell) -> Self {
         let succeeds = row.recovery.as_ref().map_or(&[][..], |recovery| &recovery.succeeds);
         let (images, repositories) = (&row.images, &row.repositories);
         Self { hosts, images, repositories, succeeds, rules: &row.rules }

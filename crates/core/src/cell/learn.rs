@@ -249,7 +249,7 @@ impl Cell {
         if host.state != host::State::Up {
             self.host_event(id, host::Event::Heard, Vec::new(), work);
             let due = work.now + self.setup.policy.late_after();
-            self.state.late.insert((due, id));
+            self.state.timers.late(id, due);
         }
     }
 

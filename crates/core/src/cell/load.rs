@@ -101,7 +101,7 @@ impl Cell {
         if row.members.is_empty() {
             return Err(Error::Incomplete { name: name(), what: "it has no members".to_owned() });
         }
-        let missing = row.members.iter().find(|m| !self.state.hosts.contains_key(&m.host));
+        let missing = row.members.iter().find(|m| !self.state.hosts.contains(&m.host));
         if let Some(member) = missing {
             let what = format!("there is no row for {}", member.host);
             return Err(Error::Incomplete { name: name(), what });

@@ -48,7 +48,7 @@ pub struct State {
     /// The newest time it was told.
     pub now: Time,
     /// Hosts.
-    pub hosts: BTreeMap<HostId, Host>,
+    pub hosts: Stretch<Host>,
     /// Those of them that were not heard yet, or are uncertain.
     #[serde(default)]
     pub unsure: BTreeSet<HostId>,
@@ -68,9 +68,6 @@ pub struct State {
     pub poolers: BTreeMap<HostId, BTreeMap<ServiceId, pooler::News>>,
     /// When something is due again, in order.
     pub timers: Timers,
-    /// When a host's beat may be late, in order: nearly always it is not, and only this is set anew.
-    #[serde(default)]
-    pub late: BTreeSet<(Time, HostId)>,
     /// Services with an operation under way.
     pub busy: BTreeSet<ServiceId>,
     /// Services that are made from another's archive, until they serve.
@@ -333,6 +330,13 @@ impl Host {
     }
 }
 
+impl Keyed for Host {
+    type Key = HostId;
+    fn key(&self) -> HostId {
+        self.row.id
+    }
+}
+
 impl Keyed for Service {
     type Key = ServiceId;
     fn key(&self) -> ServiceId {
@@ -386,7 +390,7 @@ impl State {
     /// A host is known from now on, and was not heard yet.
     pub fn add_host(&mut self, row: rows::Host) {
         self.unsure.insert(row.id);
-        self.hosts.insert(row.id, Host::joining(row));
+        self.hosts.insert(Host::joining(row));
     }
 
     /// A host is known no more.

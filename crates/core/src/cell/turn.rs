@@ -1,6 +1,7 @@
 //! One turn: learn, assess, advance, decide, record, send.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::goals::Around;
 use super::state::State;
@@ -98,12 +99,9 @@ impl Cell {
         for entry in inbox {
             self.learn(entry, &mut work);
         }
-        while let Some(&(at, host)) = self.state.late.first()
-            && at <= work.now
-        {
-            self.state.late.pop_first();
+        for host in self.state.timers.pop_late(work.now) {
             match self.heard_until(host) {
-                Some(late) => drop(self.state.late.insert((late, host))),
+                Some(late) => self.state.timers.late(host, late),
                 None => drop(work.hosts.insert(host)),
             }
         }
@@ -154,7 +152,7 @@ impl Cell {
         self.state.began = work.now;
         let services = self.state.services.values().filter(|service| !service.is_quiet());
         work.services.extend(services.map(|service| service.row.id));
-        work.hosts.extend(self.state.hosts.keys().copied());
+        work.hosts.extend(self.state.hosts.keys());
         self.end_cut_drills(work);
         self.note_drill_rules(work);
         if self.recovers() {
@@ -205,9 +203,7 @@ impl Cell {
         }
         // Answers last: who reads one may look at once, and finds what was sent under way.
         turn.sends.sort_by_key(|send| matches!(send, Send::Reply { .. } | Send::Close { .. }));
-        let due = self.state.timers.first();
-        let late = self.state.late.first().map(|&(at, _)| at);
-        turn.wake_at = due.into_iter().chain(late).min();
+        turn.wake_at = self.state.timers.first();
         debug_assert!(self.state.knows_the_unsure());
         turn
     }
@@ -246,7 +242,7 @@ impl Cell {
             let at = service.row.members.iter().position(|m| m.id == *member)?;
             // A member nothing was ordered of yet has no goal.
             let ordered = service.row.members[at].revision.0 > 0;
-            ordered.then(|| goals::goal(&self.setup, around, &service.row, at))
+            ordered.then(|| Arc::new(goals::goal(&self.setup, around, &service.row, at)))
         };
         for host in &work.whole {
             let Some(host) = self.state.hosts.get(host) else { continue };

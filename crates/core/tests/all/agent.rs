@@ -158,7 +158,7 @@ impl Host {
     /// The newest goal is given, maybe once more.
     fn give(&mut self) {
         self.given = true;
-        let goals = vec![goal(self.revision, self.want, self.restarts)];
+        let goals = vec![goal(self.revision, self.want, self.restarts).into()];
         self.turn(&[Input::Message(ToAgent::Goals { whole: false, goals })]);
     }
 
@@ -707,7 +707,7 @@ fn an_old_goal_is_refused_and_said() {
     let mut host = ready();
     host.order(Want::Stopped, false);
     host.heal(Span::secs(5));
-    let goals = vec![goal(1, Want::Running, 0)];
+    let goals = vec![goal(1, Want::Running, 0).into()];
     host.turn(&[Input::Message(ToAgent::Goals { whole: false, goals })]);
     host.heal(Span::secs(5));
     assert_eq!((host.state(), host.process), (State::Stopped, Process::None));
@@ -743,7 +743,7 @@ fn a_guard_that_cannot_be_told_keeps_a_server_from_nothing_else() {
         repositories: Vec::new(),
     };
     let archive = Some(Box::new(archive));
-    let goals = vec![Goal { archive, ..goal(host.revision, Want::Running, 0) }];
+    let goals = vec![Goal { archive, ..goal(host.revision, Want::Running, 0) }.into()];
     host.turn(&[Input::Message(ToAgent::Goals { whole: false, goals })]);
     let (mut guards, mut probed, mut longest) = (0, host.now, Span(0));
     let end = host.now + Span::mins(5);
@@ -806,7 +806,7 @@ fn goals_are_enforced_alone_and_of_one_store_only() {
         seal: None,
         succession: None,
     };
-    let goals = vec![goal(99, Want::Removed, 0)];
+    let goals = vec![goal(99, Want::Removed, 0).into()];
     let messages = [welcome, ToAgent::Goals { whole: true, goals }];
     host.turn(&messages.map(Input::Message));
     host.heal(Span::secs(5));
@@ -843,15 +843,17 @@ fn a_successor_is_shown_what_is_kept_and_obeyed_for_good() {
                 assert!(believed);
                 assert_eq!((kept.store, kept.host), (first.clone(), Some(HostId(3))));
                 assert_eq!(kept.members.len(), 1);
-                assert_eq!(kept.members[0].applied.goal, goal(1, Want::Running, 0));
+                assert_eq!(kept.members[0].applied.goal, goal(1, Want::Running, 0).into());
             }
             FromAgent::Unconvinced { reason } => assert!(!believed, "{reason}"),
             other => panic!("{other:?}"),
         }
     }
     // It obeys nobody yet: to show is not to follow.
-    let order =
-        |revision, want| ToAgent::Goals { whole: false, goals: vec![goal(revision, want, 0)] };
+    let order = |revision, want| ToAgent::Goals {
+        whole: false,
+        goals: vec![goal(revision, want, 0).into()],
+    };
     host.turn(&[Input::Message(order(2, Want::Stopped))]);
     host.heal(Span::secs(5));
     assert_eq!(host.state(), State::Ready);

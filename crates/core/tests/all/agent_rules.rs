@@ -40,7 +40,7 @@ struct Host {
 
 impl Host {
     fn new(members: u32, process: Process, said: Input) -> Self {
-        let stored = (1..=members).map(|n| Stored::first(numbered(n))).collect();
+        let stored = (1..=members).map(|n| Stored::first(numbered(n).into())).collect();
         let brain = Brain::new(config(), stored, Vec::new(), None);
         let mut host = Self { brain, now: Time(1_000_000), process, starts: 0, rounds: Vec::new() };
         host.turn(vec![Input::Opened, said]);

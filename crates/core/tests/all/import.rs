@@ -129,7 +129,7 @@ fn an_agent_tells_how_far_an_import_is_and_ends_one_that_nobody_wants() {
         method: Method::Base,
         password: None,
     }));
-    let goals = |goal: &Goal| ToAgent::Goals { whole: false, goals: vec![goal.clone()] };
+    let goals = |goal: &Goal| ToAgent::Goals { whole: false, goals: vec![goal.clone().into()] };
     let out = brain.turn(now, &[Input::Message(goals(&wanted))]);
     let (member, look) = (wanted.member, &out.calls[0]);
     let outcome = Outcome::Looked(Directory::Absent, Process::None);
@@ -152,5 +152,5 @@ fn an_agent_tells_how_far_an_import_is_and_ends_one_that_nobody_wants() {
     brain.turn(now, &[Input::Message(goals(&ended))]);
     let told = Box::new(copied(40 << 20));
     let out = brain.turn(now, &[Input::Importing { member, told }]);
-    assert_eq!(out.interrupts, vec![ended]);
+    assert_eq!(out.interrupts, vec![ended.into()]);
 }

@@ -55,7 +55,7 @@ fn every_relation_of_goals_has_one_answer() {
         let applied = Applied {
             incarnation: Incarnation(1),
             pledged: Term(pledged),
-            goal: goal(2.min(pledged), 2),
+            goal: goal(2.min(pledged), 2).into(),
         };
         for term in 1..4 {
             for revision in 1..4 {
@@ -76,7 +76,8 @@ fn every_relation_of_goals_has_one_answer() {
 
 #[test]
 fn the_same_revision_with_other_content_is_refused() {
-    let applied = Applied { incarnation: Incarnation(1), pledged: Term(1), goal: goal(1, 1) };
+    let applied =
+        Applied { incarnation: Incarnation(1), pledged: Term(1), goal: goal(1, 1).into() };
     let mut other = goal(1, 1);
     other.want = Want::Removed;
     assert!(matches!(accept(Some(&applied), &other), Err(Refusal::Forked { .. })));
@@ -84,7 +85,8 @@ fn the_same_revision_with_other_content_is_refused() {
 
 #[test]
 fn a_goal_for_another_incarnation_is_refused_however_new() {
-    let applied = Applied { incarnation: Incarnation(2), pledged: Term(1), goal: goal(1, 1) };
+    let applied =
+        Applied { incarnation: Incarnation(2), pledged: Term(1), goal: goal(1, 1).into() };
     let refused = accept(Some(&applied), &goal(9, 9)).unwrap_err();
     assert_eq!(refused.to_string(), "goal is for incarnation i1, the directory is i2");
 }

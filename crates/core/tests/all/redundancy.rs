@@ -208,7 +208,11 @@ fn who_ends_soon_writes_a_checkpoint_once() {
 
 #[test]
 fn only_a_newer_goal_makes_a_member_anew_and_only_as_a_standby() {
-    let applied = |goal: Goal| Applied { incarnation: goal.incarnation, pledged: goal.term, goal };
+    let applied = |goal: Goal| Applied {
+        incarnation: goal.incarnation,
+        pledged: goal.term,
+        goal: goal.into(),
+    };
     let mine = applied(wanted(Role::Recruit, 1));
     let newer = |role, incarnation| Goal { revision: Revision(2), ..wanted(role, incarnation) };
     assert_eq!(accept(Some(&mine), &newer(standby(), 2)), Ok(Accept::New));

@@ -442,14 +442,14 @@ impl World {
         }
     }
 
-    fn take_goals(&mut self, at: usize, whole: bool, goals: Vec<Goal>) {
+    fn take_goals(&mut self, at: usize, whole: bool, goals: Vec<Arc<Goal>>) {
         for goal in &goals {
             if goal.want == Want::Removed && !self.terminates {
                 self.removed_without_order.insert(goal.member);
             }
             let key = (goal.member, goal.term, goal.revision.0);
-            let known = self.sent.entry(key).or_insert_with(|| goal.clone());
-            assert_eq!(known, goal, "one (term, revision) has one content");
+            let known = self.sent.entry(key).or_insert_with(|| Goal::clone(goal));
+            assert_eq!(*known, **goal, "one (term, revision) has one content");
             let applied = self.agents[at].goals.get(&goal.member).map(applied);
             accept(applied.as_ref(), goal).expect("nothing is ordered that is not obeyed");
         }
@@ -459,7 +459,7 @@ impl World {
             agent.goals.retain(|id, _| named.contains(id));
             agent.members.retain(|id, m| named.contains(id) || m.state != member::State::Gone);
         }
-        agent.goals.extend(goals.into_iter().map(|g| (g.member, g)));
+        agent.goals.extend(goals.into_iter().map(|g| (g.member, Goal::clone(&g))));
         self.obey(at);
     }
 
@@ -609,13 +609,14 @@ fn importing(goal: &Goal) -> Option<Box<Told>> {
 
 /// What is on a host's disk of a goal that was reached.
 fn applied(goal: &Goal) -> Applied {
-    Applied { incarnation: goal.incarnation, pledged: goal.term, goal: goal.clone() }
+    Applied { incarnation: goal.incarnation, pledged: goal.term, goal: goal.clone().into() }
 }
 
 /// What a host shows to a successor.
 pub fn kept(agent: &Agent) -> report::Kept {
     let mine = agent.store.as_ref().expect("it obeys somebody");
-    let stored = |goal: &Goal| Stored { applied: applied(goal), ..Stored::first(goal.clone()) };
+    let stored =
+        |goal: &Goal| Stored { applied: applied(goal), ..Stored::first(goal.clone().into()) };
     report::Kept {
         store: mine.store.clone(),
         past: mine.past.clone(),

@@ -5,6 +5,7 @@
 //! woken looks at its members first, as after a restart of its agent, before it is told what happened.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use evenkeel_core::agent::{Brain, Config, Input, JobCall, Output, Stored};
 use evenkeel_core::backup::job::{self, Backup, Done, Proof, What};
@@ -74,12 +75,12 @@ impl Seat {
     }
 
     /// Goals arrive at a host.
-    pub fn take_goals(&mut self, n: usize, whole: bool, goals: Vec<Goal>) {
+    pub fn take_goals(&mut self, n: usize, whole: bool, goals: Vec<Arc<Goal>>) {
         if whole {
             self.forget_others(n, &goals);
         }
         let mut quiet = Vec::new();
-        let mut awake: BTreeMap<Slot, Vec<Goal>> = BTreeMap::new();
+        let mut awake: BTreeMap<Slot, Vec<Arc<Goal>>> = BTreeMap::new();
         let mut woken = Vec::new();
         for goal in goals {
             self.note_service(&goal);
@@ -110,7 +111,7 @@ impl Seat {
             let ids: Vec<MemberId> = woken.iter().map(|goal| goal.member).collect();
             for goal in &woken {
                 if self.member(goal.member).is_none() {
-                    self.enroll(n, goal.clone(), Server::default());
+                    self.enroll(n, Arc::clone(goal), Server::default());
                 }
             }
             let slot = self.wake(n, &ids, true);
@@ -120,7 +121,7 @@ impl Seat {
     }
 
     /// What is gone and not wanted is forgotten.
-    fn forget_others(&mut self, n: usize, goals: &[Goal]) {
+    fn forget_others(&mut self, n: usize, goals: &[Arc<Goal>]) {
         let named = |id: &MemberId| goals.iter().any(|goal| goal.member == *id);
         let gone = |id: &MemberId| {
             self.member(*id).is_some_and(|member| {
@@ -156,7 +157,7 @@ impl Seat {
         }
     }
 
-    fn enroll(&mut self, n: usize, goal: Goal, server: Server) {
+    fn enroll(&mut self, n: usize, goal: Arc<Goal>, server: Server) {
         let (id, port) = (goal.member, goal.port);
         let stored = Stored::first(goal);
         let member = Member {
@@ -182,7 +183,7 @@ impl Seat {
     }
 
     /// A member of a fleet that is being made is simply there.
-    fn move_in(&mut self, n: usize, goal: Goal) -> MemberId {
+    fn move_in(&mut self, n: usize, goal: Arc<Goal>) -> MemberId {
         let id = goal.member;
         let service = goal.identity.service;
         self.pid += 1;
@@ -197,7 +198,7 @@ impl Seat {
     }
 
     /// A quiet member takes a goal that has another job, or none.
-    fn take_quietly(&mut self, goal: Goal) -> MemberId {
+    fn take_quietly(&mut self, goal: Arc<Goal>) -> MemberId {
         let id = goal.member;
         if let Some(member) = self.member_mut(id) {
             let job = goal.job.as_ref().map(|job| job.id);

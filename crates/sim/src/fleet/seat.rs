@@ -269,7 +269,6 @@ impl Seat {
             let digest = *host.digest.get_or_insert_with(of);
             beats.push(Beat { link, number: host.beats, digest, answer: false });
         }
-        beats.sort_unstable_by_key(|beat| beat.link);
         beats
     }
 

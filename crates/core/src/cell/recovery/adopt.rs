@@ -59,7 +59,7 @@ impl Cell {
     /// A host that goals name has a row, though it was not heard yet.
     fn know_host(&mut self, id: HostId, work: &mut Work) {
         self.state.row.hosts = self.state.row.hosts.max(id);
-        if self.state.hosts.contains_key(&id) {
+        if self.state.hosts.contains(&id) {
             return;
         }
         let row = rows::Host {

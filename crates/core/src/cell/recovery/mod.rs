@@ -202,7 +202,7 @@ impl Cell {
         let shown = &self.state.recovery.shown;
         let whole = match recovery.hosts {
             Some(hosts) => shown.len() >= usize::try_from(hosts).unwrap_or(usize::MAX),
-            None => self.state.hosts.keys().all(|host| shown.contains(host)),
+            None => self.state.hosts.keys().all(|host| shown.contains(&host)),
         };
         if whole {
             self.end_recovery(work);
@@ -239,7 +239,7 @@ impl Cell {
             (recovery.done, recovery.open) = (true, false);
         }
         let shown = self.state.recovery.shown.clone();
-        if self.state.hosts.keys().any(|host| !shown.contains(host)) {
+        if self.state.hosts.keys().any(|host| !shown.contains(&host)) {
             let row = &mut self.state.row;
             row.services.0 = row.services.0.saturating_add(IDS_AHEAD);
             row.members.0 = row.members.0.saturating_add(IDS_AHEAD);
