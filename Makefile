@@ -34,10 +34,10 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
+# Tests of drivers and fleets wait for servers more than they work: four at once, each with ports of its own.
 unit:
-	$(CARGO) test --workspace --exclude evenkeel --locked -- --show-output
+	$(CARGO) test --workspace --exclude evenkeel --locked -- --test-threads 4 --show-output
 
-# A fleet's test waits more than it works: four at once, each with a range of ports of its own.
 e2e:
 	$(CARGO) test --package evenkeel --locked -- --test-threads 4 --nocapture
 

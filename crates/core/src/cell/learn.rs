@@ -298,6 +298,7 @@ impl Cell {
     ) {
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
         host.digest = None;
+        let first = whole && !host.whole;
         if whole {
             host.marks.clear();
             host.strays.clear();
@@ -312,6 +313,11 @@ impl Cell {
             let missing: Vec<MemberId> =
                 host.members.iter().filter(|id| !named.contains(id)).copied().collect();
             missing.into_iter().for_each(|member| self.unseen(member, work));
+        }
+        if first {
+            // From now on its word counts, though it may be what it was before.
+            let busy = |id: &ServiceId| self.state.services.get(id).is_some_and(|s| !s.is_quiet());
+            work.services.extend(self.services_on(id).filter(busy));
         }
         members.iter().for_each(|member| self.member(id, member, work));
     }

@@ -57,9 +57,6 @@ impl Cell {
                 self.remedy(id, plan, work);
                 self.advance(id, work);
             }
-            Decision::Hold(decide::Reason::Cooldown { for_another, .. }) => {
-                self.look_at(id, work.now + *for_another);
-            }
             Decision::Hold(
                 decide::Reason::ClaimRefused(_)
                 | decide::Reason::Unclaimed { .. }
@@ -79,12 +76,10 @@ impl Cell {
                 if !reason.may_pass() || self.has_lasted(id, work.now) {
                     self.page(id, reason, work);
                 }
-                if let decide::Reason::BudgetSpent { for_another, .. } = reason {
-                    self.look_at(id, work.now + *for_another);
-                }
             }
             Decision::Hold(_) | Decision::Ask { .. } => {}
         }
+        self.follow_runs(id, work.now);
         self.follow_findings(id, &decision, newest, work);
         self.keep_watch(id, work);
         self.page_if_late(id, work);
@@ -101,6 +96,15 @@ impl Cell {
             self.look_at(id, due);
         }
         false
+    }
+
+    /// What ran keeps its remedy from running for a while, whatever else is said of the service meanwhile.
+    fn follow_runs(&mut self, id: ServiceId, now: Time) {
+        let Some(service) = self.state.services.get(&id) else { return };
+        let opens = |run: &Run| self.setup.remedies.named(&run.remedy)?.budget.opens(run.at, now);
+        if let Some(at) = service.row.runs().iter().filter_map(opens).min() {
+            self.look_at(id, at);
+        }
     }
 
     /// Remedies ask for how long a finding has lasted, and budgets have windows: what time alone changes is
@@ -534,12 +538,13 @@ impl Cell {
 
     fn ask(&mut self, id: ServiceId, of: &[HostId], work: &mut Work) {
         let Some(service) = self.state.services.get(&id) else { return };
-        let every = self.asks_every(service, work.now);
-        let Some(service) = self.state.services.get_mut(&id) else { return };
-        let Some(doubt) = service.doubt.as_mut() else { return };
-        if doubt.asked.is_some_and(|asked| work.now.since(asked) < every) {
+        // As the timer has it that looks for it: from when they were asked last.
+        let asked = service.doubt.as_ref().and_then(|doubt| doubt.asked);
+        if asked.is_some_and(|asked| work.now < asked + self.asks_every(service, asked)) {
             return;
         }
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let Some(doubt) = service.doubt.as_mut() else { return };
         doubt.asked = Some(work.now);
         let primary = service.row.primary().clone();
         let kind = service.row.offer.kind.as_str().to_owned();

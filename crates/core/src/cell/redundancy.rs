@@ -261,6 +261,7 @@ impl Cell {
         };
         let policy = &self.setup.policy;
         let waits = [
+            (lacks.acks.or(lacks.counted), self.patience(service, promise)),
             (lacks.acks, policy.relax_after),
             (lacks.counted, policy.relax_after),
             (lacks.member, ASTRAY_AFTER),

@@ -99,6 +99,7 @@ impl Cell {
         for entry in inbox {
             self.learn(entry, &mut work);
         }
+        let was_down = was_down || self.state.storage_is_down();
         for host in self.state.timers.pop_late(work.now) {
             match self.heard_until(host) {
                 Some(late) => self.state.timers.late(host, late),

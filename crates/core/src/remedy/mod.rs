@@ -244,6 +244,12 @@ impl Budget {
             None => Ok(()),
         }
     }
+
+    /// When a run at this moment next keeps the remedy no more from running, by its cooldown or its window.
+    #[must_use]
+    pub fn opens(&self, ran: Time, now: Time) -> Option<Time> {
+        [ran + self.cooldown, ran + self.window].into_iter().filter(|at| *at > now).min()
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +263,8 @@ mod tests {
         let at = |seconds: u64| Time(seconds * 1000);
         assert_eq!(budget.allows(&[], at(1000)), Ok(()));
         assert_eq!(budget.allows(&[at(1000)], at(1005)), Err(Spent::Cooldown { until: at(1010) }));
+        let opens = [1005, 1010, 1100].map(|now| budget.opens(at(1000), at(now)));
+        assert_eq!(opens, [Some(at(1010)), Some(at(1100)), None]);
         assert_eq!(budget.allows(&[at(1000)], at(1010)), Ok(()));
         let spent = |until| Err(Spent::Tries { until: at(until) });
         assert_eq!(budget.allows(&[at(1000), at(1010)], at(1050)), spent(1100));

@@ -89,12 +89,12 @@ impl Cell {
     }
 
     fn next_job(&self, service: &Service, now: Time) -> Next {
-        let Some(archive) = service.row.archive.as_deref().filter(|_| self.archives(service))
-        else {
-            return Next::Rest;
-        };
+        let Some(archive) = service.row.archive.as_deref() else { return Next::Rest };
         if let Some(running) = &archive.job {
             return Next::Wait(running.since + JOB_MAX);
+        }
+        if !self.archives(service) {
+            return Next::Rest;
         }
         let row = &service.row;
         // A disk that is about to be full waits for nothing, least of all for its server's health.

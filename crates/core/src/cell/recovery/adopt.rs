@@ -129,6 +129,7 @@ impl Cell {
         service.row.pooled_port = port;
         self.state.ports.insert(port);
         work.record(id);
+        work.services.insert(id);
         Some(id)
     }
 
@@ -192,6 +193,7 @@ impl Cell {
             other.row.name = away;
         }
         work.record(other.row.id);
+        work.services.insert(other.row.id);
         self.state.insert(other);
     }
 
