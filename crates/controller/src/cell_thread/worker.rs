@@ -44,7 +44,7 @@ use super::{Handle, INBOX_MAX, Recording, Seen, Unanswered, Whom};
 use crate::clock::{Clock, Wall};
 use crate::credential::FleetKey;
 use crate::failpoint::AbortAfter;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, Turnstile};
 use crate::stats::Stats;
 
 /// Items taken into one round at most: bounds how long an order waits behind a fleet that dials in.
@@ -55,8 +55,6 @@ const BEAT_WINDOW: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_secs(1);
 /// Where there are many cells something is due all the time: what is due waits so long for more of it.
 const TIMERS_TOGETHER: Duration = Duration::from_millis(20);
-/// Where there are many cells, recordings begin one after the other, in no more than this part of the time.
-const SNAPSHOTS_SHARE: u32 = 20;
 
 /// What the cells' thread begins with.
 pub(crate) struct Setting {
@@ -136,7 +134,7 @@ pub(super) struct Worker {
     recordings: PathBuf,
     pub recorders: BTreeMap<CellId, Recorder>,
     /// When the next recording may begin, where there are many cells.
-    next_snapshot: Instant,
+    snapshots: Turnstile,
     pub stats: Arc<Stats>,
     pub links: BTreeMap<Link, Stream>,
     /// Gateways' streams, by name.
@@ -178,7 +176,7 @@ impl Worker {
             clock,
             recordings: setting.recordings,
             recorders: BTreeMap::new(),
-            next_snapshot: Instant::now(),
+            snapshots: Turnstile::new(),
             stats,
             links: BTreeMap::new(),
             gateways: BTreeMap::new(),
@@ -435,11 +433,7 @@ impl Worker {
             let setup = Setup { cell: id, ..self.setup.clone() };
             Recorder::new(&recordings_of(&self.recordings, id), &setup)
         });
-        let began = Instant::now();
-        if recorder.given(&hosted.cell, now, &inbox, !many || began >= self.next_snapshot) {
-            let took = began.elapsed();
-            self.next_snapshot = began + took + took * SNAPSHOTS_SHARE;
-        }
+        recorder.given(&hosted.cell, now, &inbox, (&self.snapshots, many));
         let began = Instant::now();
         let turn = hosted.cell.turn(now, &inbox);
         self.stats.turns.observe(began.elapsed());

@@ -4,7 +4,8 @@
 //! Invariants:
 //! - it never stops the controller: where it cannot write, it drops the recording and says so once;
 //! - it syncs nothing and writes at most once a second or per [`BUFFER_MAX_BYTES`];
-//! - a file begins with the cell's whole state, so each can be replayed alone;
+//! - a file begins with the cell's whole state, so each can be replayed alone; turns wait for nothing while that
+//!   is [put in words](snapshot);
 //! - a file that holds a verdict is kept beyond the ring, and so are those from some time before an
 //!   incident begins or ends to some time after.
 
@@ -12,6 +13,7 @@ mod around;
 mod frame;
 mod replay;
 mod segment;
+mod snapshot;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -30,6 +32,8 @@ use frame::Record;
 pub use frame::{Header, UnknownVersion};
 pub use replay::{Difference, Error, Replay, replay};
 use segment::{Kept, Recording, Ring};
+use snapshot::Pending;
+pub(crate) use snapshot::Turnstile;
 
 /// A recording ends at this size, or at four times its snapshot's if that is more: a large cell
 /// would do nothing but write snapshots.
@@ -38,6 +42,8 @@ const SEGMENT_MAX_BYTES: usize = 8 << 20;
 const SEGMENT_MAX_AGE: Duration = Duration::from_secs(30 * 60);
 /// What is buffered at most before it is written.
 const BUFFER_MAX_BYTES: usize = 1 << 20;
+/// What is buffered at most behind a snapshot that is being made.
+const BEHIND_MAX_BYTES: usize = 32 << 20;
 /// A buffer that was written keeps this much room: a snapshot goes through it once, and there may be many cells.
 const BUFFER_KEPT_BYTES: usize = 16 << 10;
 /// How often what is buffered is written.
@@ -73,6 +79,8 @@ struct Segment {
     file: File,
     began: Instant,
     flushed: Instant,
+    /// What the file begins with, while that is being made.
+    snapshot: Option<Pending>,
     buffer: Vec<u8>,
     written_bytes: usize,
     limit_bytes: usize,
@@ -96,19 +104,23 @@ impl Recorder {
         !matches!(self.state, State::Failed { .. })
     }
 
-    /// Before a turn: what it is given. Where no recording is under way one begins, if it may; whether it
-    /// did.
-    pub fn given(&mut self, cell: &Cell, now: Time, inbox: &[Entry], may_begin: bool) -> bool {
-        let begins = may_begin && self.wants_segment();
-        if begins {
-            let begun = self.begin(cell, now);
+    /// Before a turn: what it is given. Where no recording is under way one begins, if it may: of many cells one
+    /// after the other.
+    pub fn given(
+        &mut self,
+        cell: &Cell,
+        now: Time,
+        inbox: &[Entry],
+        (turnstile, many): (&Turnstile, bool),
+    ) {
+        if self.wants_segment() && (!many || turnstile.is_open()) {
+            let begun = self.begin(cell, now, turnstile);
             self.state = match begun {
                 Ok(segment) => State::Open(segment),
                 Err(error) => failed(&mut self.told, &error),
             };
         }
         self.write(|segment| segment.push(&GivenRef::Given { now, inbox }));
-        begins
     }
 
     /// After a turn: what it gave, and whether an incident began or ended in it.
@@ -134,6 +146,7 @@ impl Recorder {
         };
         Self::write_to(&mut self.state, &mut self.told, write);
         if let State::Open(segment) = &self.state
+            && segment.snapshot.is_none()
             && (segment.written_bytes + segment.buffer.len() >= segment.limit_bytes
                 || segment.began.elapsed() >= SEGMENT_MAX_AGE)
         {
@@ -143,7 +156,7 @@ impl Recorder {
 
     /// Ends the recording under way: the cell's state is about to change otherwise than by turns.
     pub fn end(&mut self) {
-        self.write(Segment::flush);
+        self.write(Segment::finish);
         if matches!(self.state, State::Open(_)) {
             self.state = State::Closed;
         }
@@ -166,8 +179,7 @@ impl Recorder {
         }
     }
 
-    fn begin(&mut self, cell: &Cell, now: Time) -> io::Result<Segment> {
-        let snapshot = cell.snapshot();
+    fn begin(&mut self, cell: &Cell, now: Time, turnstile: &Turnstile) -> io::Result<Segment> {
         let (mut recording, file) = self.ring.begin()?;
         if self.incident.is_some_and(|at| at.elapsed() < AFTER) {
             recording.keep(Kept::Incident)?;
@@ -177,12 +189,14 @@ impl Recorder {
             file,
             began: Instant::now(),
             flushed: Instant::now(),
+            snapshot: None,
             buffer: Vec::new(),
             written_bytes: 0,
-            limit_bytes: SEGMENT_MAX_BYTES.max(snapshot.len().saturating_mul(4)),
+            limit_bytes: SEGMENT_MAX_BYTES,
         };
         segment.push(&Header { at: now, ..self.header.clone() })?;
-        frame::push(&mut segment.buffer, &snapshot);
+        segment.flush()?;
+        segment.snapshot = Some(Pending::of(cell, turnstile)?);
         Ok(segment)
     }
 
@@ -226,10 +240,37 @@ impl Segment {
 
     fn flush(&mut self) -> io::Result<()> {
         self.flushed = Instant::now();
+        if let Some(pending) = &self.snapshot {
+            let snapshot = match self.buffer.len() >= BEHIND_MAX_BYTES {
+                true => Some(pending.wait()?),
+                false => pending.ready()?,
+            };
+            let Some(snapshot) = snapshot else { return Ok(()) };
+            self.begin_with(&snapshot)?;
+        }
         self.file.write_all(&self.buffer)?;
         self.written_bytes += self.buffer.len();
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT_BYTES);
+        Ok(())
+    }
+
+    /// Writes everything, as no more comes.
+    fn finish(&mut self) -> io::Result<()> {
+        if let Some(pending) = &self.snapshot {
+            let snapshot = pending.wait()?;
+            self.begin_with(&snapshot)?;
+        }
+        self.flush()
+    }
+
+    fn begin_with(&mut self, snapshot: &[u8]) -> io::Result<()> {
+        let mut framed = Vec::with_capacity(snapshot.len() + 16);
+        frame::push(&mut framed, snapshot);
+        self.file.write_all(&framed)?;
+        self.written_bytes += framed.len();
+        self.limit_bytes = SEGMENT_MAX_BYTES.max(snapshot.len().saturating_mul(4));
+        self.snapshot = None;
         Ok(())
     }
 }
@@ -237,9 +278,9 @@ impl Segment {
 impl Drop for Segment {
     /// Also when a turn panics: then the inbox that did it is the last thing recorded.
     fn drop(&mut self) {
-        if !self.buffer.is_empty() {
+        if self.snapshot.is_some() || !self.buffer.is_empty() {
             // Nothing can be done here about a disk that is full, and nothing rests on it.
-            let _ = self.flush();
+            let _ = self.finish();
         }
     }
 }

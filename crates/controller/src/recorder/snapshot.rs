@@ -1,0 +1,82 @@
+//! A cell's whole state, put in words beside its turns: of a large cell that takes longer than anything that it
+//! decides, and its hosts would be heard only afterwards. The state is copied, which is quick; a thread of its own
+//! does the rest.
+
+use std::io;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use evenkeel_core::cell::Cell;
+
+/// Where there are many cells, snapshots are made one after the other, in no more than this part of the time.
+const SHARE: u32 = 20;
+
+/// When the next snapshot of many cells may be begun; nobody may while one is being made.
+#[derive(Clone, Debug)]
+pub(crate) struct Turnstile(Arc<Mutex<Option<Instant>>>);
+
+impl Turnstile {
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Some(Instant::now()))))
+    }
+
+    /// Whether one may be begun.
+    pub fn is_open(&self) -> bool {
+        self.next().is_some_and(|next| Instant::now() >= next)
+    }
+
+    fn next(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        *self.next() = None;
+    }
+
+    fn open_after(&self, took: Duration) {
+        *self.next() = Some(Instant::now() + took * SHARE);
+    }
+}
+
+/// A snapshot that is being made.
+#[derive(Debug)]
+pub(super) struct Pending(Receiver<Vec<u8>>);
+
+impl Pending {
+    /// Begins one of a cell as it is now.
+    pub fn of(cell: &Cell, turnstile: &Turnstile) -> io::Result<Self> {
+        let (done, pending) = sync_channel(1);
+        let (cell, behind) = (cell.clone(), turnstile.clone());
+        turnstile.close();
+        let make = move || {
+            let began = Instant::now();
+            // Whoever waited for it may have ended.
+            let _ = done.send(cell.snapshot());
+            behind.open_after(began.elapsed());
+        };
+        let spawned = std::thread::Builder::new().name("snapshot".to_owned()).spawn(make);
+        if spawned.is_err() {
+            turnstile.open_after(Duration::ZERO);
+        }
+        spawned.map(|_| Self(pending))
+    }
+
+    /// The snapshot, where it is there.
+    pub fn ready(&self) -> io::Result<Option<Vec<u8>>> {
+        match self.0.try_recv() {
+            Ok(snapshot) => Ok(Some(snapshot)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(lost()),
+        }
+    }
+
+    /// The snapshot, as soon as it is there.
+    pub fn wait(&self) -> io::Result<Vec<u8>> {
+        self.0.recv().map_err(|_| lost())
+    }
+}
+
+fn lost() -> io::Error {
+    io::Error::other("the thread that made a snapshot has ended")
+}
