@@ -2,7 +2,7 @@
 //!
 //! A value's fields are put one after the other with their names and lengths, as serde tells them, and the
 //! XXH3 hash of that is taken: nobody gains by making two values look alike, and a fleet in trouble makes one for
-//! each report, at both ends. A field that is left out when it says nothing (`skip_serializing_if`) changes
+//! each report. A field that is left out when it says nothing (`skip_serializing_if`) changes
 //! no fingerprint, so that an agent and a controller of two releases agree on what neither knows more of.
 //! It does what a digest of the JSON form would do, with no text between.
 

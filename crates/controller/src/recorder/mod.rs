@@ -4,8 +4,8 @@
 //! Invariants:
 //! - it never stops the controller: where it cannot write, it drops the recording and says so once;
 //! - it syncs nothing and writes at most once a second or per [`BUFFER_MAX_BYTES`];
-//! - a file begins with the cell's whole state, so each can be replayed alone; turns wait for nothing while that
-//!   is [put in words](snapshot);
+//! - a file begins with the cell's whole state, so each can be replayed alone; turns go on while that
+//!   is [put in words](snapshot), up to [`BEHIND_MAX_BYTES`] of them;
 //! - a file that holds a verdict is kept beyond the ring, and so are those from some time before an
 //!   incident begins or ends to some time after.
 
@@ -44,7 +44,7 @@ const SEGMENT_MAX_AGE: Duration = Duration::from_secs(30 * 60);
 const BUFFER_MAX_BYTES: usize = 1 << 20;
 /// What is buffered at most behind a snapshot that is being made.
 const BEHIND_MAX_BYTES: usize = 32 << 20;
-/// A buffer that was written keeps this much room: a snapshot goes through it once, and there may be many cells.
+/// A buffer that was written keeps this much room: turns gather in it behind a snapshot, and there may be many cells.
 const BUFFER_KEPT_BYTES: usize = 16 << 10;
 /// How often what is buffered is written.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);

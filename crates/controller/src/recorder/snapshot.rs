@@ -39,6 +39,15 @@ impl Turnstile {
     }
 }
 
+/// Opens it however the thread ends that makes a snapshot.
+struct Behind(Turnstile, Instant);
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.0.open_after(self.1.elapsed());
+    }
+}
+
 /// A snapshot that is being made.
 #[derive(Debug)]
 pub(super) struct Pending(Receiver<Vec<u8>>);
@@ -47,19 +56,15 @@ impl Pending {
     /// Begins one of a cell as it is now.
     pub fn of(cell: &Cell, turnstile: &Turnstile) -> io::Result<Self> {
         let (done, pending) = sync_channel(1);
-        let (cell, behind) = (cell.clone(), turnstile.clone());
         turnstile.close();
+        let (behind, cell) = (Behind(turnstile.clone(), Instant::now()), cell.clone());
         let make = move || {
-            let began = Instant::now();
+            let _behind = behind;
             // Whoever waited for it may have ended.
             let _ = done.send(cell.snapshot());
-            behind.open_after(began.elapsed());
         };
-        let spawned = std::thread::Builder::new().name("snapshot".to_owned()).spawn(make);
-        if spawned.is_err() {
-            turnstile.open_after(Duration::ZERO);
-        }
-        spawned.map(|_| Self(pending))
+        std::thread::Builder::new().name("snapshot".to_owned()).spawn(make)?;
+        Ok(Self(pending))
     }
 
     /// The snapshot, where it is there.

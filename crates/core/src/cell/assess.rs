@@ -165,6 +165,12 @@ impl Cell {
         service.doubt.as_ref().map_or(at_first, |doubt| doubt.every(at_first, now))
     }
 
+    /// When witnesses who were asked are asked again.
+    pub(super) fn asks_again(&self, service: &Service) -> Option<Time> {
+        let asked = service.doubt.as_ref()?.asked?;
+        Some(asked + self.asks_every(service, asked))
+    }
+
     /// Hosts that are heard, with their zones.
     pub(super) fn up(&self) -> impl Iterator<Item = (HostId, &str)> {
         let up = |h: &&state::Host| h.state == host::State::Up && h.link.is_some();

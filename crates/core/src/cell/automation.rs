@@ -394,7 +394,6 @@ impl Cell {
             let until = work.now + span;
             let pin = Pin { level, until, reason: reason.into(), by: by.into() };
             service.row.change_people(|people| people.pin = Some(pin));
-            self.look_at(id, until);
             format!("{name} is pinned to {level} for {span}: {reason}")
         } else {
             service.row.change_people(|people| people.pin = None);

@@ -24,7 +24,7 @@ const LOOK_STEP: Span = Span::secs(30);
 const LOOK_PART: u64 = 32;
 /// The longest such step.
 pub(super) const LOOK_STEP_MAX: Span = Span::mins(8);
-/// What waits for storage is woken by its end, and looked at so often besides.
+/// What a posture holds while storage is down is woken by the end of that, and looked at so often besides.
 const STORED_STEP: Span = Span::mins(60);
 /// Looks of this much time come in one turn.
 const GRAIN: Span = Span::millis(100);
@@ -164,9 +164,7 @@ impl Cell {
         let of = self.witnesses(service);
         self.ask(id, &of, work);
         let Some(service) = self.state.services.get(&id) else { return };
-        let asked = service.doubt.as_ref().and_then(|doubt| doubt.asked).unwrap_or(work.now);
-        // However often it is looked at meanwhile, it is one timer.
-        let again = asked + self.asks_every(service, asked);
+        let again = self.asks_again(service).unwrap_or(work.now);
         self.look_at(id, again.max(work.now + Span(1)));
     }
 
@@ -538,9 +536,7 @@ impl Cell {
 
     fn ask(&mut self, id: ServiceId, of: &[HostId], work: &mut Work) {
         let Some(service) = self.state.services.get(&id) else { return };
-        // As the timer has it that looks for it: from when they were asked last.
-        let asked = service.doubt.as_ref().and_then(|doubt| doubt.asked);
-        if asked.is_some_and(|asked| work.now < asked + self.asks_every(service, asked)) {
+        if self.asks_again(service).is_some_and(|again| work.now < again) {
             return;
         }
         let Some(service) = self.state.services.get_mut(&id) else { return };

@@ -262,8 +262,6 @@ impl Cell {
         let policy = &self.setup.policy;
         let waits = [
             (lacks.acks.or(lacks.counted), self.patience(service, promise)),
-            (lacks.acks, policy.relax_after),
-            (lacks.counted, policy.relax_after),
             (lacks.member, ASTRAY_AFTER),
             (lacks.member, policy.rebuild_after),
         ];

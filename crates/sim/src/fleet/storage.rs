@@ -16,7 +16,7 @@ use evenkeel_core::id::{MemberId, ServiceId};
 const PER_WIDTH: u64 = 5;
 /// Between looks at a host whose log waits.
 const SURVEY: Span = Span::secs(30);
-/// The same while log is on its way.
+/// A host that sends log goes by its pace anew after this.
 const PUSH: Span = Span::secs(1);
 /// How often agents ask how it gets on.
 const ASK: Span = Span::secs(5);

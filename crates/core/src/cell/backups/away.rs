@@ -39,7 +39,7 @@ impl Cell {
             return Next::Wait(again);
         }
         if self.has_no_storage(now) {
-            return Next::Stored;
+            return Next::Rest;
         }
         // A proof that nothing could follow would be for nothing. News of a host has it looked at again.
         if self.away(service).is_some() {

@@ -53,9 +53,7 @@ enum Next {
     Wait(Time),
     /// Nothing now, for a reason that ends at no known time.
     Again,
-    /// Nothing while storage is down.
-    Stored,
-    /// Nothing until something else changes.
+    /// Nothing until something else changes: the end of storage's being down has everybody looked at.
     Rest,
 }
 
@@ -78,8 +76,7 @@ impl Cell {
             }
             Next::Again => self.look_each(id, WAIT_STEP, work.now),
             Next::Wait(at) => self.look_at(id, at),
-            // The end of what is lacking has it looked at.
-            Next::Stored | Next::Rest => {}
+            Next::Rest => {}
         }
     }
 
@@ -115,7 +112,7 @@ impl Cell {
             return Next::Do(What::Backup { rate_max: self.setup.policy.backup_rate_max });
         }
         if self.has_no_storage(now) {
-            return Next::Stored;
+            return Next::Rest;
         }
         self.due(service, archive, now)
     }
@@ -362,7 +359,7 @@ impl Cell {
         };
     }
 
-    /// Storage is back: who waited for that has no other timer.
+    /// Storage is back: jobs that waited for that have no timer.
     pub(super) fn wake_stored(&mut self) {
         let (ids, now) = (self.state.services.keys().collect::<Vec<_>>(), self.state.now);
         ids.into_iter().for_each(|id| self.look_each(id, WAIT_STEP, now));
