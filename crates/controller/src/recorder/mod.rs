@@ -79,7 +79,7 @@ struct Segment {
     file: File,
     began: Instant,
     flushed: Instant,
-    /// What the file begins with, while that is being made.
+    /// What the file begins with, while that is being written.
     snapshot: Option<Pending>,
     buffer: Vec<u8>,
     written_bytes: usize,
@@ -196,7 +196,7 @@ impl Recorder {
         };
         segment.push(&Header { at: now, ..self.header.clone() })?;
         segment.flush()?;
-        segment.snapshot = Some(Pending::of(cell, turnstile)?);
+        segment.snapshot = Some(Pending::of(cell, segment.file.try_clone()?, turnstile)?);
         Ok(segment)
     }
 
@@ -241,12 +241,12 @@ impl Segment {
     fn flush(&mut self) -> io::Result<()> {
         self.flushed = Instant::now();
         if let Some(pending) = &self.snapshot {
-            let snapshot = match self.buffer.len() >= BEHIND_MAX_BYTES {
+            let written = match self.buffer.len() >= BEHIND_MAX_BYTES {
                 true => Some(pending.wait()?),
-                false => pending.ready()?,
+                false => pending.written()?,
             };
-            let Some(snapshot) = snapshot else { return Ok(()) };
-            self.begin_with(&snapshot)?;
+            let Some(length) = written else { return Ok(()) };
+            self.begins_with(length);
         }
         self.file.write_all(&self.buffer)?;
         self.written_bytes += self.buffer.len();
@@ -258,20 +258,17 @@ impl Segment {
     /// Writes everything, as no more comes.
     fn finish(&mut self) -> io::Result<()> {
         if let Some(pending) = &self.snapshot {
-            let snapshot = pending.wait()?;
-            self.begin_with(&snapshot)?;
+            let length = pending.wait()?;
+            self.begins_with(length);
         }
         self.flush()
     }
 
-    fn begin_with(&mut self, snapshot: &[u8]) -> io::Result<()> {
-        let mut framed = Vec::with_capacity(snapshot.len() + 16);
-        frame::push(&mut framed, snapshot);
-        self.file.write_all(&framed)?;
-        self.written_bytes += framed.len();
-        self.limit_bytes = SEGMENT_MAX_BYTES.max(snapshot.len().saturating_mul(4));
+    /// A snapshot of so many bytes is in the file.
+    fn begins_with(&mut self, length: usize) {
+        self.written_bytes += length;
+        self.limit_bytes = SEGMENT_MAX_BYTES.max(length.saturating_mul(4));
         self.snapshot = None;
-        Ok(())
     }
 }
 

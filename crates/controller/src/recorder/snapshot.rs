@@ -1,13 +1,16 @@
-//! A cell's whole state, put in words beside its turns: of a large cell that takes longer than anything that it
-//! decides, and its hosts would be heard only afterwards. The state is copied, which is quick; a thread of its own
-//! does the rest.
+//! A cell's whole state, put in words and written beside its turns: of a large cell that takes longer than anything
+//! that it decides, and its hosts would be heard only afterwards. The state is copied, which is quick; a thread of
+//! its own does the rest.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use evenkeel_core::cell::Cell;
+
+use super::frame;
 
 /// Where there are many cells, snapshots are made one after the other, in no more than this part of the time.
 const SHARE: u32 = 20;
@@ -48,37 +51,39 @@ impl Drop for Behind {
     }
 }
 
-/// A snapshot that is being made.
+/// A snapshot that is being written; nothing else is written to its file meanwhile.
 #[derive(Debug)]
-pub(super) struct Pending(Receiver<Vec<u8>>);
+pub(super) struct Pending(Receiver<io::Result<usize>>);
 
 impl Pending {
-    /// Begins one of a cell as it is now.
-    pub fn of(cell: &Cell, turnstile: &Turnstile) -> io::Result<Self> {
+    /// Begins one of a cell as it is now, where its file ends.
+    pub fn of(cell: &Cell, mut file: File, turnstile: &Turnstile) -> io::Result<Self> {
         let (done, pending) = sync_channel(1);
         turnstile.close();
         let (behind, cell) = (Behind(turnstile.clone(), Instant::now()), cell.clone());
         let make = move || {
             let _behind = behind;
+            let mut framed = Vec::new();
+            frame::push(&mut framed, &cell.snapshot());
             // Whoever waited for it may have ended.
-            let _ = done.send(cell.snapshot());
+            let _ = done.send(file.write_all(&framed).map(|()| framed.len()));
         };
         std::thread::Builder::new().name("snapshot".to_owned()).spawn(make)?;
         Ok(Self(pending))
     }
 
-    /// The snapshot, where it is there.
-    pub fn ready(&self) -> io::Result<Option<Vec<u8>>> {
+    /// Its length in bytes, where it is written.
+    pub fn written(&self) -> io::Result<Option<usize>> {
         match self.0.try_recv() {
-            Ok(snapshot) => Ok(Some(snapshot)),
+            Ok(written) => written.map(Some),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(lost()),
         }
     }
 
-    /// The snapshot, as soon as it is there.
-    pub fn wait(&self) -> io::Result<Vec<u8>> {
-        self.0.recv().map_err(|_| lost())
+    /// Its length in bytes, as soon as it is written.
+    pub fn wait(&self) -> io::Result<usize> {
+        self.0.recv().unwrap_or_else(|_| Err(lost()))
     }
 }
 
