@@ -11,7 +11,7 @@ help:
 	@echo "make up     a fleet in the foreground (DATA=dir)"
 	@echo "make test   everything CI runs"
 	@echo "make sim    the simulator's swarm, more seeds than CI runs (SEEDS=n)"
-	@echo "make bench  figures of this machine, as JSON"
+	@echo "make bench  figures of this machine, most as JSON; about an hour"
 
 demo: target/release/evenkeel
 	target/release/evenkeel demo
@@ -46,8 +46,11 @@ sim:
 	$(CARGO) run --release --locked --bin evenkeel -- sim swarm --seeds $(SEEDS)
 
 bench: target/release/evenkeel
-	target/release/evenkeel bench engine --services 1000000 --json
-	EVENKEEL=target/release/evenkeel bench/transitions.py
+	bench/outside.py target/release/evenkeel bench engine --services 1000000 --hosts 20000 --for 30s --json
+	bench/outside.py target/release/evenkeel bench engine --services 1000000 --only transitions --for 10m --json
+	EVENKEEL=target/release/evenkeel bench/transitions.py --services 1000000 --seconds 60
+	bench/outside.py target/release/evenkeel sim run s3-outage-2017 --services 1000000 --seed 7 \
+		--report target/s3-outage-2017.html
 	$(CARGO) run --release --locked --package evenkeel-store --example commit_bench
 	target/release/evenkeel bench fleet --services 100
 	target/release/evenkeel bench ha

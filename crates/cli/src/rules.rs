@@ -103,10 +103,13 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
 /// Reads a policy: TOML by the file's ending, else JSON.
 pub fn read_policy(file: &Path) -> Result<Policy, Failure> {
     let bad = |why: String| about(file, &format!("it is no policy: {why}"));
-    let text = fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+    let unread = |error: std::io::Error| about(file, &format!("it cannot be read: {error}"));
+    let text = fs::read_to_string(file).map_err(unread)?;
     let is_toml = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"));
     let read = if is_toml { policy_of_toml(&text) } else { policy_of_json(&text) };
-    read.map_err(bad)
+    let policy = read.map_err(bad)?;
+    policy.check().map_err(bad)?;
+    Ok(policy)
 }
 
 fn policy_of_json(text: &str) -> Result<Policy, String> {

@@ -149,6 +149,37 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Whether it can be decided by: what would never end, never begin or has no room is refused by name.
+    ///
+    /// # Errors
+    /// What is wrong, with the key that it is about.
+    pub fn check(&self) -> Result<(), String> {
+        let spans = [
+            ("beat", self.beat),
+            ("down_after", self.down_after),
+            ("down_after_fast", self.down_after_fast),
+            ("ask_every", self.ask_every),
+            ("ask_every_fast", self.ask_every_fast),
+            ("witness_patience", self.witness_patience),
+        ];
+        if let Some((key, _)) = spans.into_iter().find(|(_, span)| *span == Span(0)) {
+            return Err(format!("`{key}` is 0, and must be some milliseconds"));
+        }
+        let counts = [
+            ("missed_beats_max", self.missed_beats_max == 0),
+            ("host_members_max", self.host_members_max == 0),
+            ("host_starts_max", self.host_starts_max == Some(0)),
+        ];
+        if let Some((key, _)) = counts.into_iter().find(|(_, is_none)| *is_none) {
+            return Err(format!("`{key}` is 0, and must be 1 or more"));
+        }
+        if self.port_first > self.port_last {
+            let (first, last) = (self.port_first, self.port_last);
+            return Err(format!("`port_first` is {first}, past `port_last`, which is {last}"));
+        }
+        Ok(())
+    }
+
     /// A beat later than this makes its host suspect: one interval and a half.
     #[must_use]
     pub const fn late_after(&self) -> Span {
@@ -159,5 +190,35 @@ impl Policy {
     #[must_use]
     pub const fn silent_after(&self) -> Span {
         self.beat.times(self.missed_beats_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_never_end_or_begin_is_refused_by_its_key() {
+        assert_eq!(Policy::default().check(), Ok(()));
+        let why = |change: fn(&mut Policy)| {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            policy.check().expect_err("it is refused")
+        };
+        let refused = [
+            ("beat", why(|p| p.beat = Span(0))),
+            ("down_after", why(|p| p.down_after = Span(0))),
+            ("down_after_fast", why(|p| p.down_after_fast = Span(0))),
+            ("ask_every", why(|p| p.ask_every = Span(0))),
+            ("ask_every_fast", why(|p| p.ask_every_fast = Span(0))),
+            ("witness_patience", why(|p| p.witness_patience = Span(0))),
+            ("missed_beats_max", why(|p| p.missed_beats_max = 0)),
+            ("host_members_max", why(|p| p.host_members_max = 0)),
+            ("host_starts_max", why(|p| p.host_starts_max = Some(0))),
+            ("port_first", why(|p| (p.port_first, p.port_last) = (9_000, 8_000))),
+        ];
+        for (key, why) in refused {
+            assert!(why.starts_with(&format!("`{key}` is ")), "{key}: {why}");
+        }
     }
 }

@@ -86,8 +86,8 @@ pub struct Counts {
     pub transitions: u64,
     /// Looks at what must never be otherwise.
     pub invariants: BTreeMap<Invariant, Checked>,
-    /// For how long clients of services could not write, all added up. What one round of writes takes is not
-    /// counted.
+    /// For how long clients of services could not write, all added up, those that still cannot until the end.
+    /// What one round of writes takes is not counted.
     pub unavailable: Span,
     /// Edges of machines that were taken.
     pub edges: Edges,

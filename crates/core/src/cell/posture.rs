@@ -51,6 +51,10 @@ pub enum Posture {
 }
 
 impl Posture {
+    /// Every name that one has.
+    pub const NAMES: [&str; 6] =
+        [NORMAL, OBSERVER_SUSPECT, RECOVERING, SUCCEEDED, STORAGE_DOWN, PAGER_DOWN];
+
     /// Its name, as guards and remedies have it.
     #[must_use]
     pub const fn name(&self) -> &'static str {

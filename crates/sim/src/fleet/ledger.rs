@@ -85,6 +85,14 @@ impl Seat {
         }
     }
 
+    /// At the end: outages that last on are counted until now.
+    pub fn count_outages(&mut self) {
+        let now = self.now;
+        for since in self.services.iter().flatten().filter_map(|service| service.down) {
+            self.tally.lasts_on(now.since(since));
+        }
+    }
+
     /// Counts what clients wrote until now.
     pub fn count(&mut self, id: ServiceId) {
         let now = self.now;

@@ -14,6 +14,7 @@
 //! claims, incidents and their chains, the agents' reconciler, their herd, their disk guard and their pace.
 
 mod agents;
+mod bounds;
 mod calls;
 mod clocks;
 mod events;

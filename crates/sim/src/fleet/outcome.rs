@@ -61,6 +61,10 @@ pub struct Outcome {
     pub report: Report,
     /// One line.
     pub title: String,
+    /// What it shows, for people.
+    pub story: String,
+    /// Where its figures are from.
+    pub sources: Vec<String>,
     /// Cells.
     pub cells: u32,
     /// Hosts.
@@ -77,7 +81,7 @@ pub struct Outcome {
     pub decisions: Vec<(String, u64)>,
     /// When everything was well and stayed so, since the beginning; none: not at the end.
     pub healthy_at_ms: Option<u64>,
-    /// Longest outage of one service, in milliseconds.
+    /// Longest outage of one service, in milliseconds; one that lasts on when the run ends until then.
     pub worst_outage_ms: u64,
     /// The most that was ever asked of storage in a second, in hundredths of what it bears.
     pub storage_worst_percent: u64,
@@ -121,6 +125,8 @@ struct Sums {
     tally: Tally,
     traces: Vec<u64>,
     states: BTreeMap<State, usize>,
+    /// Services whose controller is away.
+    unknown: u64,
     incidents: u64,
     times: u64,
     minutes: u64,
@@ -151,7 +157,10 @@ impl Fleet<'_> {
             }
             sums.traces.push(own.trace);
             sums.hosts += seat.hosts.len() as u64;
-            let Some(cell) = &seat.cell else { return };
+            let Some(cell) = &seat.cell else {
+                sums.unknown += seat.services.iter().flatten().count() as u64;
+                return;
+            };
             for (state, count) in cell.fleet(now).services {
                 *sums.states.entry(state).or_default() += count;
             }
@@ -167,6 +176,7 @@ impl Fleet<'_> {
         self.crew.each(|seat| {
             seat.hold_to_records();
             seat.hold_to_goals();
+            seat.count_outages();
         });
         let mut sums = self.sums();
         self.hold_to_people(&mut sums.tally);
@@ -181,7 +191,7 @@ impl Fleet<'_> {
         let mut decisions: Vec<(String, u64)> = sums.tally.decisions.clone().into_iter().collect();
         decisions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         decisions.truncate(DECISIONS);
-        let services = sums.states.values().sum::<usize>() as u64;
+        let services = sums.states.values().sum::<usize>() as u64 + sums.unknown;
         let mut outcome = Outcome {
             report: Report {
                 scenario: self.script.name.clone(),
@@ -203,6 +213,8 @@ impl Fleet<'_> {
                 report_digest: Digest([0; 32]),
             },
             title: self.script.title.clone(),
+            story: self.script.story.trim().to_owned(),
+            sources: self.script.sources.clone(),
             cells: u32::try_from(sums.traces.len()).unwrap_or(u32::MAX),
             hosts: sums.hosts,
             broken: sums.tally.broken.clone(),
@@ -262,10 +274,15 @@ impl Fleet<'_> {
         });
         let others: usize =
             sums.states.iter().filter(|(s, _)| **s != State::Available).map(|(_, n)| n).sum();
-        all.push(Assertion {
-            text: format!("in the end every service is available ({others} are not)"),
-            held: others == 0,
-        });
+        let (unknown, down) = (sums.unknown, sums.tally.down);
+        let mut text = format!("in the end every service is available ({others} are not");
+        if unknown > 0 {
+            text += &format!(", of {unknown} nobody knows: their controllers are away");
+        }
+        if down > 0 {
+            text += &format!(", clients of {down} cannot write");
+        }
+        all.push(Assertion { text: text + ")", held: (others, unknown, down) == (0, 0, 0) });
         all
     }
 

@@ -33,15 +33,16 @@ pub fn html(
     naive: Option<&Outcome>,
 ) -> String {
     let mut page = String::new();
-    let title = escape(&outcome.title);
+    let [title, story] = [&outcome.title, &outcome.story].map(|text| escape(text));
     let _ = write!(
         page,
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\n<style>{STYLE}</style>\n\
-         <h1>{title}</h1>\n<p class=\"sum\">{}</p>\n",
+         <h1>{title}</h1>\n<p>{story}</p>\n<p class=\"sum\">{}</p>\n",
         escape(&summary(outcome, wall_seconds, rss_bytes))
     );
     verdict(&mut page, outcome);
     account(&mut page, outcome);
+    sources(&mut page, outcome);
     for plot in plots(outcome) {
         page.push_str(&draw(&plot));
     }
@@ -94,6 +95,12 @@ fn verdict(page: &mut String, outcome: &Outcome) {
         let _ = writeln!(page, "<tr><td class=\"{class}\">{word}</td><td>{text}</td></tr>");
     }
     page.push_str("</table>\n");
+}
+
+fn sources(page: &mut String, outcome: &Outcome) {
+    for source in &outcome.sources {
+        let _ = writeln!(page, "<p class=\"foot\">{}</p>", escape(source));
+    }
 }
 
 fn account(page: &mut String, outcome: &Outcome) {

@@ -12,15 +12,6 @@ use serde::Deserialize;
 use crate::scenario::{Error, Lasting};
 use crate::world::Answers;
 
-/// Most services of a scenario.
-const SERVICES_MAX: u32 = 4_000_000;
-/// Most services of a cell: each takes two ports or three of one range.
-const PER_CELL_MAX: u32 = 10_000;
-/// Most regions.
-const REGIONS_MAX: u8 = 8;
-/// Most that is written in one file.
-const FAULTS_MAX: usize = 500;
-
 /// A script.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,12 +124,31 @@ const fn ack_within() -> Lasting {
 
 /// Something happens.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "toml::Table")]
 pub struct Happening {
     /// When, from the beginning.
     pub at: Lasting,
     /// What.
-    #[serde(flatten)]
     pub what: What,
+}
+
+impl TryFrom<toml::Table> for Happening {
+    type Error = String;
+
+    /// A line has its time and one thing that happens then: another key beside it would be a fault that never comes.
+    fn try_from(mut line: toml::Table) -> Result<Self, String> {
+        let at = line.remove("at").ok_or("a line of the timeline says when: at = \"10 min\"")?;
+        let at = at.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
+        if line.len() != 1 {
+            let names: Vec<&str> = line.keys().map(String::as_str).collect();
+            let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+            return Err(format!(
+                "a line of the timeline has one thing that happens beside its time, not {found}"
+            ));
+        }
+        let what = What::deserialize(line).map_err(|error| error.message().to_owned())?;
+        Ok(Self { at, what })
+    }
 }
 
 /// What happens.
@@ -264,7 +274,7 @@ pub enum Expect {
     OverloadMaxS(u64),
     /// So many cells at least were in this posture at some time, in hundredths.
     Posture {
-        /// Which: `storage_down`, `observer_suspect`, `pager_down`.
+        /// Which.
         is: String,
         /// Of a hundred cells.
         percent: u64,
@@ -330,108 +340,13 @@ impl Script {
     /// # Errors
     /// [`Error`] says what is wrong, and where.
     pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
-        let mut script: Self = toml::from_str(text)
-            .map_err(|error| Error::Form { name: name.to_owned(), source: Box::new(error) })?;
+        let mut script: Self = toml::from_str(text).map_err(|error| Error::Form {
+            name: name.to_owned(),
+            like: "zone-loss",
+            source: Box::new(error),
+        })?;
         script.name = name.to_owned();
         script.check()?;
         Ok(script)
-    }
-
-    /// Whether a fleet of so many services can be run.
-    ///
-    /// # Errors
-    /// [`Error::Bounds`].
-    pub fn check(&self) -> Result<(), Error> {
-        let bounds = |what: String| Err(Error::Bounds { name: self.name.clone(), what });
-        let shape = &self.fleet;
-        if !(1..=SERVICES_MAX).contains(&shape.services) {
-            return bounds(format!("services: 1 to {SERVICES_MAX}, not {}", shape.services));
-        }
-        if !(1..=PER_CELL_MAX).contains(&shape.per_cell) {
-            return bounds(format!("per_cell: 1 to {PER_CELL_MAX}, not {}", shape.per_cell));
-        }
-        if shape.per_host == 0 || shape.per_host > self.policy.host_members_max {
-            let most = self.policy.host_members_max;
-            return bounds(format!("per_host: 1 to {most}, not {}", shape.per_host));
-        }
-        let zones = super::ZONES.len();
-        if shape.zones == 0 || usize::from(shape.zones) > zones {
-            return bounds(format!("zones: 1 to {zones}, not {}", shape.zones));
-        }
-        if !(1..=REGIONS_MAX).contains(&shape.regions) {
-            return bounds(format!("regions: 1 to {REGIONS_MAX}, not {}", shape.regions));
-        }
-        if shape.canary_percent > 100 {
-            return bounds(format!("canary_percent: 0 to 100, not {}", shape.canary_percent));
-        }
-        if let Some(other) = shape.by_address.iter().find(|name| !shape.channels.contains(name)) {
-            return bounds(format!("by_address: there is no channel {other}"));
-        }
-        let kind = evenkeel_kinds::KINDS[0];
-        if let Some(plan) = shape.plans.keys().find(|plan| kind.plan(plan).is_none()) {
-            return bounds(format!("plans: there is no plan {plan}"));
-        }
-        if shape.plans.values().map(|share| u32::from(*share)).sum::<u32>() > 100 {
-            return bounds("plans: more than a hundred of a hundred".to_owned());
-        }
-        self.check_timeline().or_else(bounds)?;
-        if self.timeline.len() > FAULTS_MAX {
-            return bounds(format!("timeline: at most {FAULTS_MAX} lines"));
-        }
-        Ok(())
-    }
-
-    /// Whether what happens names channels and zones that there are.
-    fn check_timeline(&self) -> Result<(), String> {
-        let zones = &super::ZONES[..usize::from(self.fleet.zones)];
-        let some = |share: &Share| {
-            if share.percent > 100 {
-                return Err(format!("timeline: percent is 0 to 100, not {}", share.percent));
-            }
-            let (racks, regions) = (self.fleet.racks, self.fleet.regions);
-            if let Some(region) = share.region.filter(|region| !(1..=regions).contains(region)) {
-                return Err(format!("timeline: there is no region {region}; there are {regions}"));
-            }
-            let is = |rack: &str, zone: &str| {
-                let number = rack.strip_prefix(zone).and_then(|n| n.parse::<u8>().ok());
-                number.is_some_and(|number| (1..=racks).contains(&number))
-            };
-            if let Some(rack) = &share.rack
-                && !zones.iter().any(|zone| is(rack, zone))
-            {
-                return Err(format!(
-                    "timeline: there is no rack {rack}; each zone has {racks} (a1, a2 ...)"
-                ));
-            }
-            match &share.zone {
-                Some(zone) if !zones.contains(&zone.as_str()) => Err(format!(
-                    "timeline: there is no zone {zone}; there are: {}",
-                    zones.join(", ")
-                )),
-                _ => Ok(()),
-            }
-        };
-        self.timeline.iter().try_for_each(|line| match &line.what {
-            What::Channel { name, .. } => {
-                let known = self.fleet.channels.iter().any(|channel| channel.as_str() == name);
-                known.then_some(()).ok_or_else(|| format!("timeline: there is no channel {name}"))
-            }
-            What::PowerOff(share)
-            | What::KillServers(share)
-            | What::CutOff(share)
-            | What::Lossy(share)
-            | What::BadImage(share)
-            | What::StuckArchive(share)
-            | What::RestartAgents(share)
-            | What::CutStreams(share) => some(share),
-            What::ClockJump { percent, .. } if *percent > 100 => {
-                Err(format!("timeline: percent is 0 to 100, not {percent}"))
-            }
-            What::Storage(_)
-            | What::Dns(_)
-            | What::ControlStore(_)
-            | What::ClockJump { .. }
-            | What::KillControllers { .. } => Ok(()),
-        })
     }
 }

@@ -44,6 +44,8 @@ const TICK_LONG: Span = Span::millis(200);
 const REDIAL: Span = Span::millis(500);
 /// What supervises the controller starts it again after this.
 const RESTART: Span = Span::secs(2);
+/// The posture of a cell whose controller is away.
+pub(super) const NO_CONTROLLER: &str = "no_controller";
 /// The one gateway of a cell.
 pub(super) const GATEWAY: Link = Link(0);
 
@@ -160,7 +162,7 @@ impl Seat {
         let now = self.now;
         self.waiting = self.hosts.iter().map(|host| host.disk.waits(now)).sum();
         let posture = self.cell.as_ref().map(|cell| cell.posture(now).name());
-        self.posture = posture.unwrap_or("no_controller");
+        self.posture = posture.unwrap_or(NO_CONTROLLER);
     }
 
     pub fn policy(&self) -> &Policy {

@@ -55,6 +55,12 @@ impl Tally {
         *self.rose.entry(bin(now)).or_default() += 1;
     }
 
+    /// One that lasts on: it counts for as long as it was looked at, and its clients are still down.
+    pub fn lasts_on(&mut self, lasted: Span) {
+        self.counts.unavailable.0 += lasted.0;
+        self.worst = self.worst.max(lasted);
+    }
+
     pub fn fell(&mut self) {
         self.down += 1;
     }

@@ -26,10 +26,12 @@ const SPAN_MAX: Span = Span::mins(24 * 60);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is no scenario.
-    #[error("{name} is no scenario; `evenkeel sim run create --script` prints one that is")]
+    #[error("{name} is no scenario; `evenkeel sim run {like} --script` prints one that is")]
     Form {
         /// Its name.
         name: String,
+        /// One of its sort that is bundled.
+        like: &'static str,
         /// What is wrong and where.
         #[source]
         source: Box<toml::de::Error>,
@@ -392,8 +394,11 @@ impl Script {
     /// # Errors
     /// [`Error`] says what is wrong, and where.
     pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
-        let mut script: Self = toml::from_str(text)
-            .map_err(|error| Error::Form { name: name.to_owned(), source: Box::new(error) })?;
+        let mut script: Self = toml::from_str(text).map_err(|error| Error::Form {
+            name: name.to_owned(),
+            like: "create",
+            source: Box::new(error),
+        })?;
         let bounds = |what: String| Err(Error::Bounds { name: name.to_owned(), what });
         if script.hosts == 0 || script.hosts > HOSTS_MAX {
             return bounds(format!("hosts = {}; write 1 to {HOSTS_MAX}", script.hosts));
@@ -407,6 +412,9 @@ impl Script {
         }
         if script.steps.is_empty() || script.steps.len() > STEPS_MAX {
             return bounds(format!("{} steps; write 1 to {STEPS_MAX}", script.steps.len()));
+        }
+        if let Err(why) = script.policy.check() {
+            return bounds(format!("policy: {why}"));
         }
         name.clone_into(&mut script.name);
         Ok(script)

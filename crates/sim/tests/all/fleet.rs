@@ -72,7 +72,15 @@ fn storage_away(naive: bool) -> Outcome {
 fn a_page_has_everything_and_fetches_nothing() {
     let outcome = play("zone-loss", 300, 0);
     let page = html(&outcome, 1.0, 1 << 20, &[(100, 0.5)], None);
-    for part in ["Everything held", "<svg", "lose their power", "one writer at a time"] {
+    for part in [
+        "Everything held",
+        "<svg",
+        "lose their power",
+        "one writer at a time",
+        "as in many public",
+        "up to 7 h for a fifth",
+        "https://aws.amazon.com/message/67457/",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("Where nobody holds back"));
@@ -103,6 +111,90 @@ fn what_cannot_be_run_is_refused_by_name() {
     let pager = "power_off = { zone = \"a\", lasts = \"20 min\", and_up_to = \"10 min\" }";
     let other = "channel = { name = \"fax\", is = \"hangs\" }";
     assert!(error(pager, other).contains("there is no channel fax"));
+}
+
+/// Why a small script with one thing otherwise is not run, with all causes.
+fn refused(from: &str, to: &str) -> String {
+    assert!(SMALL.contains(from), "{from}");
+    let error = Script::parse("mine", &SMALL.replace(from, to)).expect_err(to);
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    format!("{error}: {}", cause.unwrap_or_default())
+}
+
+#[test]
+fn what_would_say_nothing_is_refused_by_name() {
+    let down = "{ at = '40 s', storage = 'down' }";
+    for (from, to, why) in [
+        (down, "{ at = '40 s', strorage = 'down' }", "unknown variant `strorage`, expected one of"),
+        (down, "{ at = '40 s', storage = 'down', dns = 'down' }", "not dns, storage"),
+        (down, "{ at = '40 s', storage = 'down', zone = 'a' }", "not storage, zone"),
+        (down, "{ at = '40 s' }", "not nothing"),
+        (down, "{ storage = 'down' }", "says when"),
+        (down, "{ at = '5', storage = 'down' }", "5"),
+        (down, "{ at = '4 min', storage = 'down' }", "at 4 min it is over: it lasts 4 min"),
+        (down, "{ at = '1 s', bad_image = { lasts = '1 s' } }", "canary_percent is 0"),
+        (down, "{ at = '1 s', clock_jump = { by_s = 0 } }", "by_s"),
+        (down, "{ at = '1 s', clock_jump = { by_s = -9223372036854775808 } }", "by_s"),
+        ("zone = 'a'", "percent = 0", "percent: 1 to 100, not 0"),
+        ("lasts = '30 s', and_up_to = '10 s'", "lasts = '0 s'", "it says how long"),
+        ("lasts = '4 min'", "lasts = '0 s'", "lasts: a second at least"),
+        ("['pager']", "['pager', 'pager']", "pager is there twice"),
+        ("services = 60", "services = 60\ndisk_gib = 0", "disk_gib: 1 to"),
+        ("services = 60", "services = 60\nstorage_per_thousand = 0", "storage_per_thousand: 1"),
+        ("services = 60", "services = 60\nused_percent = [90, 20]", "used_percent"),
+        ("services = 60", "services = 60\nused_percent = [90, 200]", "0 to 99, not 200"),
+        ("[policy]", "[policy]\nbeat = 0", "`beat` is 0"),
+        (
+            "title = 'a'",
+            "title = 'a'\nassertions = [{ posture = { is = 'storm', percent = 1 } }]",
+            "no posture storm; there are: normal, observer_suspect",
+        ),
+        (
+            "title = 'a'",
+            "title = 'a'\nassertions = [{ posture = { is = 'normal', percent = 0 } }]",
+            "percent of a posture: 1 to 100",
+        ),
+    ] {
+        let error = refused(from, to);
+        assert!(error.contains(why), "{to}: {error}");
+    }
+    assert!(refused(down, "{}").contains("`evenkeel sim run zone-loss --script`"));
+}
+
+/// A zone that is still dark when the run ends.
+#[test]
+fn an_outage_that_lasts_on_is_counted_until_the_end() {
+    let dark = SMALL
+        .replace("lasts = '30 s', and_up_to = '10 s'", "lasts = '300 min'")
+        .replace("title = 'a'", "title = 'a'\nassertions = [{ outage_max = '3 min' }]");
+    let script = Script::parse("dark", &dark).expect("a good script");
+    let outcome = run(&script, &How::default(), &mut |_| {});
+    let down = outcome.points.last().map_or(0, |point| point.down);
+    assert!(down > 0, "nobody is down");
+    // From T + 10 s on; what is looked at rarely is looked at to some seconds.
+    assert!((225_000..=230_000).contains(&outcome.worst_outage_ms), "{}", outcome.worst_outage_ms);
+    assert!(
+        outcome.report.unavailable_service_seconds
+            > 225.0 * f64::from(u32::try_from(down).unwrap())
+    );
+    let not_so: Vec<&str> =
+        outcome.report.assertions.iter().filter(|a| !a.held).map(|a| a.text.as_str()).collect();
+    assert_eq!(not_so.len(), 2, "{not_so:?}");
+    assert!(not_so[0].starts_with("no service is out for longer than"), "{not_so:?}");
+    assert!(not_so[1].contains(&format!("clients of {down} cannot write")), "{not_so:?}");
+}
+
+#[test]
+fn services_whose_controller_is_away_were_made_all_the_same() {
+    let away = SMALL.replace("storage = 'down'", "control_store = 'down'");
+    let script = Script::parse("away", &away).expect("a good script");
+    let outcome = run(&script, &How::default(), &mut |_| {});
+    let of = |part: &str| {
+        let all = &outcome.report.assertions;
+        all.iter().find(|assertion| assertion.text.contains(part)).expect(part)
+    };
+    assert!(of("all 60 services were made (60)").held);
+    assert!(!of("in the end every service is available (0 are not, of 60 nobody knows").held);
 }
 
 /// Two cells, with hosts that lose their power, and storage that gives no answer.

@@ -49,6 +49,13 @@ fn every_file_is_bundled_and_every_page_has_its_scenario() {
     assert_eq!(pages, bundled);
 }
 
+#[test]
+fn who_would_have_been_told_is_counted_without_channels_too() {
+    let run = scenario::bundled("lost-host").expect("it is bundled").run().expect("a good script");
+    assert!(run.transcript.contains("pages: 1,"), "{}", run.transcript);
+    assert_eq!(run.report.pages, 1);
+}
+
 fn run(steps: &str, end: &str) -> Result<(), String> {
     let text = format!(
         "title = 'a'\nstory = 'b'\nhosts = 3\nsteps = [{{ create = 'orders' }}, \

@@ -49,6 +49,9 @@ pub fn run(script: &Script, asked: &Asked<'_>, context: &Context) -> Result<(), 
     let (wall_seconds, rss_bytes) = (wall.as_secs_f64(), peak_bytes());
     let held = outcome.held();
     if let Some(file) = asked.report {
+        print::note(
+            "for the page: it is run again with fewer services, and where nobody holds back",
+        );
         let others = smaller(script, &asked.how, &outcome);
         let naive = naive(script, &asked.how, &outcome);
         let page = fleet::html(&outcome, wall_seconds, rss_bytes, &others, naive.as_ref());
@@ -157,5 +160,9 @@ fn tell(script: &Script, outcome: &Outcome, wall_seconds: f64, rss_bytes: u64) {
             table.push(vec![beside.what.clone(), beside.public.clone(), beside.here.clone()]);
         }
         print::table(&table);
+    }
+    for (n, source) in outcome.sources.iter().enumerate() {
+        let gap = if n == 0 { "\n" } else { "" };
+        print::line(&format!("{gap}Source: {source}"));
     }
 }

@@ -100,10 +100,10 @@ struct Swarm {
     #[arg(long, value_name = "FILE|TEXT", conflicts_with_all = ["seed", "seeds", "from", "lasts"])]
     plan: Option<String>,
     /// How many seeds [default: 100, or as many as there is time for].
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// The first of them.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 62))]
     from: u64,
     /// No seed is begun after this.
     #[arg(long = "for", value_name = "TIME", value_parser = lasting::parse)]
@@ -157,6 +157,10 @@ impl Tally {
 
 impl Swarm {
     fn run(&self, context: &Context) -> Result<(), Failure> {
+        if self.plan.is_none() {
+            // Sooner than after the hours that a failure may take.
+            writable(&self.save, std::fs::create_dir_all(&self.save), "plans of failures")?;
+        }
         let mut tally = Tally::default();
         let result = match self.plan()? {
             Some(plan) => evenkeel_sim::rerun(&plan).map(|summary| tally.count(&summary)),
@@ -190,7 +194,8 @@ impl Swarm {
             (None, None, None) => (self.from, SEEDS),
         };
         for seed in from..from.saturating_add(count) {
-            if self.lasts.is_some_and(|lasts| began.elapsed() >= lasts) {
+            // One is run however little time there is.
+            if seed > from && self.lasts.is_some_and(|lasts| began.elapsed() >= lasts) {
                 break;
             }
             evenkeel_sim::swarm(seed..seed + 1, |summary| tally.count(summary))?;
@@ -224,6 +229,14 @@ impl Swarm {
         };
         Failure::new(Kind::Unwell, format!("{failure}\n{told}"))
     }
+}
+
+/// Refuses a place where nothing can be written, by name.
+fn writable(at: &Path, tried: std::io::Result<()>, what: &str) -> Result<(), Failure> {
+    tried.map_err(|error| {
+        let text = format!("{what} cannot be written to {}: {error}", at.display());
+        Failure::new(Kind::Usage, text)
+    })
 }
 
 fn outages(trials: u64, context: &Context) -> Result<(), Failure> {
@@ -383,6 +396,10 @@ impl Run {
             script.fleet.services = services;
         }
         script.check().map_err(|error| unreadable(&error))?;
+        if let Some(file) = &self.report {
+            let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+            writable(file, opened.map(drop), "the page")?;
+        }
         let how = at_scale::How {
             seed: self.seed,
             services: self.services,
