@@ -58,7 +58,7 @@ pub(super) struct Storage {
     pub worst_percent: u64,
     /// The same since somebody looked.
     recent_percent: u64,
-    /// Seconds in which more than [`OVERLOAD_PERCENT`] was asked of it.
+    /// Seconds in which [`OVERLOAD_PERCENT`] was asked of it, or more.
     pub overloaded_s: u64,
     pub naive: bool,
     /// How long it was away, all in all, and since when it is.
@@ -124,7 +124,7 @@ impl Storage {
             true => 1000,
             // It does capacity's share of its capacity: the rest is work on what nobody waits for any more.
             false => {
-                self.overloaded_s += seconds * u64::from(percent > OVERLOAD_PERCENT);
+                self.overloaded_s += seconds * u64::from(percent >= OVERLOAD_PERCENT);
                 let share = capacity * 1000 / asked;
                 share * share / 1000
             }
