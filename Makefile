@@ -11,7 +11,7 @@ help:
 	@echo "make up     a fleet in the foreground (DATA=dir)"
 	@echo "make test   everything CI runs"
 	@echo "make sim    the simulator's swarm, more seeds than CI runs (SEEDS=n)"
-	@echo "make bench  figures of this machine, most as JSON; about an hour"
+	@echo "make bench  figures of this machine, most as JSON"
 
 demo: target/release/evenkeel
 	target/release/evenkeel demo

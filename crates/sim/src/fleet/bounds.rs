@@ -27,19 +27,17 @@ impl Script {
     /// # Errors
     /// [`Error::Bounds`].
     pub fn check(&self) -> Result<(), Error> {
-        let bounds = |what: String| Err(Error::Bounds { name: self.name.clone(), what });
-        let most = self.policy.host_members_max;
-        let sound = self.policy.check().map_err(|why| format!("policy: {why}"));
-        let timeline = || self.timeline.iter().try_for_each(|line| self.check_line(line));
-        sound
-            .and_then(|()| self.fleet.check(most))
-            .and_then(|()| timeline().map_err(|why| format!("timeline: {why}")))
-            .and_then(|()| {
-                let lines = self.timeline.len();
-                within("timeline: lines", lines, 0, FAULTS_MAX)
-            })
-            .and_then(|()| self.assertions.iter().try_for_each(check_expect))
-            .or_else(bounds)
+        self.sound().map_err(|what| Error::Bounds { name: self.name.clone(), what })
+    }
+
+    fn sound(&self) -> Result<(), String> {
+        self.policy.check().map_err(|why| format!("policy: {why}"))?;
+        self.fleet.check(self.policy.host_members_max)?;
+        within("timeline: lines", self.timeline.len(), 0, FAULTS_MAX)?;
+        for line in &self.timeline {
+            self.check_line(line).map_err(|why| format!("timeline: {why}"))?;
+        }
+        self.assertions.iter().try_for_each(check_expect)
     }
 
     /// Whether what happens is in time, lasts, and names what there is.
@@ -65,14 +63,14 @@ impl Script {
                 Err("bad_image is for nobody: the fleet's canary_percent is 0".to_owned())
             }
             What::KillServers(share) | What::CutStreams(share) => self.fleet.check_share(share),
-            What::ClockJump { percent, by_s } => within("percent", *percent, 1, 100).and(within(
-                "by_s, either way",
-                by_s.unsigned_abs(),
-                1,
-                JUMP_MAX_S,
-            )),
-            What::Storage(_) | What::Dns(_) | What::ControlStore(_) => Ok(()),
-            What::KillControllers { .. } => Ok(()),
+            What::ClockJump { percent, by_s } => {
+                within("percent", *percent, 1, 100)?;
+                within("by_s, either way", by_s.unsigned_abs(), 1, JUMP_MAX_S)
+            }
+            What::Storage(_)
+            | What::Dns(_)
+            | What::ControlStore(_)
+            | What::KillControllers { .. } => Ok(()),
         }
     }
 }
@@ -143,11 +141,11 @@ fn check_expect(expect: &Expect) -> Result<(), String> {
     match expect {
         Expect::Posture { is, percent } => {
             within("assertions: percent of a posture", *percent, 1, 100)?;
-            let mut names = Posture::NAMES.into_iter().chain([NO_CONTROLLER]);
-            if names.clone().any(|name| name == is) {
+            let names = [Posture::NAMES.as_slice(), &[NO_CONTROLLER]].concat();
+            if names.contains(&is.as_str()) {
                 return Ok(());
             }
-            let names = names.by_ref().collect::<Vec<_>>().join(", ");
+            let names = names.join(", ");
             Err(format!("assertions: there is no posture {is}; there are: {names}"))
         }
         _ => Ok(()),
