@@ -13,6 +13,7 @@ mod budgets;
 pub mod edges;
 pub mod fleet;
 pub mod incidents;
+mod kinds;
 mod model;
 mod mutation;
 pub mod obedient;

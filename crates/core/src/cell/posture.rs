@@ -155,7 +155,7 @@ impl Cell {
                 Posture::ObserverSuspect { why }
             }
             Stance::StorageDown => {
-                let (behind, all) = (state.behind.len(), state.by_name.len());
+                let (behind, all) = (state.behind.len(), state.archiving);
                 let why = format!("the log of {behind} of {all} services waits for its archive");
                 Posture::StorageDown { why }
             }

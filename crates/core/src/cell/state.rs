@@ -27,6 +27,7 @@ use crate::pooler;
 use crate::procedure::Procedure;
 use crate::promise::{self, Copy, Promise};
 use crate::report::{self, Hello};
+use crate::service::Phase;
 use crate::time::Time;
 use crate::toil::Ledger;
 
@@ -98,6 +99,9 @@ pub struct State {
     /// Services whose log does not get to its archive.
     #[serde(default)]
     pub behind: BTreeSet<ServiceId>,
+    /// How many services have an archive, and servers that bring it their log.
+    #[serde(default)]
+    pub archiving: usize,
     /// Procedures, by name.
     #[serde(default)]
     pub procedures: BTreeMap<String, Procedure>,
@@ -178,6 +182,9 @@ pub struct Service {
     /// Its primary takes no clients, by its agent's word: gateways hold new connections.
     #[serde(default)]
     pub holds: bool,
+    /// Whether it is counted among [`State::archiving`].
+    #[serde(default)]
+    pub archiving: bool,
     /// Since when its set lacks standbys, or members are missing, by [`super::redundancy`].
     #[serde(default)]
     pub lacks: Option<Box<Lacks>>,
@@ -349,11 +356,27 @@ impl Service {
     pub fn of(row: rows::Service) -> Self {
         let seen = row.members.iter().map(|_| None).collect();
         let again = Again::default();
-        Self { row, seen, doubt: None, routed: 0, holds: false, lacks: None, decided: 0, again }
+        Self {
+            row,
+            seen,
+            doubt: None,
+            routed: 0,
+            holds: false,
+            archiving: false,
+            lacks: None,
+            decided: 0,
+            again,
+        }
     }
 }
 
 impl Service {
+    /// Whether it has an archive, and servers that bring it their log.
+    fn brings_log(&self) -> bool {
+        let rests = matches!(self.row.phase, Phase::Retired | Phase::Archived | Phase::Terminated);
+        self.row.archive.is_some() && !rests
+    }
+
     /// Whether all it does is serve: nothing is under way with it, nobody was told of it or asked about it,
     /// and nothing is planned. What it needs next, its hosts say.
     pub fn is_quiet(&self) -> bool {
@@ -381,10 +404,31 @@ impl Service {
 }
 
 impl State {
-    /// Whether the log of half of the services, or more, waits for its archive.
+    /// Whether the log of half of the services that bring theirs to an archive, or more, waits.
     pub fn storage_is_down(&self) -> bool {
-        let (behind, all) = (self.behind.len(), self.by_name.len());
-        behind > 0 && behind * 2 >= all
+        let behind = self.behind.len();
+        behind > 0 && behind * 2 >= self.archiving
+    }
+
+    /// Notes whether a service brings its log to an archive: of one at rest the last word is an old one, as nobody
+    /// tries any more.
+    pub fn note_archiving(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let archiving = service.brings_log();
+        if std::mem::replace(&mut service.archiving, archiving) {
+            self.archiving -= 1;
+        }
+        if archiving {
+            self.archiving += 1;
+        } else {
+            self.behind.remove(&id);
+        }
+    }
+
+    /// Whether [`State::archiving`] is what going through all services would find.
+    pub fn knows_who_archives(&self) -> bool {
+        let brings = |service: &&Service| service.brings_log();
+        self.services.values().filter(brings).count() == self.archiving
     }
 
     /// A host is known from now on, and was not heard yet.
@@ -526,6 +570,7 @@ impl State {
             self.by_name.insert(at, id);
         }
         self.services.insert(service);
+        self.note_archiving(id);
     }
 
     /// Gives a service one member more.
@@ -566,6 +611,7 @@ impl State {
             self.by_name.remove(at);
         }
         let mut service = self.services.remove(&id)?;
+        self.archiving -= usize::from(service.archiving);
         self.timers.void(id, &mut service.again);
         self.ports.remove(service.row.endpoint_port);
         self.ports.remove(service.row.pooled_port);

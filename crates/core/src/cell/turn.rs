@@ -132,6 +132,10 @@ impl Cell {
                 break;
             }
         }
+        for key in work.rows.iter().filter(|key| key.table == Table::Service) {
+            let id = u32::try_from(key.id).expect("ids of rows are drawn as 32 bits");
+            self.state.note_archiving(ServiceId(id));
+        }
         if was_down && !self.state.storage_is_down() {
             self.wake_stored();
         }
@@ -205,7 +209,7 @@ impl Cell {
         // Answers last: who reads one may look at once, and finds what was sent under way.
         turn.sends.sort_by_key(|send| matches!(send, Send::Reply { .. } | Send::Close { .. }));
         turn.wake_at = self.state.timers.first();
-        debug_assert!(self.state.knows_the_unsure());
+        debug_assert!(self.state.knows_the_unsure() && self.state.knows_who_archives());
         turn
     }
 

@@ -14,13 +14,8 @@ fn create(world: &mut World, name: &str) {
     world.order(order).expect("accepted");
 }
 
-/// Two services that serve and have no backup yet, and the log of one of them waits.
-fn half_waits() -> World {
-    let mut world = World::new(4);
-    world.order(repository("north")).expect("accepted");
-    create(&mut world, "orders");
-    create(&mut world, "users");
-    world.pass(Span::secs(2));
+/// The log of the first service waits from now on, by its agent's word.
+fn says_it_waits(world: &mut World) {
     let since = Some(Moment::of_millis(world.now.0));
     let home = world.home();
     world.report_all(home, |member| {
@@ -28,6 +23,26 @@ fn half_waits() -> World {
             archive.behind_since = since;
         }
     });
+}
+
+/// Two services that serve and have no backup yet, and the log of one of them waits.
+fn half_waits() -> World {
+    half_waits_beside(0)
+}
+
+/// The same, beside others that have no archive.
+fn half_waits_beside(others: usize) -> World {
+    let mut world = World::new(4);
+    world.order(repository("north")).expect("accepted");
+    create(&mut world, "orders");
+    create(&mut world, "users");
+    for n in 0..others {
+        let (name, kind, plan) = (format!("visits-{n}"), "toy".to_owned(), Some("dev".to_owned()));
+        let order = Order::Create { name, kind, plan, secret: Vec::new(), keys: None };
+        world.order(order).expect("accepted");
+    }
+    world.pass(Span::secs(2));
+    says_it_waits(&mut world);
     world.pass(Span::mins(2));
     let posture = world.cell.posture(world.now).name();
     assert_eq!(posture, "storage_down", "{:#?}", world.journal);
@@ -56,4 +71,21 @@ fn backups_are_made_when_whoever_alone_waited_for_storage_is_gone() {
     world.pass(Span::mins(2));
     assert!(world.said("orders: nothing remains"), "{:#?}", world.journal);
     assert!(world.said("users: backup b"), "{:#?}", world.journal);
+}
+
+#[test]
+fn backups_are_made_when_whoever_alone_waited_for_storage_is_at_rest() {
+    let mut world = half_waits();
+    world.order(Order::Retire { name: "orders".to_owned() }).expect("accepted");
+    world.pass(Span::secs(2));
+    assert!(world.said("phase Retiring -> Retired"), "{:#?}", world.journal);
+    // Nobody tries to store its log any more: what is said of it is no news of storage.
+    says_it_waits(&mut world);
+    world.pass(Span::mins(2));
+    assert!(world.said("users: backup b"), "{:#?}", world.journal);
+}
+
+#[test]
+fn who_has_no_archive_does_not_make_it_look_as_if_storage_were_there() {
+    drop(half_waits_beside(4));
 }

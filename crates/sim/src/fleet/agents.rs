@@ -69,7 +69,7 @@ impl Seat {
             hello: super::seat::hello(host, self.number),
             data_dirs: "/members/{}/data".to_owned(),
             policy: self.setup.policy.clone(),
-            kinds: evenkeel_kinds::KINDS,
+            kinds: crate::kinds::KINDS,
             host_checks: &[],
         }
     }
@@ -152,7 +152,7 @@ impl Seat {
         service.members = goal.identity.members.iter().map(|(member, _)| *member).collect();
         if goal.has_siblings() && service.ledger.is_none() {
             let identity = &goal.identity;
-            let loss = crate::world::loss_of(&identity.kind, &identity.plan);
+            let loss = crate::kinds::loss_of(&identity.kind, &identity.plan);
             service.ledger = Some(Box::new(Ledger::new(now, loss)));
         }
     }

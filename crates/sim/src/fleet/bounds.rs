@@ -8,6 +8,7 @@ use evenkeel_core::time::Span;
 
 use super::script::{Expect, Happening, Script, Shape, Share, What};
 use super::seat::NO_CONTROLLER;
+use crate::kinds;
 use crate::scenario::Error;
 
 /// Most services of a scenario.
@@ -100,8 +101,7 @@ impl Shape {
         if let Some(other) = self.by_address.iter().find(|name| !self.channels.contains(name)) {
             return Err(format!("by_address: there is no channel {other}"));
         }
-        let kind = evenkeel_kinds::KINDS[0];
-        if let Some(plan) = self.plans.keys().find(|plan| kind.plan(plan).is_none()) {
+        if let Some(plan) = self.plans.keys().find(|plan| kinds::plan(plan).is_none()) {
             return Err(format!("plans: there is no plan {plan}"));
         }
         if self.plans.values().map(|share| u32::from(*share)).sum::<u32>() > 100 {

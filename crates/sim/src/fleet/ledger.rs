@@ -1,13 +1,14 @@
 //! What clients of a service have: whether they can write, and how much of what they wrote is acknowledged. A
 //! position that grows by a rate while they can.
 
-use evenkeel_core::goal::Role;
+use evenkeel_core::goal::{Goal, Role};
 use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::kind::Loss;
 use evenkeel_core::time::{Span, Time};
 
 use super::events::Event;
 use super::seat::{Seat, place};
+use crate::kinds::cache::{self, Cache};
 use crate::report::Invariant;
 
 /// Between looks at who streams from whom, while anything about a service changes.
@@ -17,6 +18,11 @@ const STREAM_SLOW: Span = Span::secs(2);
 const STREAM_SOON: Span = Span::secs(10);
 /// Bytes that clients of a service with standbys write in a second.
 const RATE: u64 = 8_192;
+
+/// What of a member's contents is not on its disk yet.
+pub(super) fn unsynced(goal: &Goal) -> u64 {
+    if goal.identity.kind == Cache::NAME { RATE * cache::UNSYNCED.0 / 1000 } else { 0 }
+}
 
 /// A service, as its clients have it.
 pub(super) struct Service {
@@ -173,22 +179,24 @@ impl Seat {
             let upstream = self.upstream(standby);
             let Some(member) = self.member(standby) else { continue };
             let Some(part) = member.server.part.as_deref() else { continue };
-            let copy = part.copy;
+            let (copy, streamed) = (part.copy, part.streaming);
+            let cache = member.stored.applied.goal.identity.kind == Cache::NAME;
             let runs = part.standby && member.server.runs(now);
-            let found = upstream.filter(|_| runs).and_then(|up| {
+            let up = upstream.filter(|_| runs).and_then(|up| {
                 let primary = self.member(up)?.server.part.as_deref()?;
-                (part.end <= primary.end && part.history <= primary.history).then_some((
-                    up,
-                    primary.end,
-                    primary.history,
-                ))
+                Some((up, primary.end, primary.history, part.begins(primary)))
             });
-            let streamed = part.streaming;
+            let found = up.filter(|(.., begins)| *begins && now >= part.whole);
+            if cache && up.is_some_and(|(.., begins)| !begins) {
+                let part = self.member_mut(standby).and_then(|m| m.server.part.as_deref_mut());
+                part.into_iter().for_each(|part| part.copy_all(now));
+                self.tally.copies += 1;
+            }
             for &other in &members {
                 let part = self.member_mut(other).and_then(|m| m.server.part.as_deref_mut());
                 let Some(part) = part else { continue };
                 match found {
-                    Some((up, end, _)) if up == other => drop(part.followers.insert(copy, end)),
+                    Some((up, end, ..)) if up == other => drop(part.followers.insert(copy, end)),
                     _ => drop(part.followers.remove(&copy)),
                 }
             }
@@ -196,7 +204,7 @@ impl Seat {
             {
                 part.streaming = found.is_some();
                 flips |= part.streaming != streamed;
-                if let Some((_, end, history)) = found {
+                if let Some((_, end, history, _)) = found {
                     (part.end, part.history) = (end, history);
                 }
             }
@@ -208,8 +216,11 @@ impl Seat {
             }
         }
         let writer = self.writer(id);
-        if let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut()) {
-            ledger.writer = writer;
+        if let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut())
+            && std::mem::replace(&mut ledger.writer, writer) != writer
+            && let Some(writer) = writer
+        {
+            self.hold_to_promise(writer);
         }
         self.hold_to_one_writer(id, &members);
         members.iter().any(|id| self.member(*id).is_some_and(|member| member.mind.is_some()))
@@ -249,7 +260,7 @@ impl Seat {
         }
     }
 
-    /// Whoever is promoted has everything that was acknowledged, or no less than the plan allows.
+    /// Whoever is promoted, or takes writes from now on, has everything that was acknowledged, or no less than the plan allows.
     pub fn hold_to_promise(&mut self, member: MemberId) {
         let Some(found) = self.member(member) else { return };
         let id = found.stored.applied.goal.identity.service;

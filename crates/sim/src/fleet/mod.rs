@@ -52,6 +52,7 @@ pub use outcome::{Beside, Outcome, Point, Told, clock};
 pub use page::html;
 pub use script::{Figure, Script, Shape};
 
+use crate::kinds;
 use crate::mutation::Mutation;
 use crate::prng::Prng;
 use crate::scenario::{Bundled, files};
@@ -213,7 +214,7 @@ impl<'a> Fleet<'a> {
                 cell: CellId(number + 1),
                 store: StoreId("sim".to_owned()),
                 policy: told,
-                kinds: evenkeel_kinds::KINDS,
+                kinds: crate::kinds::KINDS,
                 remedies: Arc::clone(&remedies),
             };
             let here = services / cells + u32::from(number < services % cells);
@@ -361,12 +362,11 @@ fn points_every(lasts: Span) -> Span {
 /// The hosts of a cell, as many as its members need.
 fn hosts(script: &Script, seed: u64, cell: u32, services: u32) -> Vec<Host> {
     let shape = &script.fleet;
-    let kind = evenkeel_kinds::KINDS[0];
     let more: u32 = shape
         .plans
         .iter()
         .map(|(plan, share)| {
-            let members = kind.plan(plan).map_or(1, |plan| u32::from(plan.members));
+            let members = kinds::plan(plan).map_or(1, |(_, plan)| u32::from(plan.members));
             services * u32::from(*share) / 100 * (members - 1)
         })
         .sum();
@@ -446,13 +446,14 @@ fn create(cell: u32, number: u32, services: u32, plans: &[(String, u8)]) -> Orde
         left = left.saturating_sub(u64::from(*share));
         here
     });
+    let (kind, plan) = kinds::ordered(plan.map(|(plan, _)| plan.as_str()));
     let mut secret = vec![7; 80];
     secret[..4].copy_from_slice(&number.to_be_bytes());
     secret[4..8].copy_from_slice(&cell.to_be_bytes());
     Order::Create {
         name: format!("customer-{}-{number}", cell + 1),
-        kind: evenkeel_kinds::KINDS[0].name().to_owned(),
-        plan: plan.map(|(plan, _)| plan.clone()),
+        kind,
+        plan,
         secret,
         keys: Some(Keys {
             key: Password("00".repeat(32)),

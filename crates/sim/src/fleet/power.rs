@@ -5,6 +5,7 @@ use evenkeel_core::cell::Entry;
 use evenkeel_core::driver::Process;
 use evenkeel_core::id::MemberId;
 
+use super::ledger;
 use super::seat::Seat;
 
 impl Seat {
@@ -49,7 +50,8 @@ impl Seat {
             self.stop_agent(n);
             for id in &ids {
                 if let Some(member) = self.member_mut(*id) {
-                    member.server.die();
+                    let unsynced = ledger::unsynced(&member.stored.applied.goal);
+                    member.server.lose_power(unsynced);
                 }
             }
         }

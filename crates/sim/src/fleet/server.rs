@@ -15,10 +15,16 @@ use evenkeel_core::id::Term;
 use evenkeel_core::promise::{Copy, Position, Set};
 use evenkeel_core::time::{Span, Time};
 
+use crate::kinds::cache::Cache;
+
 /// A clean start answers after this.
 const START: Span = Span::millis(400);
 /// A start over a log that must be replayed.
 const REPLAY: Span = Span::secs(4);
+/// A cache that starts reads its whole file, however it ended.
+const LOAD: Span = Span::secs(3);
+/// A cache's standby that cannot go on has a whole copy after this.
+const COPY: Span = Span::secs(2);
 /// A set that is no longer written is still gone by for so long, by some process of the server.
 const LINGERS: Span = Span::millis(150);
 
@@ -58,6 +64,8 @@ pub(super) struct Part {
     pub history: Term,
     /// Where its log ends, in bytes.
     pub end: u64,
+    /// As a cache's standby: it has a whole copy from then on.
+    pub whole: Time,
     /// Where it was when it began, or was promoted.
     began: u64,
     /// As a primary: who follows, and how much of the log each has.
@@ -90,6 +98,7 @@ impl Part {
             streaming: false,
             history,
             end,
+            whole: Time(0),
             began: end,
             followers: BTreeMap::new(),
             sets: Vec::new(),
@@ -111,6 +120,17 @@ impl Part {
             if a.copy == b.copy);
         self.streaming &= same;
         self.role = role.clone();
+    }
+
+    /// As a cache's standby whose contents are not the beginning of its primary's: it throws them away and copies
+    /// all.
+    pub fn copy_all(&mut self, now: Time) {
+        (self.end, self.history, self.whole) = (0, Term(0), now + COPY);
+    }
+
+    /// Whether what it has is the beginning of what another has.
+    pub fn begins(&self, other: &Self) -> bool {
+        self.end <= other.end && self.history <= other.history
     }
 
     /// How many of a set have so much of the log.
@@ -162,6 +182,15 @@ impl Server {
         self.dirty |= ran;
         self.end();
         ran
+    }
+
+    /// Its process dies with its host's power: what is not on disk yet is lost.
+    pub fn lose_power(&mut self, unsynced: u64) {
+        if self.die()
+            && let Some(part) = &mut self.part
+        {
+            part.end = part.end.saturating_sub(unsynced);
+        }
     }
 
     fn end(&mut self) {
@@ -280,7 +309,12 @@ impl Driver for Io<'_> {
         self.must(free, "a second server was to be started on one directory");
         let (now, pid) = (self.now, self.pid);
         let server = &mut *self.server;
-        server.ready = now + if server.dirty { REPLAY } else { START };
+        server.ready = now
+            + match server.dirty {
+                _ if goal.identity.kind == Cache::NAME => LOAD,
+                true => REPLAY,
+                false => START,
+            };
         (server.process, server.dirty) = (Process::Running { pid }, true);
         server.guard = Level::Fine;
         if let Some(part) = &mut server.part {

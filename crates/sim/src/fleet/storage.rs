@@ -9,6 +9,7 @@ use super::events::Event;
 use super::host::per_min;
 use super::seat::Seat;
 use super::{OVERLOADED, UNREACHABLE};
+use crate::kinds::cache::Cache;
 use crate::report::Invariant;
 use evenkeel_core::id::{MemberId, ServiceId};
 
@@ -136,13 +137,19 @@ impl Seat {
     /// What a host's services write is counted anew: members came or went.
     pub fn settle_disk(&mut self, n: usize) {
         let now = self.now;
+        let all: u64 = self.hosts[n].members.iter().map(|member| self.ships(*member)).sum();
         let host = &mut self.hosts[n];
         host.disk.settle(now);
-        let all: u64 = host.members.iter().map(|member| per_min(*member)).sum();
         let before = std::mem::replace(&mut host.disk.per_min, all);
         if host.disk.since.is_none() {
             self.usual_per_min = self.usual_per_min + all - before;
         }
+    }
+
+    /// Segments that a member ships in a minute: none where its kind has no archive.
+    fn ships(&self, id: MemberId) -> u64 {
+        let kind = self.member(id).map(|member| &member.stored.applied.goal.identity.kind);
+        if kind.is_some_and(|kind| kind == Cache::NAME) { 0 } else { per_min(id) }
     }
 
     /// Storage answers from now on, or gives no answer.
@@ -193,10 +200,10 @@ impl Seat {
     /// A member's log that waits is given up.
     pub fn give_up(&mut self, id: MemberId) {
         let Some(n) = self.member(id).map(|member| member.host) else { return };
-        let now = self.now;
+        let (now, ships) = (self.now, self.ships(id));
         let disk = &mut self.hosts[n].disk;
         disk.settle(now);
-        let share = disk.pending(per_min(id), now) / super::host::SEGMENT_BYTES;
+        let share = disk.pending(ships, now) / super::host::SEGMENT_BYTES;
         disk.waiting = disk.waiting.saturating_sub(share);
     }
 

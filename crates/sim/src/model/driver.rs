@@ -7,6 +7,8 @@ use evenkeel_core::driver::{Answer, Archived, Directory, Driver, Error, Process,
 use evenkeel_core::goal::{Goal, Role, StopMode};
 use evenkeel_core::promise::Position;
 
+use crate::kinds::cache::Cache;
+
 use super::{Machine, Progress, REPLAY, START, Server, Work};
 
 fn failed<T>(why: &str) -> Result<T, Error> {
@@ -45,6 +47,7 @@ impl Driver for Machine {
             Err(_) => Directory::Partial,
         };
         (server.copy, server.service) = (Some(goal.copy()), Some(goal.identity.service));
+        server.cache = goal.identity.kind == Cache::NAME;
         (server.log, server.standby) = (made?, standby);
         server.archiver.begin(&server.log);
         Ok(())
@@ -125,7 +128,8 @@ impl Driver for Machine {
         let (now, pid) = (self.now, self.pid + 1);
         self.pid = pid;
         let server = self.server(goal);
-        server.ready = now + if server.dirty { REPLAY } else { START };
+        // A cache reads its whole file, however it ended.
+        server.ready = now + if server.dirty || server.cache { REPLAY } else { START };
         server.starts += 1;
         // A new process goes by what is written.
         server.sets.clear();

@@ -77,6 +77,13 @@ impl Log {
         self.push(RESTORED | u64::from(term.0));
     }
 
+    /// Loses the rows at its end that were written after a moment, and gives them.
+    pub fn lose_since(&mut self, moment: Time) -> Vec<u64> {
+        let later = |entry: &&u64| **entry & KIND == 0 && **entry >> ROW_BITS > moment.0;
+        let rows = self.entries.iter().rev().take_while(later).count();
+        self.entries.split_off(self.len() - rows)
+    }
+
     /// Ends the segment under way; the number is nobody else's.
     pub fn end_segment(&mut self, number: u64) {
         self.push(SEGMENT | number & !KIND);
@@ -199,6 +206,20 @@ mod tests {
         assert_eq!((one.beyond(&two), two.beyond(&one)), (1, 2));
         assert_eq!((one.history(), two.history()), (Term(0), Term(4)));
         assert_eq!(two.rows().collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn what_is_lost_of_an_end_is_its_newest_rows() {
+        let row = |ms| row_at(Time(ms));
+        let mut log = Log::default();
+        [10, 20].into_iter().for_each(|ms| log.write(row(ms)));
+        log.promote(Term(4), true);
+        [30, 40, 50].into_iter().for_each(|ms| log.write(row(ms)));
+        assert!(log.lose_since(Time(50)).is_empty());
+        assert_eq!(log.lose_since(Time(30)), [row(40), row(50)]);
+        // A promotion is on disk at once.
+        assert_eq!(log.lose_since(Time(0)), [row(30)]);
+        assert_eq!((log.history(), log.rows().count()), (Term(4), 2));
     }
 
     #[test]

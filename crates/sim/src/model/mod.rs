@@ -22,6 +22,7 @@ use evenkeel_core::promise::{Copy, Set};
 use evenkeel_core::report::Sight;
 use evenkeel_core::time::{Span, Time};
 
+use crate::kinds::cache;
 use crate::prng::Prng;
 use crate::world::Weather;
 use archive::Archiver;
@@ -61,6 +62,8 @@ pub struct Server {
     copy: Option<Copy>,
     /// Of which service.
     pub service: Option<ServiceId>,
+    /// Whether it is a cache's: see [`cache`].
+    pub cache: bool,
     /// Its part, by the settings it runs with.
     role: Role,
     /// It is a standby until it is promoted.
@@ -100,6 +103,7 @@ impl Default for Server {
             log: Log::default(),
             copy: None,
             service: None,
+            cache: false,
             role: Role::alone(),
             standby: false,
             open: true,
@@ -241,13 +245,20 @@ impl Machine {
         self.servers.get(&member).is_some_and(|s| s.process == Process::Running { pid })
     }
 
-    /// Every process ends at once.
-    pub fn lose_power(&mut self) {
+    /// Every process ends at once. Gives what caches that took writes had not on disk yet, and have lost.
+    pub fn lose_power(&mut self, now: Time) -> Vec<(ServiceId, Vec<u64>)> {
+        let mut lost = Vec::new();
         for server in self.servers.values_mut() {
-            server.dirty |= server.process != Process::None;
+            let ran = server.process != Process::None;
+            server.dirty |= ran;
             server.process = Process::None;
             server.end();
+            if ran && server.cache {
+                let rows = server.log.lose_since(Time(now.0.saturating_sub(cache::UNSYNCED.0)));
+                lost.extend(server.service.filter(|_| !server.standby).map(|id| (id, rows)));
+            }
         }
+        lost
     }
 
     /// Nothing fails any more.

@@ -155,6 +155,14 @@ impl Machine {
         Some(server.log.len())
     }
 
+    /// A cache's standby whose contents are not the beginning of its upstream's throws them away, and has all of
+    /// that.
+    pub fn copy_all(&mut self, member: MemberId, log: Log) {
+        if let Some(server) = self.servers.get_mut(&member) {
+            server.log = log;
+        }
+    }
+
     /// A primary hears how much a follower has, or that it is gone.
     pub fn heard(&mut self, primary: MemberId, follower: Copy, flushed: Option<usize>) {
         let Some(server) = self.servers.get_mut(&primary) else { return };

@@ -13,6 +13,7 @@ use evenkeel_core::time::{Span, Time};
 
 use super::Run;
 use super::script::{Archived, End, Expect, Point, Says, Script, Silence, Step};
+use crate::kinds;
 use crate::model::SEGMENT_ROWS;
 use crate::mutation::Mutation;
 use crate::report::{Assertion, Report};
@@ -405,7 +406,8 @@ fn order(step: &Step, keys: Option<Keys>) -> Option<Order> {
     Some(match step {
         Step::Create(new) => {
             let ((name, plan), secret) = (new.parts(), vec![7; 80]);
-            Order::Create { name, kind: "postgres".into(), plan, secret, keys }
+            let (kind, plan) = kinds::ordered(plan.as_deref());
+            Order::Create { name, kind, plan, secret, keys }
         }
         Step::Restart(name) => Order::Restart { name: name.clone() },
         Step::Retire(name) => Order::Retire { name: name.clone() },

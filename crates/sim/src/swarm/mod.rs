@@ -19,6 +19,7 @@ use evenkeel_core::view;
 
 use crate::HEAL;
 use crate::edges::Edges;
+use crate::kinds;
 use crate::mutation::Mutation;
 use crate::world::{Answers, BEGIN, Options, Weather, World};
 
@@ -248,10 +249,12 @@ fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary,
             return Err(fail(&world, (Wrong::Unsettled(what), service.name)));
         }
     }
-    for service in world.services().iter().filter(|service| service.state != State::Retired) {
-        if let Some(gap) =
-            world.archive_gap(service, archived_until).filter(|_| plan.repositories > 0)
-        {
+    let archives = |service: &&view::Service| {
+        plan.repositories > 0 && kinds::archives(&service.kind, &service.plan)
+    };
+    let services = world.services();
+    for service in services.iter().filter(archives).filter(|s| s.state != State::Retired) {
+        if let Some(gap) = world.archive_gap(service, archived_until) {
             let what = format!("{}: {HEAL} after the last fault {gap}", service.name);
             return Err(fail(&world, about(what)));
         }

@@ -20,6 +20,7 @@ use evenkeel_core::order::{Keys, Order};
 use evenkeel_core::time::{Span, Time};
 
 use crate::TROUBLE;
+use crate::kinds;
 use crate::prng::Prng;
 use crate::world::{FAULTS, Fault};
 
@@ -82,6 +83,10 @@ pub enum Verb {
     CreateHa3,
     /// A new one with a standby that no commit waits for.
     CreateHaAsync,
+    /// A new cache.
+    CreateCache,
+    /// A new cache with a standby.
+    CreateCachePair,
     /// Another member in the primary's place, in order.
     Switchover,
     /// The same, as if the primary were lost.
@@ -106,11 +111,13 @@ pub enum Verb {
     Archive,
 }
 
-const VERBS: [(Verb, &str); 15] = [
+const VERBS: [(Verb, &str); 17] = [
     (Verb::Create, "create"),
     (Verb::CreateHa, "create-ha"),
     (Verb::CreateHa3, "create-ha3"),
     (Verb::CreateHaAsync, "create-ha-async"),
+    (Verb::CreateCache, "create-cache"),
+    (Verb::CreateCachePair, "create-cache-pair"),
     (Verb::Switchover, "switchover"),
     (Verb::Failover, "failover"),
     (Verb::Restart, "restart"),
@@ -179,7 +186,9 @@ fn order(chance: &mut Prng, archives: bool) -> What {
         return What::Order(verb, name.to_owned());
     }
     let verb = match chance.below(100) {
-        0..20 => Verb::Create,
+        0..15 => Verb::Create,
+        15..17 => Verb::CreateCache,
+        17..20 => Verb::CreateCachePair,
         20..38 => Verb::CreateHa,
         38..43 => Verb::CreateHa3,
         43..46 => Verb::CreateHaAsync,
@@ -200,7 +209,7 @@ impl Verb {
     pub fn of(self, name: &str, keys: Option<Keys>, now: Time) -> Option<Order> {
         let name = name.to_owned();
         let create = |plan: Option<&str>| {
-            let (kind, plan) = ("postgres".to_owned(), plan.map(str::to_owned));
+            let (kind, plan) = kinds::ordered(plan);
             let (name, keys) = (name.clone(), keys.clone());
             Order::Create { name, kind, plan, secret: SECRET.to_vec(), keys }
         };
@@ -209,6 +218,8 @@ impl Verb {
             Self::CreateHa => create(Some("ha")),
             Self::CreateHa3 => create(Some("ha3")),
             Self::CreateHaAsync => create(Some("ha-async")),
+            Self::CreateCache => create(Some("cache/single")),
+            Self::CreateCachePair => create(Some("cache/pair")),
             Self::Switchover => Order::Switchover { name, to: None },
             Self::Failover => Order::Failover { name, reason: "a drill".to_owned() },
             Self::Restart => Order::Restart { name },

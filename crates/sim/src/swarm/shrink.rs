@@ -144,7 +144,7 @@ mod tests {
             let acts: Vec<String> =
                 failure.plan.acts.iter().map(|act| act.what.to_string()).collect();
             assert_eq!(acts.len(), 2, "{text}");
-            assert!(acts[0].starts_with("create "), "{text}");
+            assert!(acts[0].starts_with("create"), "{text}");
             assert!(acts[1].starts_with("kill-gateway "), "{text}");
             assert_eq!(failure.plan.hosts, 1, "{text}");
             assert!(failure.plan.lasts <= Span::secs(6), "{text}");

@@ -10,8 +10,8 @@ use evenkeel_core::procedure::Ran;
 use evenkeel_core::report::{Answer, Hello, Sight};
 use evenkeel_core::time::Span;
 
-use super::clients::loss_of;
 use super::{Event, Weather, World};
+use crate::kinds::loss_of;
 use crate::model::{Asking, Log};
 use crate::report::Invariant;
 
@@ -235,7 +235,7 @@ impl World {
             },
             data_dirs: "/members/{}/data".to_owned(),
             policy: self.options.policy.clone(),
-            kinds: evenkeel_kinds::KINDS,
+            kinds: crate::kinds::KINDS,
             host_checks: evenkeel_kinds::host::CHECKS,
         };
         let stored = host.saved.values().cloned().collect();

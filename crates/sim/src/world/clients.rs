@@ -10,6 +10,7 @@ use evenkeel_core::time::{Span, Time};
 use evenkeel_core::view;
 
 use super::{Event, World};
+use crate::kinds::loss_of;
 use crate::model::{Asking, Log, Server};
 use crate::report::Invariant;
 
@@ -62,12 +63,6 @@ impl Waiting {
         let (length, life) = (server.log.len(), server.starts);
         Self { row, member, length, life, since: now, beside: false }
     }
-}
-
-/// What a plan may lose.
-pub(crate) fn loss_of(kind: &str, plan: &str) -> Option<Loss> {
-    let kind = evenkeel_kinds::KINDS.iter().find(|known| known.name() == kind)?;
-    kind.plan(plan)?.loss
 }
 
 /// Why these rows, which were acknowledged and are gone, are more than may be lost where no agent was away for
@@ -192,6 +187,13 @@ impl World {
     fn ask_upstream(&mut self, n: usize, asking: &Asking) {
         let now = self.now;
         let own = self.hosts[n].machine.servers.get(&asking.member);
+        let whole = own.filter(|own| own.cache).and_then(|own| {
+            self.upstream_of(n, asking).filter(|log| log.after(&own.log).is_none()).cloned()
+        });
+        if let Some(log) = whole {
+            self.hosts[n].machine.copy_all(asking.member, log);
+        }
+        let own = self.hosts[n].machine.servers.get(&asking.member);
         let more =
             own.and_then(|own| self.upstream_of(n, asking)?.after(&own.log).map(<[u64]>::to_vec));
         let flushed = self.hosts[n].machine.stream(asking.member, more.as_deref());
@@ -209,6 +211,16 @@ impl World {
         };
         let hosts = (0..self.hosts.len()).filter(reached);
         hosts.filter_map(|m| self.hosts[m].machine.serves(asking, self.now)).next()
+    }
+
+    /// Clients know that a cache may lose what it has not synced: it counts as never acknowledged.
+    pub(super) fn forgive(&mut self, lost: Vec<(ServiceId, Vec<u64>)>) {
+        for (id, rows) in lost {
+            if let Some(clients) = self.clients.get_mut(&id) {
+                clients.acknowledged.retain(|row, _| !rows.contains(row));
+                clients.waiting.retain(|waiting| !rows.contains(&waiting.row));
+            }
+        }
     }
 
     /// A follower that does not ask any more is gone.

@@ -141,7 +141,7 @@ impl World {
             cell: CELL,
             store: self.store.id(),
             policy: self.options.policy.clone(),
-            kinds: evenkeel_kinds::KINDS,
+            kinds: crate::kinds::KINDS,
             remedies: Arc::clone(&self.options.remedies),
         };
         (self.cell_life, self.cell_wake) = (self.cell_life + 1, None);

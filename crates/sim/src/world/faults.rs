@@ -230,8 +230,9 @@ impl World {
         self.kill_agent(n);
         let host = &mut self.hosts[n];
         host.on = false;
-        host.machine.lose_power();
+        let lost = host.machine.lose_power(self.now);
         host.poolers.clear();
+        self.forgive(lost);
     }
 
     /// A host's power is back; what is set to start at boot starts.

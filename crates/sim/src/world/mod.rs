@@ -45,7 +45,6 @@ use crate::report::{Counts, Invariant};
 pub use crate::model::Condition;
 pub use archives::REPOSITORIES;
 pub use chronicle::Line;
-pub(crate) use clients::loss_of;
 pub use faults::{FAULTS, Fault};
 pub use pager::Answers;
 

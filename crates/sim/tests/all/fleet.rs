@@ -197,6 +197,29 @@ fn services_whose_controller_is_away_were_made_all_the_same() {
     assert!(!of("in the end every service is available (0 are not, of 60 nobody knows").held);
 }
 
+#[test]
+fn a_cache_waits_for_no_storage_and_its_standbys_copy_what_a_primary_without_power_has_left() {
+    let caches = SMALL
+        .replace("{ ha = 50 }", "{ 'cache/single' = 50, 'cache/pair' = 50 }")
+        .replace("lasts = '30 s', and_up_to = '10 s'", "lasts = '1 s'");
+    let play = |text: &str| {
+        let script = Script::parse("caches", text).expect("a good script");
+        let outcome = run(&script, &How::default(), &mut |_| {});
+        assert_eq!(outcome.held(), Ok(()));
+        outcome
+    };
+    let outcome = play(&caches);
+    assert!(outcome.starts > 0 && outcome.promotions == 0, "{}", outcome.promotions);
+    assert!(outcome.points.iter().all(|point| point.waiting == 0), "a cache has no archive");
+    // Each start reads the whole file.
+    assert!(outcome.worst_outage_ms > 4_000, "{}", outcome.worst_outage_ms);
+    assert!(outcome.copies > 0, "what a primary lost is with its standby, which goes on from it");
+    // A process that dies has lost nothing: who follows goes on.
+    let killed =
+        play(&caches.replace("power_off = { zone = 'a', lasts = '1 s' }", "kill_servers = {}"));
+    assert!(killed.starts > outcome.starts && killed.copies == 0, "{}", killed.copies);
+}
+
 /// Two cells, with hosts that lose their power, and storage that gives no answer.
 const SMALL: &str = "
 title = 'a'

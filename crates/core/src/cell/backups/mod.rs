@@ -352,7 +352,8 @@ impl Cell {
     pub(super) fn note_behind(&mut self, id: ServiceId) {
         let Some(service) = self.state.services.get(&id) else { return };
         let seen = service.seen.first().and_then(|seen| seen.as_ref()?.archive.as_ref());
-        let behind = seen.is_some_and(|seen| seen.behind_since.is_some()) && self.archives(service);
+        let behind = seen.is_some_and(|seen| seen.behind_since.is_some());
+        let behind = behind && service.archiving && self.archives(service);
         match behind {
             true => self.state.behind.insert(id),
             false => self.state.behind.remove(&id),
