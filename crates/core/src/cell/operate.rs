@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::automation::Standing;
 use super::state::{Service, State};
-use super::steps::{all_failed, applies, cause};
+use super::steps::{all_failed, applies, cause, hangs_while_made};
 use super::turn::Work;
 use super::{Cell, rows};
 use crate::act;
@@ -336,6 +336,8 @@ impl Cell {
                 }
             } else if self.missing(service, operation, work.now).is_empty() {
                 self.next_step(id, work);
+            } else if hangs_while_made(service, operation) {
+                self.start_hung(id, work);
             } else if work.now >= operation.due() || all_failed(service, operation) {
                 if !self.past_deadline(id, work) {
                     return;

@@ -611,7 +611,9 @@ impl State {
             self.by_name.remove(at);
         }
         let mut service = self.services.remove(&id)?;
-        self.archiving -= usize::from(service.archiving);
+        if std::mem::take(&mut service.archiving) {
+            self.archiving -= 1;
+        }
         self.timers.void(id, &mut service.again);
         self.ports.remove(service.row.endpoint_port);
         self.ports.remove(service.row.pooled_port);

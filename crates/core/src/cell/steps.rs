@@ -8,14 +8,33 @@ use super::turn::Work;
 use super::{Cell, redundancy, rows};
 use crate::goal::{StopMode, Want};
 use crate::id::{HostId, ServiceId};
+use crate::journal::Topic;
 use crate::member;
 use crate::operation::{Cause, Effect, Kind, Operation, Proof, Step};
 use crate::pooler;
 use crate::promise::{Copy, Phase};
+use crate::service;
 use crate::time::Time;
 use crate::view;
 
+/// A primary that hangs again and again while its service is made is started again so often.
+const HUNG_MAX: u32 = 3;
+
 impl Cell {
+    /// A primary that hangs while its service is made is ended hard and started again; its step goes on.
+    pub(super) fn start_hung(&mut self, id: ServiceId, work: &mut Work) {
+        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let Some(operation) = &service.row.operation else { return };
+        let what = format!("{} {}", operation.spec().name, operation.id);
+        let name = service.row.name.as_str().to_owned();
+        let primary = &mut service.row.members[0];
+        (primary.restarts, primary.stop) = (primary.restarts + 1, StopMode::Immediate);
+        let text = format!("{what}: {} hangs; it is ended hard and started again", primary.id);
+        work.note(Topic::Operation, &name, text, Vec::new());
+        work.record(id);
+        self.settle(id, work);
+    }
+
     /// Orders the step at hand. Every effect is an ensure.
     pub(super) fn order_step(&mut self, id: ServiceId, work: &mut Work) {
         let Some(service) = self.state.services.get_mut(&id) else { return };
@@ -239,6 +258,22 @@ pub(super) fn all_failed(service: &Service, operation: &Operation) -> bool {
         Proof::Scripted => scripted(service, operation).is_some_and(|ran| !ran.ok),
         _ => false,
     }
+}
+
+/// Whether the primary of a service that is being made is there and answers nobody, by its agent and by a witness:
+/// no client has it yet, and a step that may take hours, as a restore may, would wait for it.
+pub(super) fn hangs_while_made(service: &Service, operation: &Operation) -> bool {
+    let (row, member) = (&service.row, service.row.primary());
+    let hangs = |seen: &Seen| {
+        seen.state == member::State::Hung
+            && seen.incarnation == member.incarnation
+            && seen.applied == member.version()
+    };
+    row.phase == service::Phase::Installing
+        && row.health == service::Health::Unavailable
+        && matches!(operation.at().proof, Proof::Writing | Proof::Following)
+        && member.restarts < HUNG_MAX
+        && service.seen[0].as_ref().is_some_and(hangs)
 }
 
 /// Why a member's report does not prove a step.

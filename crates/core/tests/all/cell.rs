@@ -187,6 +187,28 @@ fn a_hung_server_is_recovered_only_when_a_witness_agrees() {
 }
 
 #[test]
+fn a_server_that_hangs_while_its_service_is_made_is_started_again() {
+    let mut world = World::new(3);
+    world.agents.iter_mut().for_each(|agent| agent.works = false);
+    world.create("orders").expect("created");
+    world.pass(Span::secs(2));
+    let hangs = |world: &mut World| {
+        let home = world.home();
+        world.report_all(home, |member| member.state = M::Hung);
+        world.pass(Span::secs(15));
+        world.journal.iter().filter(|line| line.contains("hangs; it is ended hard")).count()
+    };
+    assert_eq!(hangs(&mut world), 0, "a witness gets an answer");
+    world.sight = Sight::Silent;
+    // These agents do as they are told at once, and it hangs all the same.
+    assert_eq!(hangs(&mut world), 3);
+    assert_eq!(hangs(&mut world), 3, "its step has an end, and then a person is told");
+    world.agents.iter_mut().for_each(|agent| agent.works = true);
+    world.pass(Span::mins(4));
+    assert_eq!(world.state(), State::Available);
+}
+
+#[test]
 fn many_silent_hosts_make_the_observer_suspect() {
     let mut world = with_service();
     (0..3).for_each(|at| world.kill_agent(at));

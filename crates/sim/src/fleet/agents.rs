@@ -460,7 +460,7 @@ impl Seat {
         if let Some(link) = host.link.filter(|_| host.on && host.agent && host.side == 0) {
             self.budgets.told(members.iter().map(|(_, report)| report));
             let message = FromAgent::marked(whole, members);
-            self.tell(Entry::Agent { link, message });
+            self.send(n, Entry::Agent { link, message });
         }
     }
 

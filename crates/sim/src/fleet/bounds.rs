@@ -19,6 +19,8 @@ const PER_CELL_MAX: u32 = 10_000;
 const REGIONS_MAX: u8 = 8;
 /// Most that is written in one file.
 const FAULTS_MAX: usize = 500;
+/// Links are slower by this much at most.
+const SLOW_MAX_MS: u64 = 60_000;
 /// Wall clocks jump by this much at most, in seconds.
 const JUMP_MAX_S: u64 = 10 * 365 * 86_400;
 
@@ -57,6 +59,10 @@ impl Script {
             | What::Lossy(share)
             | What::StuckArchive(share)
             | What::RestartAgents(share) => self.fleet.check_share(share).and(lasts(share)),
+            What::Slow(share) => {
+                within("by, in milliseconds", share.by.0.0, 1, SLOW_MAX_MS)?;
+                self.fleet.check_share(share).and(lasts(share))
+            }
             What::BadImage(share) if self.fleet.canary_percent > 0 => {
                 self.fleet.check_share(share).and(lasts(share))
             }

@@ -3,9 +3,10 @@
 use std::collections::BinaryHeap;
 
 use evenkeel_core::agent::{Call, Input};
-use evenkeel_core::cell::Entry;
+use evenkeel_core::cell::{Entry, Link};
 use evenkeel_core::id::{MemberId, ServiceId};
-use evenkeel_core::time::Time;
+use evenkeel_core::report::ToAgent;
+use evenkeel_core::time::{Span, Time};
 
 use super::host::Slot;
 
@@ -37,6 +38,10 @@ pub(super) enum Event {
     Side(usize, u8),
     /// So many of a hundred links of a host lose packets from now on.
     Ill(usize, u8),
+    /// What a host sends and is sent takes so much longer from now on.
+    Slow(usize, Span),
+    /// What was sent to an agent arrives, if it is the same stream still.
+    Heard(usize, Link, Box<ToAgent>),
     /// Nothing of a host's log gets to its archive from now on, or again everything.
     Stuck(usize, bool),
     /// A server dies of the image that it runs from.

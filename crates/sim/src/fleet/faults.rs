@@ -77,6 +77,12 @@ impl Fleet<'_> {
                     seat.at(at + lasts, Event::Ill(n, 0));
                 });
             }),
+            What::Slow(share) => self.crew.each(|seat| {
+                seat.some_hosts(share, |seat, n, at, lasts| {
+                    seat.at(at, Event::Slow(n, share.by.0));
+                    seat.at(at + lasts, Event::Slow(n, Span(0)));
+                });
+            }),
             What::BadImage(share) => self.crew.each(|seat| seat.image_turns_bad(share)),
             What::StuckArchive(share) => self.crew.each(|seat| {
                 seat.some_hosts(share, |seat, n, at, lasts| {
@@ -186,6 +192,12 @@ fn words(what: &What) -> String {
             "{} lose what goes over {} % of their links, each way, for {}",
             some(share, "hosts"),
             share.pairs_percent,
+            lasts(share)
+        ),
+        What::Slow(share) => format!(
+            "what {} send and are sent takes {} longer each way, for {}",
+            some(share, "hosts"),
+            share.by.0,
             lasts(share)
         ),
         What::BadImage(share) => {

@@ -83,6 +83,10 @@ pub(super) struct Host {
     pub side: u8,
     /// Of a hundred of its links, so many lose packets, each way.
     pub ill: u8,
+    /// What it sends and is sent takes so much longer.
+    pub delay: Span,
+    /// When the newest message arrives that is on its way from it, and to it.
+    pub arrive: (Time, Time),
     /// Its rack, where there are racks.
     pub rack: Option<String>,
     /// What its servers run from.

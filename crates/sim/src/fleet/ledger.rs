@@ -4,6 +4,7 @@
 use evenkeel_core::goal::{Goal, Role};
 use evenkeel_core::id::{MemberId, ServiceId};
 use evenkeel_core::kind::Loss;
+use evenkeel_core::promise::Copy;
 use evenkeel_core::time::{Span, Time};
 
 use super::events::Event;
@@ -113,18 +114,30 @@ impl Seat {
             return;
         };
         part.end += written;
-        let end = part.end;
-        let followers: Vec<MemberId> = part.followers.keys().map(|copy| copy.member).collect();
-        part.followers.values_mut().for_each(|has| *has = end);
-        for follower in followers {
-            let follower = self.member_mut(follower).and_then(|m| m.server.part.as_deref_mut());
+        let followers: Vec<Copy> = part.followers.keys().copied().collect();
+        for copy in followers {
+            let has = self.arrived(writer, copy.member);
+            let follower = self.member_mut(copy.member).and_then(|m| m.server.part.as_deref_mut());
             if let Some(follower) = follower.filter(|part| part.streaming) {
-                follower.end = end;
+                follower.end = follower.end.max(has);
+            }
+            if let Some(part) = self.member_mut(writer).and_then(|m| m.server.part.as_deref_mut()) {
+                part.followers.insert(copy, has);
             }
         }
+        let part = self.member(writer).and_then(|member| member.server.part.as_deref());
+        let acked = part.map_or(0, |part| part.acknowledged(now));
         if let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut()) {
-            ledger.acked = ledger.acked.max(end);
+            ledger.acked = ledger.acked.max(acked);
         }
+    }
+
+    /// How much of a primary's log another member has: what was written while a message goes there and its answer
+    /// back is on its way.
+    fn arrived(&self, primary: MemberId, other: MemberId) -> u64 {
+        let (Some(from), Some(to)) = (self.member(primary), self.member(other)) else { return 0 };
+        let on_its_way = RATE * self.way(from.host, to.host).0 * 2 / 1000;
+        from.server.part.as_deref().map_or(0, |part| part.arrived(on_its_way))
     }
 
     /// Something about a member of it changed: what clients wrote until now is counted, standbys are looked
@@ -184,7 +197,7 @@ impl Seat {
             let runs = part.standby && member.server.runs(now);
             let up = upstream.filter(|_| runs).and_then(|up| {
                 let primary = self.member(up)?.server.part.as_deref()?;
-                Some((up, primary.end, primary.history, part.begins(primary)))
+                Some((up, self.arrived(up, standby), primary.history, part.begins(primary)))
             });
             let found = up.filter(|(.., begins)| *begins && now >= part.whole);
             if cache && up.is_some_and(|(.., begins)| !begins) {
@@ -205,7 +218,7 @@ impl Seat {
                 part.streaming = found.is_some();
                 flips |= part.streaming != streamed;
                 if let Some((_, end, history, _)) = found {
-                    (part.end, part.history) = (end, history);
+                    (part.end, part.history) = (part.end.max(end), history);
                 }
             }
         }

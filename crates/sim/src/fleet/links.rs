@@ -3,14 +3,27 @@
 //!
 //! Most packets of a link that is lost do not arrive, so that nothing that needs an answer works over it. Which
 //! links those are depends on the pair and on the direction, as a switch spreads flows over its parts: one that
-//! is there for one host is away for another.
+//! is there for one host is away for another. Where links are slow, what is sent arrives later, in the order in
+//! which it was sent.
 
+use evenkeel_core::cell::{Entry, Link};
 use evenkeel_core::id::MemberId;
+use evenkeel_core::report::ToAgent;
+use evenkeel_core::time::{Span, Time};
 
+use super::events::Event;
+use super::host::Host;
 use super::seat::Seat;
 
 /// The controller, as an end of a link.
 const CONTROLLER: usize = usize::MAX;
+
+impl Host {
+    /// Whether what it tells the cell arrives as it is said.
+    pub fn is_prompt(&self, now: Time) -> bool {
+        self.delay == Span(0) && self.arrive.0 <= now
+    }
+}
 
 impl Seat {
     /// Whether packets from one end to another are lost.
@@ -48,6 +61,48 @@ impl Seat {
     pub fn ail(&mut self, n: usize, percent: u8) {
         if self.hosts[n].ill != percent {
             self.relink(n, |seat| seat.hosts[n].ill = percent);
+        }
+    }
+
+    /// What a host sends and is sent takes so much longer from now on.
+    pub fn slow(&mut self, n: usize, delay: Span) {
+        if self.hosts[n].delay != delay {
+            self.relink(n, |seat| seat.hosts[n].delay = delay);
+        }
+    }
+
+    /// How long it takes from one host to another.
+    pub fn way(&self, from: usize, to: usize) -> Span {
+        if from == to { Span(0) } else { self.hosts[from].delay + self.hosts[to].delay }
+    }
+
+    /// What a host's agent, or the end of its stream, tells the cell.
+    pub fn send(&mut self, n: usize, entry: Entry) {
+        let (now, host) = (self.now, &mut self.hosts[n]);
+        if host.is_prompt(now) {
+            return self.tell(entry);
+        }
+        host.arrive.0 = host.arrive.0.max(now + host.delay);
+        let at = host.arrive.0;
+        self.at(at.since(now), Event::ToCell(Box::new(entry)));
+    }
+
+    /// What the cell tells an agent.
+    pub fn reach(&mut self, n: usize, link: Link, message: ToAgent) {
+        let (now, host) = (self.now, &mut self.hosts[n]);
+        if host.delay == Span(0) && host.arrive.1 <= now {
+            return self.hear(n, message);
+        }
+        host.arrive.1 = host.arrive.1.max(now + host.delay);
+        let at = host.arrive.1;
+        self.at(at.since(now), Event::Heard(n, link, Box::new(message)));
+    }
+
+    /// What was on its way to an agent arrives.
+    pub fn arrive(&mut self, n: usize, link: Link, message: ToAgent) {
+        let host = &self.hosts[n];
+        if host.link == Some(link) && host.on && host.agent && host.side == 0 {
+            self.hear(n, message);
         }
     }
 

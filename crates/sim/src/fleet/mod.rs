@@ -387,6 +387,8 @@ fn hosts(script: &Script, seed: u64, cell: u32, services: u32) -> Vec<Host> {
                 agent: true,
                 side: 0,
                 ill: 0,
+                delay: Span(0),
+                arrive: (Time(0), Time(0)),
                 rack: (racks > 0).then(|| rack(ZONES[(n % zones) as usize])),
                 image: if canary { images::CANARY } else { images::USUAL },
                 link: None,

@@ -78,7 +78,7 @@ impl Seat {
         } else {
             // Its stream ends with its process.
             if let Some(link) = self.hosts[n].link {
-                self.tell(Entry::AgentClosed { link });
+                self.send(n, Entry::AgentClosed { link });
             }
             self.stop_agent(n);
         }

@@ -175,6 +175,8 @@ pub enum What {
     /// Hosts reach only some of the others, and the controller perhaps: what their switch loses depends on the
     /// pair and on the direction.
     Lossy(Share),
+    /// What hosts send, and what is sent to them, takes longer; what is on its way arrives in order.
+    Slow(Share),
     /// Servers that run the image of the canary wave die some time after each start, until it is taken back.
     BadImage(Share),
     /// Nothing of the log on a host's disk gets to its archive for a while.
@@ -229,6 +231,9 @@ pub struct Share {
     /// Where links lose packets: of a hundred pairs, so many, for each direction.
     #[serde(default = "all")]
     pub pairs_percent: u64,
+    /// Where links are slow: so much longer, each way.
+    #[serde(default)]
+    pub by: Lasting,
     /// It begins within this, at one for each.
     #[serde(default)]
     pub within: Lasting,

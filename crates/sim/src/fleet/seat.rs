@@ -229,6 +229,8 @@ impl Seat {
             Event::Agent(host, on) => self.agent(host, on),
             Event::Side(host, side) => self.part(host, side),
             Event::Ill(host, percent) => self.ail(host, percent),
+            Event::Slow(host, delay) => self.slow(host, delay),
+            Event::Heard(host, link, message) => self.arrive(host, link, *message),
             Event::Stuck(host, stuck) => self.archive_sticks(host, stuck),
             Event::Spoil(member) => self.spoil(member),
             Event::ImageIsGood => self.bad_image = false,
@@ -258,7 +260,8 @@ impl Seat {
             return Vec::new();
         }
         let mut beats = Vec::with_capacity(self.hosts.len());
-        for host in &mut self.hosts {
+        let mut late = Vec::new();
+        for (n, host) in self.hosts.iter_mut().enumerate() {
             let Some(link) = host.link.filter(|_| host.on && host.agent && host.side == 0) else {
                 continue;
             };
@@ -269,8 +272,13 @@ impl Seat {
             let marks = &host.marks;
             let of = || evenkeel_core::report::digest_of(marks.values().copied());
             let digest = *host.digest.get_or_insert_with(of);
-            beats.push(Beat { link, number: host.beats, digest, answer: false });
+            let beat = Beat { link, number: host.beats, digest, answer: false };
+            match host.is_prompt(self.now) {
+                true => beats.push(beat),
+                false => late.push((n, beat)),
+            }
         }
+        late.into_iter().for_each(|(n, beat)| self.send(n, Entry::Beats(vec![beat])));
         beats
     }
 
@@ -316,7 +324,7 @@ impl Seat {
                     if self.budgets.sent(host, &message) {
                         self.hold(Invariant::BudgetsKept, self.budgets.hold_jobs(&self.allowed));
                     }
-                    self.hear(host, message);
+                    self.reach(host, link, message);
                 }
             }
             Send::Gateway { message, .. } => self.route(message),
@@ -351,7 +359,7 @@ impl Seat {
     }
 
     /// A message arrives at an agent.
-    fn hear(&mut self, host: usize, message: ToAgent) {
+    pub fn hear(&mut self, host: usize, message: ToAgent) {
         match message {
             ToAgent::Goals { whole, goals } => self.take_goals(host, whole, goals),
             ToAgent::SendAll => self.report_all(host),
@@ -371,14 +379,21 @@ impl Seat {
     /// A witness looks.
     fn look(&mut self, from: usize, question: &Question) {
         let sight = self.sight(from, question.port);
-        let took = match sight {
-            Sight::Answered | Sight::Refused => Span::millis(3),
-            Sight::Silent | Sight::Unreachable => question.patience,
+        let (sight, took) = match sight {
+            Sight::Answered | Sight::Refused => {
+                let there = self.ports.get(&question.port).and_then(|id| self.member(*id));
+                let way = there.map_or(Span(0), |member| self.way(from, member.host));
+                let took = Span::millis(3) + way.times(2);
+                let seen = if took <= question.patience { sight } else { Sight::Silent };
+                (seen, took.min(question.patience))
+            }
+            Sight::Silent | Sight::Unreachable => (sight, question.patience),
         };
+        let delay = self.hosts[from].delay;
         let Some(link) = self.hosts[from].link else { return };
         let answer = Answer { id: question.id, member: question.member, sight };
         let message = FromAgent::Answers(vec![answer]);
-        self.at(took, Event::ToCell(Box::new(Entry::Agent { link, message })));
+        self.at(took + delay, Event::ToCell(Box::new(Entry::Agent { link, message })));
     }
 
     fn sight(&self, from: usize, port: u16) -> Sight {
@@ -427,7 +442,7 @@ impl Seat {
         let host = &mut self.hosts[n];
         (host.link, host.beats) = (Some(link), 0);
         let message = FromAgent::Hello(hello(host, self.number));
-        self.tell(Entry::Agent { link, message });
+        self.send(n, Entry::Agent { link, message });
         self.tell_minds(n, &Input::Opened);
         self.report_all(n);
     }
@@ -436,7 +451,7 @@ impl Seat {
     pub fn close(&mut self, link: Link) {
         let Some(n) = self.links.remove(&link) else { return };
         if self.hosts[n].link == Some(link) {
-            self.tell(Entry::AgentClosed { link });
+            self.send(n, Entry::AgentClosed { link });
             self.lose(n);
         }
     }

@@ -68,8 +68,10 @@ pub(super) struct Part {
     pub whole: Time,
     /// Where it was when it began, or was promoted.
     began: u64,
-    /// As a primary: who follows, and how much of the log each has.
+    /// As a primary: who follows, and how much of the log each said that it has.
     pub followers: BTreeMap<Copy, u64>,
+    /// Where its log ended when the newest set was found to be in force alone.
+    sampled: Option<u64>,
     /// Sets under which a commit may be acknowledged now, until the moment beside them.
     sets: Vec<(Set, Time)>,
 }
@@ -101,6 +103,7 @@ impl Part {
             whole: Time(0),
             began: end,
             followers: BTreeMap::new(),
+            sampled: None,
             sets: Vec::new(),
         }
     }
@@ -115,6 +118,7 @@ impl Part {
                 *until = (*until).min(now + LINGERS);
             }
             self.sets.push((set.clone(), Time(u64::MAX)));
+            self.sampled = None;
         }
         let same = matches!((&self.role, role), (Role::Standby { upstream: a }, Role::Standby { upstream: b })
             if a.copy == b.copy);
@@ -139,17 +143,38 @@ impl Part {
         set.standbys().iter().filter(has).count()
     }
 
-    /// Whether a commit is acknowledged now: any set that may be in force will do.
+    /// Whether commits are acknowledged now, however long each takes: any set that may be in force will do.
     pub fn acknowledges(&self, now: Time) -> bool {
         let mut sets = self.sets.iter().filter(|(_, until)| *until > now);
-        sets.any(|(set, _)| self.have(set, self.end) >= usize::from(set.acks()))
+        sets.any(|(set, _)| self.have(set, 0) >= usize::from(set.acks()))
     }
 
-    /// Whether the newest set alone is in force, and has what was written so far.
-    fn in_force(&self, set: &Set, now: Time) -> bool {
+    /// Up to where commits are acknowledged now.
+    pub fn acknowledged(&self, now: Time) -> u64 {
+        let upto = |set: &Set| {
+            let Some(at) = usize::from(set.acks()).checked_sub(1) else { return self.end };
+            let has = set.standbys().iter().filter_map(|copy| self.followers.get(copy));
+            let mut has: Vec<u64> = has.copied().collect();
+            has.sort_unstable_by(|one, other| other.cmp(one));
+            has.get(at).copied().unwrap_or(0)
+        };
+        let sets = self.sets.iter().filter(|(_, until)| *until > now);
+        sets.map(|(set, _)| upto(set)).max().unwrap_or(0)
+    }
+
+    /// How much of its log others have, of which so much is on its way: what was there when it began has arrived.
+    pub fn arrived(&self, on_its_way: u64) -> u64 {
+        self.end.saturating_sub(on_its_way).max(self.began.min(self.end))
+    }
+
+    /// Whether the newest set alone is in force, and has what was written before it was.
+    fn in_force(&mut self, set: &Set, now: Time) -> bool {
         let mut sets = self.sets.iter().filter(|(_, until)| *until > now);
-        let alone = sets.next().is_some_and(|(s, _)| s == set) && sets.next().is_none();
-        alone && self.have(set, self.end) >= usize::from(set.acks())
+        if sets.next().is_none_or(|(s, _)| s != set) || sets.next().is_some() {
+            return false;
+        }
+        let upto = *self.sampled.get_or_insert(self.end);
+        self.have(set, upto) >= usize::from(set.acks())
     }
 }
 

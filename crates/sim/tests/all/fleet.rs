@@ -266,3 +266,31 @@ fn every_rule_that_is_broken_is_found_by_its_checker() {
         assert!(told.as_ref().is_some_and(|told| told.contains(words)), "{mutation:?}: {told:?}");
     }
 }
+
+#[test]
+fn who_is_slow_is_not_gone_and_is_given_up_later() {
+    let zone = "power_off = { zone = 'a', lasts = '30 s', and_up_to = '10 s' }";
+    let plans = "{ ha = 60, ha-async = 20, 'cache/pair' = 20 }";
+    let script = SMALL
+        .replace("cell_emergencies_max = 2", "")
+        .replace("{ ha = 50 }", plans)
+        .replace("storage = 'down'", zone);
+    let play = |first: &str, then: &str| {
+        let text = script.replacen(zone, first, 1).replacen(zone, then, 1);
+        let script = Script::parse("slow", &text).expect("a good script");
+        let outcome = run(&script, &How::default(), &mut |_| {});
+        assert_eq!(outcome.held(), Ok(()));
+        outcome
+    };
+    let (slow, nothing) =
+        ("slow = { by = '400 ms', lasts = '3 min' }", "cut_streams = { percent = 1 }");
+    // What is said arrives later, and commits take as long: nobody is gone for it.
+    let calm = play(slow, nothing);
+    assert_eq!((calm.promotions, calm.starts, calm.worst_outage_ms), (0, 0, 0));
+    assert_eq!(calm.report.pages, 0);
+    // Whoever is gone meanwhile is given up all the same, as much later as news of it takes.
+    let (late, soon) = (play(slow, zone), play(nothing, zone));
+    assert!(late.promotions > 0 && soon.promotions > 0);
+    let (late, soon) = (late.worst_outage_ms, soon.worst_outage_ms);
+    assert!(late >= soon + 800, "{late} {soon}");
+}
