@@ -54,6 +54,12 @@ struct Runs {
     ended: Option<Time>,
 }
 
+/// What a text says of a service whose name another has now: that, and what it is called since.
+fn changed_names(text: &str) -> Option<(&str, &str)> {
+    let (name, rest) = text.split_once(" is what was restored; what it was until now is ")?;
+    Some((name, rest.split(',').next()?))
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Budgets {
@@ -78,6 +84,10 @@ impl Budgets {
         place: impl FnOnce(&str) -> Option<Place>,
     ) -> Option<Result<(), String>> {
         if entry.topic != Topic::Operation {
+            return None;
+        }
+        if let Some((name, away)) = changed_names(&entry.text) {
+            self.renamed(name, away);
             return None;
         }
         let mut words = entry.text.splitn(4, ' ');
@@ -105,6 +115,16 @@ impl Budgets {
         let new = Underway { id: id.to_owned(), lane, shares, remedy };
         wrong = wrong.or_else(|| self.take(&entry.subject, new, policy, remedies).err());
         Some(wrong.map_or(Ok(()), Err))
+    }
+
+    /// A service has another name from now on, and its own is another's.
+    fn renamed(&mut self, name: &str, away: &str) {
+        if let Some(underway) = self.underway.remove(name) {
+            self.underway.insert(away.to_owned(), underway);
+        }
+        let of = |(service, _): &(String, String), _: &mut Runs| service == name;
+        let runs: Vec<_> = self.runs.extract_if(.., of).collect();
+        self.runs.extend(runs.into_iter().map(|((_, remedy), r)| ((away.to_owned(), remedy), r)));
     }
 
     /// An operation holds its shares from now on.
@@ -310,6 +330,17 @@ mod tests {
         let remedies = evenkeel_kinds::remedies::bundled();
         let place = |_: &str| Some(("h1".to_owned(), "a".to_owned()));
         budgets.recorded(entry, (&policy, &remedies), place)
+    }
+
+    #[test]
+    fn what_was_put_back_has_its_account_under_its_new_name() {
+        let mut budgets = Budgets::default();
+        let begins = |n: u32| entry(0, "s", &format!("recover op{n} begins: ordered by ada"));
+        assert_eq!(tell(&mut budgets, &begins(1)), Some(Ok(())));
+        let text = "s is what was restored; what it was until now is s-before-2, and is retired";
+        assert_eq!(tell(&mut budgets, &entry(0, "s", text)), None);
+        assert_eq!(tell(&mut budgets, &begins(3)), Some(Ok(())));
+        assert_eq!(budgets.underway.keys().collect::<Vec<_>>(), ["s", "s-before-2"]);
     }
 
     #[test]

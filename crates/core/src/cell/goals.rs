@@ -219,6 +219,11 @@ pub fn settle(setup: &Setup, around: Around<'_>, row: &mut rows::Service) -> Vec
     changed
 }
 
+/// Whether a goal that goes out is what its revision was given for.
+pub fn is_settled(goal: &Goal, member: &rows::Member) -> bool {
+    content(goal.clone()) == member.goal
+}
+
 /// Every pooler of the cell, in order of service.
 pub fn poolers(setup: &Setup, state: &state::State) -> Vec<Pooler> {
     state.services.values().filter_map(|service| pooler(setup, service)).collect()

@@ -121,7 +121,7 @@ impl Cell {
         self.state.links.insert(link, id);
         host.hello = Some(Box::new(hello.clone()));
         (host.marks, host.digest, host.misfits, host.whole) = (Sorted::default(), None, 0, false);
-        (host.absent_until, host.heard_since) = (None, work.now);
+        (host.absent_until, host.left, host.heard_since) = (None, None, work.now);
         // What it says of itself may be other than before.
         work.hosts.insert(id);
         // What may go only while its host is heard without a break is looked at again.
@@ -258,6 +258,9 @@ impl Cell {
         let Some(id) = self.state.links.remove(&link) else { return };
         let Some(host) = self.state.hosts.get_mut(&id) else { return };
         host.link = None;
+        let late = self.setup.policy.late_after();
+        let heard = host.heard.is_some_and(|heard| work.now < heard + late);
+        host.left = (heard && host.state == host::State::Up).then_some(work.now);
         work.hosts.insert(id);
     }
 

@@ -81,7 +81,35 @@ impl Cell {
         let near = |copy: Copy| {
             sent.iter().any(|s| s.copy == copy && s.streaming && s.lag_bytes <= lag_max_bytes)
         };
-        Some(self.streaming(service).into_iter().filter(|copy| near(*copy)).collect())
+        let mut there = self.streaming(service);
+        there.extend(self.unwatched(service));
+        Some(there.into_iter().filter(|copy| near(*copy)).collect())
+    }
+
+    /// Standbys that received the primary's log when their agent ended its stream, a moment ago: as when it begins
+    /// anew. Their servers run on without it, and their primary sees it if one does not.
+    fn unwatched(&self, service: &Service) -> impl Iterator<Item = Copy> {
+        let members = service.row.members.iter().zip(&service.seen).skip(1);
+        let streamed = |member: &rows::Member, seen: &Seen| {
+            seen.incarnation == member.incarnation
+                && seen.state == S::Following
+                && seen.replication.as_ref().is_some_and(|r| r.streams)
+        };
+        let follows = move |(member, seen): &(&rows::Member, &Option<Seen>)| {
+            member.want == Want::Running
+                && member.part == rows::Part::Follows
+                && seen.as_ref().is_some_and(|seen| streamed(member, seen))
+        };
+        let left = |member: &rows::Member| {
+            self.unwatched_until(member).is_some_and(|until| self.state.now < until)
+        };
+        members.filter(follows).map(|(member, _)| member).filter(move |m| left(m)).map(|m| m.copy())
+    }
+
+    /// Until when what its agent said last of a member is taken, though it ended its stream.
+    fn unwatched_until(&self, member: &rows::Member) -> Option<Time> {
+        let host = self.state.hosts.get(&member.host).filter(|host| !host.speaks())?;
+        Some(host.left? + ASTRAY_AFTER)
     }
 
     /// The set for these standbys, as the plan promises it.
@@ -223,6 +251,8 @@ impl Cell {
         if service.seen[at].as_ref().is_some_and(|seen| seen.state == S::Gone) {
             self.state.remove_member(id, at);
             work.record(id);
+            // Goals name all members of their service.
+            self.settle(id, work);
             work.whole.insert(host);
             let text = format!("member {member} is gone, another has its place");
             if let Some(service) = self.state.services.get(&id) {
@@ -269,7 +299,9 @@ impl Cell {
         let settles = self.settled_at(service, &lacks).map(|at| (Some(at), Span(0)));
         let waits = waits.into_iter().chain([(failed.map(|seen| seen.since), RESTART_MAX)]);
         let waits = waits.chain(settles);
-        let next = waits.into_iter().filter_map(|(since, limit)| Some(since? + limit));
+        let waits = waits.into_iter().filter_map(|(since, limit)| Some(since? + limit));
+        let unwatched = self.standbys(service).filter_map(|(m, _)| self.unwatched_until(m));
+        let next = waits.chain(unwatched);
         if let Some(next) = next.filter(|at| *at > now).min() {
             self.look_at(id, next);
         }

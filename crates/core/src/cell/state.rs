@@ -27,7 +27,6 @@ use crate::pooler;
 use crate::procedure::Procedure;
 use crate::promise::{self, Copy, Promise};
 use crate::report::{self, Hello};
-use crate::service::Phase;
 use crate::time::Time;
 use crate::toil::Ledger;
 
@@ -150,6 +149,9 @@ pub struct Host {
     pub heard_since: Time,
     /// Its agent said that it would be away until then.
     pub absent_until: Option<Time>,
+    /// When its agent's stream was ended in order while it was heard: the host was there to do that.
+    #[serde(default)]
+    pub left: Option<Time>,
     /// Its newest report of every member, strays too, as marks.
     pub marks: Sorted<MemberId, report::Mark>,
     /// The digest over those, until one of them changes.
@@ -320,6 +322,7 @@ impl Host {
             heard: None,
             heard_since: Time(0),
             absent_until: None,
+            left: None,
             marks: Sorted::default(),
             digest: None,
             misfits: 0,
@@ -371,12 +374,6 @@ impl Service {
 }
 
 impl Service {
-    /// Whether it has an archive, and servers that bring it their log.
-    fn brings_log(&self) -> bool {
-        let rests = matches!(self.row.phase, Phase::Retired | Phase::Archived | Phase::Terminated);
-        self.row.archive.is_some() && !rests
-    }
-
     /// Whether all it does is serve: nothing is under way with it, nobody was told of it or asked about it,
     /// and nothing is planned. What it needs next, its hosts say.
     pub fn is_quiet(&self) -> bool {
@@ -404,33 +401,6 @@ impl Service {
 }
 
 impl State {
-    /// Whether the log of half of the services that bring theirs to an archive, or more, waits.
-    pub fn storage_is_down(&self) -> bool {
-        let behind = self.behind.len();
-        behind > 0 && behind * 2 >= self.archiving
-    }
-
-    /// Notes whether a service brings its log to an archive: of one at rest the last word is an old one, as nobody
-    /// tries any more.
-    pub fn note_archiving(&mut self, id: ServiceId) {
-        let Some(service) = self.services.get_mut(&id) else { return };
-        let archiving = service.brings_log();
-        if std::mem::replace(&mut service.archiving, archiving) {
-            self.archiving -= 1;
-        }
-        if archiving {
-            self.archiving += 1;
-        } else {
-            self.behind.remove(&id);
-        }
-    }
-
-    /// Whether [`State::archiving`] is what going through all services would find.
-    pub fn knows_who_archives(&self) -> bool {
-        let brings = |service: &&Service| service.brings_log();
-        self.services.values().filter(brings).count() == self.archiving
-    }
-
     /// A host is known from now on, and was not heard yet.
     pub fn add_host(&mut self, row: rows::Host) {
         self.unsure.insert(row.id);

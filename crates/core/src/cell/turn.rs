@@ -247,7 +247,9 @@ impl Cell {
             let at = service.row.members.iter().position(|m| m.id == *member)?;
             // A member nothing was ordered of yet has no goal.
             let ordered = service.row.members[at].revision.0 > 0;
-            ordered.then(|| Arc::new(goals::goal(&self.setup, around, &service.row, at)))
+            let goal = ordered.then(|| goals::goal(&self.setup, around, &service.row, at))?;
+            debug_assert!(goals::is_settled(&goal, &service.row.members[at]), "{goal:?}");
+            Some(Arc::new(goal))
         };
         for host in &work.whole {
             let Some(host) = self.state.hosts.get(host) else { continue };

@@ -103,3 +103,42 @@ fn to_let_go_counts_on_nobody_anew() {
     let restores = since.iter().position(|line| line.contains("wanted: commits wait for any"));
     assert!(ended.is_some() && ended < restores, "{since:#?}");
 }
+
+#[test]
+fn a_standby_whose_agent_begins_anew_is_counted_on_by_its_primarys_word() {
+    // Its agent is gone, and its host was there to end the stream: its server is seen by the primary.
+    let (mut world, primary, standby) = pair();
+    world.kill_agent(standby);
+    world.pass(Span::secs(25));
+    assert!(!world.said("pay: relax"), "{:#?}", world.journal);
+    world.agents[standby].alive = true;
+    world.dial();
+    world.pass(Span::secs(60));
+    assert!(!world.said("pay: relax"), "{:#?}", world.journal);
+    assert_eq!(acks(&world, primary), 1);
+    // One that stays away is not counted on for ever.
+    world.kill_agent(standby);
+    world.pass(Span::secs(29));
+    assert_eq!(acks(&world, primary), 1);
+    world.pass(Span::secs(6));
+    assert_eq!(acks(&world, primary), 0);
+
+    // Its server went with it, and the primary says so.
+    let (mut world, primary, standby) = pair();
+    world.kill_agent(standby);
+    world.agents[primary].feeds = (false, 0);
+    world.obey(primary);
+    world.pass(Span::secs(6));
+    assert_eq!(acks(&world, primary), 0);
+
+    // Nobody was there to end the stream.
+    let (mut world, primary, standby) = pair();
+    world.agents[standby].alive = false;
+    world.pass(Span::secs(9));
+    assert_eq!(acks(&world, primary), 0);
+    // That its stream is ended by the controller then is no news of its host.
+    world.kill_agent(standby);
+    world.report_all(primary, |_| {});
+    world.pass(Span::secs(20));
+    assert_eq!(acks(&world, primary), 0);
+}

@@ -154,6 +154,14 @@ fn check_expect(expect: &Expect) -> Result<(), String> {
             let names = names.join(", ");
             Err(format!("assertions: there is no posture {is}; there are: {names}"))
         }
+        Expect::RemedyMax { name, .. } => {
+            let all = evenkeel_kinds::remedies::bundled();
+            let names: Vec<&str> = all.iter().map(|remedy| &*remedy.name).collect();
+            let text = || {
+                format!("assertions: there is no remedy {name}; there are: {}", names.join(", "))
+            };
+            if names.contains(&name.as_str()) { Ok(()) } else { Err(text()) }
+        }
         _ => Ok(()),
     }
 }

@@ -52,44 +52,19 @@ impl Fleet<'_> {
                 self.storage_turns();
             }
             What::Channel { name, is } => drop(self.people.channel(name, *is)),
-            What::PowerOff(share) => self.crew.each(|seat| {
-                seat.some_hosts(share, |seat, n, at, lasts| {
-                    seat.at(at, Event::Power(n, false));
-                    seat.at(at + lasts, Event::Power(n, true));
-                });
-            }),
-            What::RestartAgents(share) => self.crew.each(|seat| {
-                seat.some_hosts(share, |seat, n, at, lasts| {
-                    seat.at(at, Event::Agent(n, false));
-                    seat.at(at + lasts, Event::Agent(n, true));
-                });
-            }),
-            What::CutOff(share) => self.crew.each(|seat| {
-                seat.some_hosts(share, |seat, n, at, lasts| {
-                    seat.at(at, Event::Side(n, 1));
-                    seat.at(at + lasts, Event::Side(n, 0));
-                });
-            }),
-            What::Lossy(share) => self.crew.each(|seat| {
+            What::PowerOff(share) => self.for_while(share, |n, is| Event::Power(n, !is)),
+            What::RestartAgents(share) => self.for_while(share, |n, is| Event::Agent(n, !is)),
+            What::CutOff(share) => self.for_while(share, |n, is| Event::Side(n, u8::from(is))),
+            What::Lossy(share) => {
                 let pairs = u8::try_from(share.pairs_percent).unwrap_or(100);
-                seat.some_hosts(share, |seat, n, at, lasts| {
-                    seat.at(at, Event::Ill(n, pairs));
-                    seat.at(at + lasts, Event::Ill(n, 0));
-                });
-            }),
-            What::Slow(share) => self.crew.each(|seat| {
-                seat.some_hosts(share, |seat, n, at, lasts| {
-                    seat.at(at, Event::Slow(n, share.by.0));
-                    seat.at(at + lasts, Event::Slow(n, Span(0)));
-                });
-            }),
+                self.for_while(share, |n, is| Event::Ill(n, if is { pairs } else { 0 }));
+            }
+            What::Slow(share) => {
+                let by = share.by.0;
+                self.for_while(share, |n, is| Event::Slow(n, if is { by } else { Span(0) }));
+            }
             What::BadImage(share) => self.crew.each(|seat| seat.image_turns_bad(share)),
-            What::StuckArchive(share) => self.crew.each(|seat| {
-                seat.some_hosts(share, |seat, n, at, lasts| {
-                    seat.at(at, Event::Stuck(n, true));
-                    seat.at(at + lasts, Event::Stuck(n, false));
-                });
-            }),
+            What::StuckArchive(share) => self.for_while(share, Event::Stuck),
             What::ControlStore(is) => {
                 self.crew.each(|seat| seat.takes_records = *is == Storage::Up);
             }
@@ -117,6 +92,16 @@ impl Fleet<'_> {
                 });
             }
         }
+    }
+
+    /// Something is so of some hosts, each from a moment of its own on and until another.
+    fn for_while(&mut self, share: &Share, event: impl Fn(usize, bool) -> Event) {
+        self.crew.each(|seat| {
+            seat.some_hosts(share, |seat, n, at, lasts| {
+                seat.at(at, event(n, true));
+                seat.at(at + lasts, event(n, false));
+            });
+        });
     }
 
     /// Storage is reached from now on, or is not.

@@ -94,6 +94,7 @@ pub const BUNDLED: &[Bundled] = files!["fleet/":
     "s3-outage-2017",
     "zone-loss",
     "partition-2018",
+    "congestion-2021",
     "agent-restart-2022",
     "network-restart-2023",
     "controllers-away",

@@ -97,6 +97,8 @@ pub struct Outcome {
     pub starts: u64,
     /// Primaries that were replaced.
     pub promotions: u64,
+    /// How often each remedy began.
+    pub remedies: BTreeMap<String, u64>,
     /// Members that were copied anew from another.
     pub copies: u64,
     /// Whether nobody held back.
@@ -119,6 +121,9 @@ impl Outcome {
     }
 }
 
+/// What storage is not to be for long.
+const OVERLOADED: &str = "storage is asked for half again as much as it bears, or more,";
+
 /// Sums over all cells.
 #[derive(Default)]
 struct Sums {
@@ -131,6 +136,14 @@ struct Sums {
     times: u64,
     minutes: u64,
     hosts: u64,
+}
+
+/// What was decided most often.
+fn commonest(decisions: &BTreeMap<String, u64>) -> Vec<(String, u64)> {
+    let mut all: Vec<(String, u64)> = decisions.clone().into_iter().collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    all.truncate(DECISIONS);
+    all
 }
 
 fn add(into: &mut BTreeMap<u64, u64>, from: &BTreeMap<u64, u64>) {
@@ -152,6 +165,9 @@ impl Fleet<'_> {
             all.worst = all.worst.max(own.worst);
             all.broken = all.broken.take().or_else(|| own.broken.clone());
             add(&mut all.rose, &own.rose);
+            for (remedy, times) in &own.remedies {
+                *all.remedies.entry(remedy.clone()).or_default() += times;
+            }
             for (text, count) in &own.decisions {
                 *all.decisions.entry(text.clone()).or_default() += count;
             }
@@ -188,9 +204,7 @@ impl Fleet<'_> {
         let recoveries = since(&sums.tally.rose);
         let by_agents = sums.tally.counts.ended().saturating_sub(sums.times);
         let minutes = sums.minutes + by_agents * restart_minutes();
-        let mut decisions: Vec<(String, u64)> = sums.tally.decisions.clone().into_iter().collect();
-        decisions.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        decisions.truncate(DECISIONS);
+        let decisions = commonest(&sums.tally.decisions);
         let services = sums.states.values().sum::<usize>() as u64 + sums.unknown;
         let mut outcome = Outcome {
             report: Report {
@@ -231,6 +245,7 @@ impl Fleet<'_> {
             notices_folded: self.people.folded(),
             starts: sums.tally.starts,
             promotions: sums.tally.promotions,
+            remedies: sums.tally.remedies.clone(),
             copies: sums.tally.copies,
             naive: self.how.naive,
             account: Vec::new(),
@@ -322,6 +337,10 @@ impl Fleet<'_> {
                 let text = format!("{min} primaries are replaced at least ({promotions})");
                 (text, promotions >= *min)
             }
+            Expect::RemedyMax { name, times } => {
+                let began = outcome.remedies.get(name).copied().unwrap_or(0);
+                (format!("remedy {name} begins {times} times at most ({began})"), began <= *times)
+            }
             Expect::StartsMax(max) => {
                 let starts = outcome.starts;
                 (format!("{max} servers are started at most ({starts})"), starts <= *max)
@@ -342,11 +361,7 @@ impl Fleet<'_> {
             }
             Expect::OverloadMaxS(max) => {
                 let seconds = outcome.storage_overloaded_seconds;
-                let text = format!(
-                    "storage is asked for half again as much as it bears, or more, for {max} s at most \
-                     ({seconds} s)"
-                );
-                (text, seconds <= *max)
+                (format!("{OVERLOADED} for {max} s at most ({seconds} s)"), seconds <= *max)
             }
             Expect::Posture { is, percent } => {
                 let cells = self.postures.get(is).map_or(0, std::collections::BTreeSet::len) as u64;

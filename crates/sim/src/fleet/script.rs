@@ -267,6 +267,13 @@ pub enum Expect {
     PromotionsMax(u64),
     /// So many at least.
     PromotionsMin(u64),
+    /// A remedy began so often at most.
+    RemedyMax {
+        /// Which.
+        name: String,
+        /// How often.
+        times: u64,
+    },
     /// So many servers were started at most.
     StartsMax(u64),
     /// So many members at most were copied anew from another, of a hundred services.

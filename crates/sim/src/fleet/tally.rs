@@ -34,6 +34,8 @@ pub(super) struct Tally {
     pub rose: BTreeMap<u64, u64>,
     /// Decisions that were noted, by their words.
     pub decisions: BTreeMap<String, u64>,
+    /// How often each remedy began.
+    pub remedies: BTreeMap<String, u64>,
     /// Of everything that was recorded and sent, in order.
     pub trace: u64,
 }
@@ -79,6 +81,9 @@ impl Tally {
         self.mix(now.0);
         self.mix(fnv(entry.text.as_bytes()));
         self.mix(fnv(entry.subject.as_bytes()));
+        if let Some((_, remedy)) = entry.text.split_once(" begins: remedy ") {
+            *self.remedies.entry(remedy.to_owned()).or_default() += 1;
+        }
     }
 
     /// A decision was noted: counted by its words, whatever the numbers in it.

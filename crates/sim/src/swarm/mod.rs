@@ -191,6 +191,19 @@ fn chain() -> Vec<Step> {
     CHANNELS.into_iter().map(step).collect()
 }
 
+/// What is missing in an archive once everything has healed; `None`: nothing.
+fn unarchived(world: &World, plan: &Plan, until: Time) -> Option<String> {
+    let archives = |service: &&view::Service| {
+        plan.repositories > 0
+            && kinds::archives(&service.kind, &service.plan)
+            && service.state != State::Retired
+    };
+    world.services().iter().filter(archives).find_map(|service| {
+        let gap = world.archive_gap(service, until)?;
+        Some(format!("{}: {HEAL} after the last fault {gap}", service.name))
+    })
+}
+
 /// Two halves: in the first everything of the plan happens, in the second nothing breaks any more.
 fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary, Failure> {
     let mut world = World::new(Options {
@@ -249,15 +262,8 @@ fn play(plan: &Plan, mutation: Option<Mutation>, look: &Look) -> Result<Summary,
             return Err(fail(&world, (Wrong::Unsettled(what), service.name)));
         }
     }
-    let archives = |service: &&view::Service| {
-        plan.repositories > 0 && kinds::archives(&service.kind, &service.plan)
-    };
-    let services = world.services();
-    for service in services.iter().filter(archives).filter(|s| s.state != State::Retired) {
-        if let Some(gap) = world.archive_gap(service, archived_until) {
-            let what = format!("{}: {HEAL} after the last fault {gap}", service.name);
-            return Err(fail(&world, about(what)));
-        }
+    if let Some(what) = unarchived(&world, plan, archived_until) {
+        return Err(fail(&world, about(what)));
     }
     end_incidents(&mut world).map_err(|wrong| fail(&world, wrong))?;
     if let Some(what) = world.poolers_wrong() {

@@ -6,6 +6,7 @@
 //! down none of this is begun, and nothing is let go.
 
 mod away;
+mod behind;
 mod even;
 mod holes;
 mod places;
@@ -346,18 +347,6 @@ impl Cell {
         let number = self.give_job(id, what, member, host, work);
         let text = format!("{word} of {name} begins on {}", self.state.host_name(host));
         Ok(Accepted { service: Some(id), operation: None, job: Some(number), text })
-    }
-
-    /// Notes whether a service's log gets to its archive.
-    pub(super) fn note_behind(&mut self, id: ServiceId) {
-        let Some(service) = self.state.services.get(&id) else { return };
-        let seen = service.seen.first().and_then(|seen| seen.as_ref()?.archive.as_ref());
-        let behind = seen.is_some_and(|seen| seen.behind_since.is_some());
-        let behind = behind && service.archiving && self.archives(service);
-        match behind {
-            true => self.state.behind.insert(id),
-            false => self.state.behind.remove(&id),
-        };
     }
 
     /// Storage is back: jobs that waited for that have no timer.
