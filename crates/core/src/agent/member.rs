@@ -533,8 +533,10 @@ impl Member {
                 }
             }
             Answer::Following => {
-                if self.seen.state != State::Ready {
+                if !matches!(self.seen.state, State::Ready | State::Following) {
                     self.event(Event::Follows);
+                    // As with a write that is acknowledged: what it was is over.
+                    self.trouble = None;
                 }
             }
             Answer::Accepting => {

@@ -92,6 +92,18 @@ impl Seat {
         }
     }
 
+    /// A cache may lose what it has not synced when its host has no power: it counts as never acknowledged.
+    pub fn forgive(&mut self, id: MemberId) {
+        let Some(member) = self.member(id) else { return };
+        let goal = &member.stored.applied.goal;
+        let (service, unsynced) = (goal.identity.service, unsynced(goal));
+        let primary = member.server.part.as_deref().filter(|part| unsynced > 0 && !part.standby);
+        let Some(end) = primary.map(|part| part.end) else { return };
+        if let Some(ledger) = self.service(service).and_then(|s| s.ledger.as_deref_mut()) {
+            ledger.acked = ledger.acked.min(end.max(ledger.acked.saturating_sub(unsynced)));
+        }
+    }
+
     /// At the end: outages that last on are counted until now.
     pub fn count_outages(&mut self) {
         let now = self.now;

@@ -53,6 +53,7 @@ impl Seat {
                     let unsynced = ledger::unsynced(&member.stored.applied.goal);
                     member.server.lose_power(unsynced);
                 }
+                self.forgive(*id);
             }
         }
         services.into_iter().for_each(|service| self.stir(service));
