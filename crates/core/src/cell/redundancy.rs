@@ -88,7 +88,7 @@ impl Cell {
 
     /// Standbys that received the primary's log when their agent ended its stream, a moment ago: as when it begins
     /// anew. Their servers run on without it, and their primary sees it if one does not.
-    fn unwatched(&self, service: &Service) -> impl Iterator<Item = Copy> {
+    pub(super) fn unwatched(&self, service: &Service) -> impl Iterator<Item = Copy> {
         let members = service.row.members.iter().zip(&service.seen).skip(1);
         let streamed = |member: &rows::Member, seen: &Seen| {
             seen.incarnation == member.incarnation
@@ -125,7 +125,12 @@ impl Cell {
     /// The set that commits should wait for now; `None` while the primary's word is missing.
     pub(super) fn wanted_set(&self, service: &Service) -> Option<Set> {
         let mut near = self.near(service)?;
-        near.retain(|copy| may_count(service, *copy));
+        // Whoever is counted on anew has to say itself that it follows.
+        let heard = self.streaming(service);
+        let counted = |copy: &Copy| {
+            service.row.promise.as_ref().is_some_and(|promise| promise.set.names(*copy))
+        };
+        near.retain(|copy| may_count(service, *copy) && (heard.contains(copy) || counted(copy)));
         Some(self.set_of(service, &near))
     }
 

@@ -164,7 +164,9 @@ impl Cell {
                 let wanted = self.set_of(service, &streaming);
                 let more = wanted.standbys().iter().filter(|copy| !named.contains(copy));
                 let more = more.filter(|copy| redundancy::may_count(service, **copy));
-                let less = named.iter().filter(|copy| !streaming.contains(copy));
+                let unwatched: Vec<Copy> = self.unwatched(service).collect();
+                let there = |copy: &&Copy| streaming.contains(copy) || unwatched.contains(copy);
+                let less = named.iter().filter(|copy| !there(copy));
                 more.map(|copy| is(copy, "follows and is not counted on yet"))
                     .chain(less.map(|copy| is(copy, "is counted on and does not follow")))
                     .collect()

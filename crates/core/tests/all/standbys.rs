@@ -142,3 +142,19 @@ fn a_standby_whose_agent_begins_anew_is_counted_on_by_its_primarys_word() {
     world.pass(Span::secs(20));
     assert_eq!(acks(&world, primary), 0);
 }
+
+#[test]
+fn nobody_is_counted_on_anew_by_its_primarys_word_alone() {
+    let (mut world, primary, standby) = pair();
+    for wait in [2, 0] {
+        down(&mut world, standby, State::Failed);
+        world.pass(Span::secs(5));
+        back(&mut world, standby);
+        world.pass(Span::secs(wait));
+    }
+    assert_eq!(acks(&world, primary), 0, "it has to follow for ten seconds now");
+    world.kill_agent(standby);
+    world.report_all(primary, |_| {});
+    world.pass(Span::secs(20));
+    assert_eq!(acks(&world, primary), 0);
+}

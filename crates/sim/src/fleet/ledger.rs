@@ -99,7 +99,9 @@ impl Seat {
         let (service, unsynced) = (goal.identity.service, unsynced(goal));
         let primary = member.server.part.as_deref().filter(|part| unsynced > 0 && !part.standby);
         let Some(end) = primary.map(|part| part.end) else { return };
-        if let Some(ledger) = self.service(service).and_then(|s| s.ledger.as_deref_mut()) {
+        if let Some(ledger) = self.service(service).and_then(|s| s.ledger.as_deref_mut())
+            && ledger.writer == Some(id)
+        {
             ledger.acked = ledger.acked.min(end.max(ledger.acked.saturating_sub(unsynced)));
         }
     }
@@ -289,7 +291,13 @@ impl Seat {
     pub fn hold_to_promise(&mut self, member: MemberId) {
         let Some(found) = self.member(member) else { return };
         let id = found.stored.applied.goal.identity.service;
-        let Some(end) = found.server.part.as_deref().map(|part| part.end) else { return };
+        let Some(part) = found.server.part.as_deref() else { return };
+        let (end, whole) = (part.end, part.whole <= self.now);
+        self.tally.check(Invariant::AcknowledgedWritesKept);
+        if !whole {
+            let text = format!("{member} of {id} takes writes with half a copy");
+            self.tally.broke(Invariant::AcknowledgedWritesKept, text);
+        }
         let Some(ledger) = self.service(id).and_then(|service| service.ledger.as_deref_mut())
         else {
             return;

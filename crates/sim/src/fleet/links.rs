@@ -19,9 +19,9 @@ use super::seat::Seat;
 const CONTROLLER: usize = usize::MAX;
 
 impl Host {
-    /// Whether what it tells the cell arrives as it is said.
-    pub fn is_prompt(&self, now: Time) -> bool {
-        self.delay == Span(0) && self.arrive.0 <= now
+    /// Whether what it tells the cell arrives as it is said: nothing is on its way, or arrives in this very tick.
+    pub fn is_prompt(&self, now: Time, tick: Span) -> bool {
+        self.delay == Span(0) && self.arrive.0 + tick <= now
     }
 }
 
@@ -79,7 +79,7 @@ impl Seat {
     /// What a host's agent, or the end of its stream, tells the cell.
     pub fn send(&mut self, n: usize, entry: Entry) {
         let (now, host) = (self.now, &mut self.hosts[n]);
-        if host.is_prompt(now) {
+        if host.is_prompt(now, self.tick) {
             return self.tell(entry);
         }
         host.arrive.0 = host.arrive.0.max(now + host.delay);
@@ -90,7 +90,7 @@ impl Seat {
     /// What the cell tells an agent.
     pub fn reach(&mut self, n: usize, link: Link, message: ToAgent) {
         let (now, host) = (self.now, &mut self.hosts[n]);
-        if host.delay == Span(0) && host.arrive.1 <= now {
+        if host.delay == Span(0) && host.arrive.1 + self.tick <= now {
             return self.hear(n, message);
         }
         host.arrive.1 = host.arrive.1.max(now + host.delay);

@@ -273,7 +273,7 @@ impl Seat {
             let of = || evenkeel_core::report::digest_of(marks.values().copied());
             let digest = *host.digest.get_or_insert_with(of);
             let beat = Beat { link, number: host.beats, digest, answer: false };
-            match host.is_prompt(self.now) {
+            match host.is_prompt(self.now, self.tick) {
                 true => beats.push(beat),
                 false => late.push((n, beat)),
             }
