@@ -285,7 +285,7 @@ impl Obedient {
     }
 
     fn create(&self, number: u32, secret: &[u8]) -> Entry {
-        let kind = crate::kinds::KINDS[0];
+        let kind = evenkeel_kinds::KINDS[0];
         let mut secret = secret.to_vec();
         secret[..4].copy_from_slice(&number.to_be_bytes());
         secret[4..8].copy_from_slice(&self.number.to_be_bytes());
@@ -311,7 +311,7 @@ pub fn setup(number: u32) -> Setup {
         cell: CellId(number),
         store: StoreId("bench".to_owned()),
         policy: Policy { backup_repository_max: 1000, ..Policy::default() },
-        kinds: crate::kinds::KINDS,
+        kinds: evenkeel_kinds::KINDS,
         remedies: Arc::clone(&REMEDIES),
     }
 }
