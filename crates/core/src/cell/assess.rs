@@ -225,7 +225,12 @@ impl Cell {
     }
 
     /// The same in words: its agent's, and what witnesses saw.
-    fn words(&self, service: &Service, verdict: Option<&Verdict>, now: Time) -> Vec<String> {
+    pub(super) fn words(
+        &self,
+        service: &Service,
+        verdict: Option<&Verdict>,
+        now: Time,
+    ) -> Vec<String> {
         let seen = match verdict {
             Some(
                 Verdict::Reached(s) | Verdict::Disputed(s) | Verdict::Unknown(s) | Verdict::Down(s),

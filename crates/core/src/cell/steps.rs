@@ -23,14 +23,17 @@ const HUNG_MAX: u32 = 3;
 impl Cell {
     /// A primary that hangs while its service is made is ended hard and started again; its step goes on.
     pub(super) fn start_hung(&mut self, id: ServiceId, work: &mut Work) {
-        let Some(service) = self.state.services.get_mut(&id) else { return };
+        let Some(service) = self.state.services.get(&id) else { return };
         let Some(operation) = &service.row.operation else { return };
+        let verdict = self.verdict(service, work.now);
+        let evidence = self.words(service, verdict.as_ref(), work.now);
         let what = format!("{} {}", operation.spec().name, operation.id);
         let name = service.row.name.as_str().to_owned();
+        let Some(service) = self.state.services.get_mut(&id) else { return };
         let primary = &mut service.row.members[0];
         (primary.restarts, primary.stop) = (primary.restarts + 1, StopMode::Immediate);
         let text = format!("{what}: {} hangs; it is ended hard and started again", primary.id);
-        work.note(Topic::Operation, &name, text, Vec::new());
+        work.note(Topic::Operation, &name, text, evidence);
         work.record(id);
         self.settle(id, work);
     }
