@@ -118,7 +118,12 @@ impl Cell {
             claims.take(lane, &place, remedy);
             self.state.claims = claims;
         }
-        self.state.insert(state::Service::of(row));
+        let mut service = state::Service::of(row);
+        if service.row.operation.is_some() {
+            // Its route may have changed just before the end of the last controller, and nobody took it yet.
+            service.routed = self.state.row.routes;
+        }
+        self.state.insert(service);
         Ok(())
     }
 

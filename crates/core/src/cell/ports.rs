@@ -5,6 +5,7 @@ use super::turn::Work;
 use super::{Cell, rows};
 use crate::id::ServiceId;
 use crate::journal::Topic;
+use crate::operation::Effect;
 use crate::service::Phase;
 
 impl Cell {
@@ -38,6 +39,8 @@ impl Cell {
                 .services
                 .values()
                 .find(|s| s.row.endpoint_port == *port && s.row.phase == Phase::Installing);
+            // Clients know the endpoint of the service whose place another takes.
+            let new = new.filter(|s| !takes_place(&s.row));
             let Some(id) = new.map(|s| s.row.id) else { continue };
             let Ok(other) = self.draw_port() else { continue };
             let Some(service) = self.state.services.get_mut(&id) else { continue };
@@ -51,4 +54,9 @@ impl Cell {
             self.settle(id, work);
         }
     }
+}
+
+/// Whether a service is about to take another's place, by its name and endpoint.
+fn takes_place(row: &rows::Service) -> bool {
+    row.operation.as_ref().is_some_and(|operation| operation.at().order == Effect::TakePlace)
 }

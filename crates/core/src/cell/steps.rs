@@ -64,6 +64,7 @@ impl Cell {
             }
             Effect::OpenEndpoint => self.open(id, true, work),
             Effect::CloseEndpoint => self.open(id, false, work),
+            Effect::TakePlace => self.restored(id, work),
             Effect::Stop => want(&mut service.row, Want::Stopped),
             Effect::Seal => want(&mut service.row, Want::Sealed),
             Effect::Remove => want(&mut service.row, Want::Removed),
@@ -212,9 +213,15 @@ impl Cell {
     }
 }
 
-/// Whether a step is one for this service: without standbys nothing is to be done about them.
+/// Whether a step is one for this service: without standbys nothing is to be done about them, and not every
+/// service that is made from another takes its place.
 pub(super) fn applies(service: &Service, step: &Step) -> bool {
-    service.row.promise.is_some() || !matches!(step.order, Effect::Follow | Effect::Count)
+    let origin = || service.row.archive.as_ref().and_then(|archive| archive.origin.as_ref());
+    match step.order {
+        Effect::Follow | Effect::Count => service.row.promise.is_some(),
+        Effect::TakePlace => origin().is_some_and(|origin| origin.replaces),
+        _ => true,
+    }
 }
 
 /// Has every member run, or the first; again: what does not serve is started anew.

@@ -10,7 +10,7 @@ pub const SPEC: Spec = Spec {
     kind: Kind::Fork,
     name: "fork",
     story: "Archive what the source wrote last, restore into a new member, prove a write, have standbys \
-            follow, open the endpoint.",
+            follow, open the endpoint, take the source's place if it should.",
     lane: Lane::Free,
     begins: None,
     ends: Some(phase::Event::Installed),
@@ -52,6 +52,14 @@ pub const SPEC: Spec = Spec {
         Step {
             name: "open the endpoint",
             order: Effect::OpenEndpoint,
+            proof: Proof::Routed,
+            deadline: Span::secs(10),
+            past: Past::GoOn,
+            on_death: OnDeath::Continue,
+        },
+        Step {
+            name: "take its source's place, if it should",
+            order: Effect::TakePlace,
             proof: Proof::Routed,
             deadline: Span::secs(10),
             past: Past::GoOn,

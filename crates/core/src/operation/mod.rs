@@ -104,6 +104,8 @@ pub enum Effect {
     OpenEndpoint,
     /// The endpoint is closed.
     CloseEndpoint,
+    /// The service it is made from gives it its name and endpoint.
+    TakePlace,
     /// The primary writes what its stop would have to write.
     Checkpoint,
     /// The pooled endpoint has transactions wait, until another member takes clients.

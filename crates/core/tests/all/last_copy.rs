@@ -129,6 +129,23 @@ fn a_restore_knows_that_its_sources_log_is_whole_as_soon_as_that_is_heard() {
 }
 
 #[test]
+fn what_takes_anothers_place_is_available_where_that_one_was() {
+    let mut world = serving();
+    world.order(backup()).expect("accepted");
+    let before = world.service().expect("it is there");
+    let (name, target) = ("orders".to_owned(), Target::Latest);
+    world.order(Order::Rollback { name, target, keys: keys() }).expect("accepted");
+    world.pass(Span::secs(10));
+    // That an endpoint is open as soon as its service is available is seen to in every turn.
+    let after = world.cell.service("orders", world.now).expect("it is there");
+    assert_eq!(after.state, State::Available, "{:#?}", world.journal);
+    assert_ne!(after.id, before.id);
+    assert_eq!(after.endpoint_port, before.endpoint_port);
+    assert_eq!(world.routes[&after.id].port, before.endpoint_port);
+    assert!(world.said("\"take its source's place, if it should\" done"), "{:#?}", world.journal);
+}
+
+#[test]
 fn a_proof_that_holds_lets_every_member_go() {
     let mut world = retired();
     world.order(archive()).expect("accepted");

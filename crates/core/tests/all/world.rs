@@ -337,8 +337,10 @@ impl World {
     pub fn turn(&mut self) {
         loop {
             let inbox = std::mem::take(&mut self.inbox);
+            let busy = self.busy();
             let turn = self.cell.turn(self.now, &inbox);
             self.record(&turn);
+            self.look_at_endpoints(&busy);
             self.wake_at = turn.wake_at;
             turn.sends.into_iter().for_each(|send| self.deliver(send));
             if self.inbox.is_empty() {
@@ -356,6 +358,23 @@ impl World {
         }
         let line = |e: &evenkeel_core::journal::Entry| format!("{}: {}", e.subject, e.text);
         self.journal.extend(turn.writes.journal.iter().map(line));
+    }
+
+    /// Services with an operation under way.
+    fn busy(&self) -> Vec<ServiceId> {
+        let services = self.cell.services(self.now).into_iter();
+        services.filter(|service| service.operation.is_some()).map(|service| service.id).collect()
+    }
+
+    /// Who waits for an operation until its service is available finds its endpoint where it is said to be.
+    fn look_at_endpoints(&self, before: &[ServiceId]) {
+        let services = self.cell.services(self.now);
+        let ended = |s: &&view::Service| before.contains(&s.id) && s.operation.is_none();
+        for service in services.iter().filter(ended).filter(|s| s.state == State::Available) {
+            let (id, port) = (service.id, service.endpoint_port);
+            let open = self.routes.get(&id).is_some_and(|route| route.port == port);
+            assert!(open, "{}: port {port}: {:?}", service.name, self.routes);
+        }
     }
 
     fn deliver(&mut self, send: Send) {
