@@ -33,6 +33,7 @@ impl Cell {
                 claimed: true,
                 step: 0,
                 ordered: work.now,
+                routes: 0,
                 tries: 0,
                 paged: false,
             })

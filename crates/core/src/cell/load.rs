@@ -118,12 +118,7 @@ impl Cell {
             claims.take(lane, &place, remedy);
             self.state.claims = claims;
         }
-        let mut service = state::Service::of(row);
-        if service.row.operation.is_some() {
-            // Its route may have changed just before the end of the last controller, and nobody took it yet.
-            service.routed = self.state.row.routes;
-        }
-        self.state.insert(service);
+        self.state.insert(state::Service::of(row));
         Ok(())
     }
 

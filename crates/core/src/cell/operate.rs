@@ -288,6 +288,7 @@ impl Cell {
             claimed: false,
             step: 0,
             ordered: work.now,
+            routes: 0,
             tries: 0,
             paged: false,
         }));

@@ -50,7 +50,7 @@ impl Cell {
             service.row.endpoint_port = other;
             work.routes.insert(id);
             work.cell = true;
-            service.routed = self.state.row.routes + 1;
+            self.await_routes(id, work);
             self.settle(id, work);
         }
     }

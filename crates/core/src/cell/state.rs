@@ -179,8 +179,6 @@ pub struct Service {
     pub seen: SmallVec<[Option<Seen>; 1]>,
     /// What is known while its primary's own news is missing or bad.
     pub doubt: Option<Box<Doubt>>,
-    /// The sequence its newest change of route got, or a later one; 0: nothing waits for it to be taken.
-    pub routed: u64,
     /// Its primary takes no clients, by its agent's word: gateways hold new connections.
     #[serde(default)]
     pub holds: bool,
@@ -363,7 +361,6 @@ impl Service {
             row,
             seen,
             doubt: None,
-            routed: 0,
             holds: false,
             archiving: false,
             lacks: None,

@@ -85,7 +85,7 @@ impl Cell {
             Effect::Checkpoint => {}
             Effect::Pause => {
                 work.routes.insert(id);
-                service.routed = self.state.row.routes + 1;
+                self.await_routes(id, work);
             }
             Effect::Recruit => self.recruit(id, work),
             Effect::HandOver => self.hand_over(id, work),
@@ -108,8 +108,17 @@ impl Cell {
         if std::mem::replace(&mut service.row.open, open) != open {
             work.routes.insert(id);
         }
-        // Routes get their next sequence at the end of this turn.
-        service.routed = self.state.row.routes + u64::from(!work.routes.is_empty());
+        self.await_routes(id, work);
+    }
+
+    /// The step under way waits for the routes as they are at the end of this turn, when they get their next
+    /// sequence.
+    pub(super) fn await_routes(&mut self, id: ServiceId, work: &Work) {
+        let routes = self.state.row.routes + u64::from(!work.routes.is_empty());
+        let service = self.state.services.get_mut(&id);
+        if let Some(operation) = service.and_then(|service| service.row.operation.as_mut()) {
+            operation.routes = routes;
+        }
     }
 
     /// What is still missing to call a step done, in words; empty: it is proven.
@@ -121,11 +130,11 @@ impl Cell {
     ) -> Vec<String> {
         let proof = operation.at().proof;
         match proof {
-            Proof::Routed => return self.unrouted(service),
+            Proof::Routed => return self.unrouted(operation),
             Proof::Covered => return self.uncovered(service, operation, now),
             Proof::HandedOver => return self.unhanded(service),
             Proof::Counted => return self.uncounted(service),
-            Proof::Paused => return self.unpaused(service),
+            Proof::Paused => return self.unpaused(service, operation),
             Proof::Gone if service.row.is_bare() => return Vec::new(),
             Proof::Flushed => return self.unflushed(service).into_iter().collect(),
             Proof::Chosen => return self.unchosen(service),
@@ -186,10 +195,10 @@ impl Cell {
     }
 
     /// Which poolers of a service are not paused yet; one that does not run has nobody to keep waiting.
-    fn unpaused(&self, service: &Service) -> Vec<String> {
+    fn unpaused(&self, service: &Service, operation: &Operation) -> Vec<String> {
         let id = service.row.id;
         let paused = |news: &pooler::News| {
-            news.routes >= service.routed && news.state != pooler::State::Serving
+            news.routes >= operation.routes && news.state != pooler::State::Serving
         };
         let heard = |host: &HostId| self.state.hosts.get(host).is_some_and(state::Host::speaks);
         let all = self
@@ -204,11 +213,11 @@ impl Cell {
             .collect()
     }
 
-    fn unrouted(&self, service: &Service) -> Vec<String> {
+    fn unrouted(&self, operation: &Operation) -> Vec<String> {
         if self.state.gateways.is_empty() {
             return vec!["no gateway is heard".to_owned()];
         }
-        let behind = self.state.gateways.values().filter(|g| g.took < service.routed);
+        let behind = self.state.gateways.values().filter(|g| g.took < operation.routes);
         behind.map(|g| format!("gateway {} has not taken the route yet", g.name)).collect()
     }
 }

@@ -317,10 +317,20 @@ pub struct Operation {
     pub step: u8,
     /// When that step was ordered last.
     pub ordered: Time,
+    /// The sequence of the routes that have to be taken for that; 0: of none. It is stored, as another
+    /// controller may go on with the step before any gateway took them.
+    #[serde(default, skip_serializing_if = "none")]
+    pub routes: u64,
     /// How often it was ordered again.
     pub tries: u8,
     /// Whether a person was told that it is late.
     pub paged: bool,
+}
+
+/// Whether no routes are waited for.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn none(routes: &u64) -> bool {
+    *routes == 0
 }
 
 impl Operation {

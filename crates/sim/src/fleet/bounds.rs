@@ -108,7 +108,8 @@ impl Shape {
             return Err(format!("by_address: there is no channel {other}"));
         }
         if let Some(plan) = self.plans.keys().find(|plan| kinds::plan(plan).is_none()) {
-            return Err(format!("plans: there is no plan {plan}"));
+            let known = kinds::plans().collect::<Vec<_>>().join(", ");
+            return Err(format!("plans: there is no plan {plan}; there are: {known}"));
         }
         if self.plans.values().map(|share| u32::from(*share)).sum::<u32>() > 100 {
             return Err("plans: more than a hundred of a hundred".to_owned());

@@ -137,16 +137,25 @@ impl TryFrom<toml::Table> for Happening {
 
     /// A line has its time and one thing that happens then: another key beside it would be a fault that never comes.
     fn try_from(mut line: toml::Table) -> Result<Self, String> {
-        let at = line.remove("at").ok_or("a line of the timeline says when: at = \"10 min\"")?;
-        let at = at.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
-        if line.len() != 1 {
-            let names: Vec<&str> = line.keys().map(String::as_str).collect();
-            let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let names = |line: &toml::Table| match line.is_empty() {
+            true => "nothing".to_owned(),
+            false => line.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        };
+        let Some(at) = line.remove("at") else {
+            let found = names(&line);
             return Err(format!(
-                "a line of the timeline has one thing that happens beside its time, not {found}"
+                "a line of the timeline says when: at = \"10 min\"; {found} does not"
             ));
+        };
+        // What reads one line does not know where in the file it is: it is told by its time.
+        let when = at.as_str().unwrap_or("a number").to_owned();
+        let here = |error: &str| format!("the line of the timeline at {when}: {error}");
+        let at = at.try_into().map_err(|error: toml::de::Error| here(error.message()))?;
+        if line.len() != 1 {
+            let found = names(&line);
+            return Err(here(&format!("one thing happens there beside its time, not {found}")));
         }
-        let what = What::deserialize(line).map_err(|error| error.message().to_owned())?;
+        let what = What::deserialize(line).map_err(|error| here(error.message()))?;
         Ok(Self { at, what })
     }
 }

@@ -18,6 +18,17 @@ pub fn plan(text: &str) -> Option<(&'static dyn Kind, &'static Plan)> {
     Some((kind, kind.plan(plan)?))
 }
 
+/// Every plan, as a text names it.
+pub fn plans() -> impl Iterator<Item = String> {
+    let of = |kind: &'static &dyn Kind| {
+        kind.plans().iter().map(move |plan| match kind.name() == KINDS[0].name() {
+            true => plan.name.to_string(),
+            false => format!("{}/{}", kind.name(), plan.name),
+        })
+    };
+    KINDS.iter().flat_map(of)
+}
+
 /// What people order of a plan that a text may name: a kind, and its plan if not its default. What is not known is
 /// refused by whoever is asked for it.
 pub fn ordered(text: Option<&str>) -> (String, Option<String>) {

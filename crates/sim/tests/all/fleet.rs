@@ -103,7 +103,7 @@ fn what_cannot_be_run_is_refused_by_name() {
         Script::parse("mine", &text.replace(from, to)).unwrap_err().to_string()
     };
     assert!(error("per_cell = 2500", "per_cell = 20000").contains("per_cell: 1 to 10000"));
-    assert!(error("ha = 20", "nonsense = 20").contains("there is no plan nonsense"));
+    assert!(error("ha = 20", "nonsense = 20").contains("there is no plan nonsense; there are: "));
     assert!(error("services = 10000", "services = 0").contains("services: 1 to"));
     assert!(error("zone = \"a\"", "zone = \"x\"").contains("no zone x; there are: a, b, c"));
     assert!(error("zone = \"a\"", "rack = \"a1\"").contains("no rack a1; each zone has 0"));
@@ -125,7 +125,11 @@ fn refused(from: &str, to: &str) -> String {
 fn what_would_say_nothing_is_refused_by_name() {
     let down = "{ at = '40 s', storage = 'down' }";
     for (from, to, why) in [
-        (down, "{ at = '40 s', strorage = 'down' }", "unknown variant `strorage`, expected one of"),
+        (
+            down,
+            "{ at = '40 s', strorage = 'down' }",
+            "timeline at 40 s: unknown variant `strorage`",
+        ),
         (down, "{ at = '40 s', storage = 'down', dns = 'down' }", "not dns, storage"),
         (down, "{ at = '40 s', storage = 'down', zone = 'a' }", "not storage, zone"),
         (down, "{ at = '40 s' }", "not nothing"),

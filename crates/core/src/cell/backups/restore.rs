@@ -260,9 +260,7 @@ impl Cell {
             self.settle(id, work);
         }
         // Who waits for it may go by the endpoint at once: it is there when gateways have taken both routes.
-        if let Some(service) = self.state.services.get_mut(&new) {
-            service.routed = self.state.row.routes + 1;
-        }
+        self.await_routes(new, work);
         if retires {
             self.drop_operation(old, "a rollback", work);
             self.start(old, Kind::Retire, Cause::Order { by: "a rollback".into() }, work);
