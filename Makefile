@@ -49,8 +49,8 @@ bench: target/release/evenkeel
 	bench/outside.py target/release/evenkeel bench engine --services 1000000 --hosts 20000 --for 30s --json
 	bench/outside.py target/release/evenkeel bench engine --services 1000000 --only transitions --for 10m --json
 	EVENKEEL=target/release/evenkeel bench/transitions.py --services 1000000 --seconds 60
-	bench/outside.py target/release/evenkeel sim run s3-outage-2017 --services 1000000 --seed 7 \
-		--report target/s3-outage-2017.html
+	bench/outside.py target/release/evenkeel sim run s3-outage-2017 --services 1000000 --seed 7
+	target/release/evenkeel sim run s3-outage-2017 --services 1000000 --seed 7 --report target/s3-outage-2017.html
 	$(CARGO) run --release --locked --package evenkeel-store --example commit_bench
 	target/release/evenkeel bench fleet --services 100
 	target/release/evenkeel bench ha
