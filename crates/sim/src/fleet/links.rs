@@ -19,9 +19,14 @@ use super::seat::Seat;
 const CONTROLLER: usize = usize::MAX;
 
 impl Host {
-    /// Whether what it tells the cell arrives as it is said: nothing is on its way, or arrives in this very tick.
+    /// Whether what it tells the cell arrives as it is said.
     pub fn is_prompt(&self, now: Time, tick: Span) -> bool {
-        self.delay == Span(0) && self.arrive.0 + tick <= now
+        self.passes(self.arrive.0, now, tick)
+    }
+
+    /// Whether nothing that goes the same way is on its way still, or arrives in this very tick.
+    fn passes(&self, newest: Time, now: Time, tick: Span) -> bool {
+        self.delay == Span(0) && newest + tick <= now
     }
 }
 
@@ -90,7 +95,7 @@ impl Seat {
     /// What the cell tells an agent.
     pub fn reach(&mut self, n: usize, link: Link, message: ToAgent) {
         let (now, host) = (self.now, &mut self.hosts[n]);
-        if host.delay == Span(0) && host.arrive.1 + self.tick <= now {
+        if host.passes(host.arrive.1, now, self.tick) {
             return self.hear(n, message);
         }
         host.arrive.1 = host.arrive.1.max(now + host.delay);

@@ -148,7 +148,7 @@ impl TryFrom<toml::Table> for Happening {
             ));
         };
         // What reads one line does not know where in the file it is: it is told by its time.
-        let when = at.as_str().unwrap_or("a number").to_owned();
+        let when = at.as_str().unwrap_or(at.type_str()).to_owned();
         let here = |error: &str| format!("the line of the timeline at {when}: {error}");
         let at = at.try_into().map_err(|error: toml::de::Error| here(error.message()))?;
         if line.len() != 1 {
